@@ -1,0 +1,163 @@
+//! What is told about a lead over Redis pub/sub, as it happens.
+//!
+//! One message carries all that a process has to say since its last one:
+//! `{"v":1,"worker":"host-7-k3x","events":[{"at":1764000000000,"event":"received","lead":"k3x-1"},...]}`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+
+/// The version of the message this code writes. A reader shows what it knows of a newer one.
+pub const VERSION: u32 = 1;
+
+/// What happened to a lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Taken from the waiting list by a worker.
+    Received,
+    /// Its first station is about to run.
+    Started,
+    /// A station answered.
+    Station,
+    /// Enriched and stored.
+    Succeeded,
+    /// Done early, on purpose.
+    Skipped,
+    /// Failed, and due again later.
+    RetryScheduled,
+    /// Given up: now in the dead letter queue.
+    Dead,
+    /// Its worker died or stopped; it is waiting again.
+    Recovered,
+    /// A worker finished it after its lease was taken away; that result was dropped.
+    LeaseLost,
+    /// Put back to work by a person.
+    Redriven,
+    /// Thrown away by a person.
+    Dropped,
+    /// Something a newer version knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl EventKind {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Started => "started",
+            Self::Station => "station",
+            Self::Succeeded => "succeeded",
+            Self::Skipped => "skipped",
+            Self::RetryScheduled => "retry_scheduled",
+            Self::Dead => "dead",
+            Self::Recovered => "recovered",
+            Self::LeaseLost => "lease_lost",
+            Self::Redriven => "redriven",
+            Self::Dropped => "dropped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One thing that happened to one lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in milliseconds of server time.
+    pub at: Millis,
+    /// What.
+    pub event: EventKind,
+    /// The lead's id.
+    pub lead: String,
+    /// The station concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub station: Option<String>,
+    /// What went wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Which retry comes next, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u32>,
+    /// How long it took, or how long until the retry, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+}
+
+impl Event {
+    /// An event with nothing more to say than what happened.
+    #[must_use]
+    pub fn new(at: Millis, event: EventKind, lead: impl Into<String>) -> Self {
+        Self {
+            at,
+            event,
+            lead: lead.into(),
+            station: None,
+            error: None,
+            retry: None,
+            ms: None,
+        }
+    }
+}
+
+/// All that one process has to tell since its last message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventBatch {
+    /// The version of the message.
+    pub v: u32,
+    /// Who tells it: a worker's id, or an operator's console.
+    pub worker: String,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+impl EventBatch {
+    /// Events of one process, in the version this code writes.
+    #[must_use]
+    pub fn new(worker: impl Into<String>, events: Vec<Event>) -> Self {
+        Self {
+            v: VERSION,
+            worker: worker.into(),
+            events,
+        }
+    }
+
+    /// The message as it is published.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("events are always JSON")
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The parser's words where the bytes are not a message of events.
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_wire_and_leaves_out_what_it_lacks() {
+        let batch = EventBatch::new("w", vec![Event::new(7, EventKind::LeaseLost, "t-1")]);
+        let bytes = batch.encode();
+        assert_eq!(
+            String::from_utf8_lossy(&bytes),
+            r#"{"v":1,"worker":"w","events":[{"at":7,"event":"lease_lost","lead":"t-1"}]}"#
+        );
+        assert_eq!(EventBatch::decode(&bytes).unwrap(), batch);
+    }
+
+    #[test]
+    fn a_newer_workers_events_are_read_as_far_as_they_are_known() {
+        let newer =
+            br#"{"v":2,"worker":"w","x":1,"events":[{"at":1,"event":"cloned","lead":"a","y":[]}]}"#;
+        let batch = EventBatch::decode(newer).unwrap();
+        assert_eq!(batch.events[0].event, EventKind::Unknown);
+    }
+}

@@ -1,0 +1,80 @@
+//! The names of everything the bridge keeps in Redis. Nothing else builds a key.
+//!
+//! All are made from the three names an operator can choose. On Redis Cluster give those three
+//! one hash tag (`{leads}_to_enrich`, `{leads}_failed`, `{leads}_enriched`).
+
+/// The keys of one bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// List: waiting leads, taken from the right end.
+    pub queue: String,
+    /// List: dead letters, newest at the left end.
+    pub failed: String,
+    /// Stream: enriched leads.
+    pub enriched: String,
+    /// Sorted set: envelopes by the time they are due, in milliseconds.
+    pub retry: String,
+    /// Sorted set: workers by the time their lease ends, in milliseconds.
+    pub workers: String,
+    /// Hash: what each worker says of itself.
+    pub workers_info: String,
+    /// Hash: totals since the beginning. `<stats>:<minute>` holds one minute, for a day.
+    pub stats: String,
+    /// Channel: events.
+    pub events: String,
+    /// Stream: who changed what.
+    pub audit: String,
+    /// String: set while work is paused.
+    pub paused: String,
+}
+
+impl Keys {
+    /// The keys that go with a queue, a dead letter queue and a stream.
+    #[must_use]
+    pub fn new(queue: &str, failed: &str, enriched: &str) -> Self {
+        let with = |suffix: &str| format!("{queue}:{suffix}");
+        Self {
+            queue: queue.to_owned(),
+            failed: failed.to_owned(),
+            enriched: enriched.to_owned(),
+            retry: with("retry"),
+            workers: with("workers"),
+            workers_info: with("workers:info"),
+            stats: with("stats"),
+            events: with("events"),
+            audit: with("audit"),
+            paused: with("paused"),
+        }
+    }
+
+    /// Hash: what a worker has in hand, by delivery number.
+    #[must_use]
+    pub fn active(&self, worker: &str) -> String {
+        format!("{}:active:{worker}", self.queue)
+    }
+
+    /// Hash: the counts of one minute since the epoch.
+    #[must_use]
+    pub fn minute(&self, minute: i64) -> String {
+        format!("{}:{minute}", self.stats)
+    }
+
+    /// String: the number of the last batch that one run of a producer has pushed.
+    #[must_use]
+    pub fn push_run(&self, run: &str) -> String {
+        format!("{}:push:{run}", self.queue)
+    }
+
+    /// List: dead letters thrown away together, kept for a day.
+    #[must_use]
+    pub fn trash(&self, name: &str) -> String {
+        format!("{}:trash:{name}", self.failed)
+    }
+}
+
+impl Default for Keys {
+    /// The names of the wire contract.
+    fn default() -> Self {
+        Self::new("leads_to_enrich", "failed_leads", "enriched_leads")
+    }
+}

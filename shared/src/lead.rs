@@ -1,0 +1,318 @@
+//! A lead: a JSON object whose fields are kept as the very text they came in.
+//!
+//! The names a field may come under are data here, so that the `identity` station, the CSV reader
+//! and the duplicate check all agree. Source of the names: the existing producers (the wire
+//! contract in `ARCHITECTURE.md`).
+
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+use url::Url;
+
+/// Names of the profile URL, best first.
+pub const URL: &[&str] = &[
+    "linkedinUrl",
+    "linkedin_url",
+    "profile_url",
+    "profileUrl",
+    "navigationUrl",
+];
+/// Names of the full name, best first.
+pub const NAME: &[&str] = &["name", "fullName", "full_name", "Name"];
+/// Names of the first name, best first.
+pub const FIRST_NAME: &[&str] = &["firstName", "first_name"];
+/// Names of the last name, best first.
+pub const LAST_NAME: &[&str] = &["lastName", "last_name"];
+/// Names of the place as one text, best first.
+pub const LOCATION: &[&str] = &["location", "geoRegion"];
+/// Names of the job title, best first.
+pub const TITLE: &[&str] = &["title", "job_title", "currentPosition.title", "headline"];
+/// Names of the company, best first.
+pub const COMPANY: &[&str] = &["company", "company_name", "currentPosition.companyName"];
+
+/// Why bytes are not a lead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeadError {
+    /// The bytes are not JSON; holds the parser's words.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// The bytes are JSON, but of another type than object; holds that type's name.
+    #[error("not a JSON object but {0}")]
+    NotAnObject(&'static str),
+}
+
+/// A lead as stations see it. Every field keeps its own text, so a number with thirty digits or
+/// a field nobody knows comes out as it went in.
+#[derive(Debug, Clone, Default)]
+pub struct Lead {
+    fields: IndexMap<String, Box<RawValue>>,
+}
+
+impl Lead {
+    /// Reads a lead.
+    ///
+    /// # Errors
+    /// [`LeadError`] where the bytes are not a JSON object.
+    pub fn parse(bytes: &[u8]) -> Result<Self, LeadError> {
+        match serde_json::from_slice(bytes) {
+            Ok(fields) => Ok(Self { fields }),
+            Err(error) => Err(match serde_json::from_slice::<&RawValue>(bytes) {
+                Ok(value) => match json_type(value.get()) {
+                    "an object" => LeadError::NotJson(error.to_string()),
+                    other => LeadError::NotAnObject(other),
+                },
+                Err(error) => LeadError::NotJson(error.to_string()),
+            }),
+        }
+    }
+
+    /// The lead as compact JSON, fields in the order they came, new ones last.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let text: usize = self
+            .fields
+            .iter()
+            .map(|(k, v)| k.len() + v.get().len() + 4)
+            .sum();
+        let mut out = Vec::with_capacity(text + 2);
+        serde_json::to_writer(&mut out, &self.fields).expect("raw JSON can always be written");
+        out
+    }
+
+    /// A top-level field's JSON text.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&str> {
+        self.fields.get(field).map(|value| value.get())
+    }
+
+    /// The field names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
+    /// The text of a field, where it is a string with something in it; `path` may go into
+    /// objects with dots (`currentPosition.title`).
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<String> {
+        let (field, rest) = path
+            .split_once('.')
+            .map_or((path, None), |(f, r)| (f, Some(r)));
+        let value = self.get(field)?;
+        if let Some(rest) = rest {
+            return Self::parse(value.as_bytes()).ok()?.text(rest);
+        }
+        let text: String = serde_json::from_str(value).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// The first of several fields that holds text.
+    #[must_use]
+    pub fn first_text(&self, paths: &[&str]) -> Option<String> {
+        paths.iter().find_map(|path| self.text(path))
+    }
+
+    /// The profile URL in its one clean form, from whichever field holds one.
+    #[must_use]
+    pub fn linkedin_url(&self) -> Option<String> {
+        URL.iter()
+            .filter_map(|path| self.text(path))
+            .find_map(|text| clean_linkedin_url(&text))
+    }
+
+    /// A full name: as given, else put together from first and last.
+    #[must_use]
+    pub fn full_name(&self) -> Option<String> {
+        self.first_text(NAME).or_else(|| {
+            let parts = [self.first_text(FIRST_NAME), self.first_text(LAST_NAME)];
+            let name = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            (!name.is_empty()).then_some(name)
+        })
+    }
+
+    /// Sets a field to a JSON text, in place if it was there, else last.
+    pub fn set_raw(&mut self, field: &str, value: Box<RawValue>) {
+        if let Some(slot) = self.fields.get_mut(field) {
+            *slot = value;
+        } else {
+            self.fields.insert(field.to_owned(), value);
+        }
+    }
+
+    /// Sets a field to any value that JSON can hold.
+    ///
+    /// # Panics
+    /// Never for the values the stations set: text, numbers, booleans and lists of them.
+    pub fn set<T: serde::Serialize + ?Sized>(&mut self, field: &str, value: &T) {
+        let raw = serde_json::value::to_raw_value(value).expect("plain values are JSON");
+        self.set_raw(field, raw);
+    }
+
+    /// Takes over another object's fields: its values win, but its `null`s change nothing.
+    pub fn merge(&mut self, other: Self) {
+        for (field, value) in other.fields {
+            if value.get() != "null" {
+                self.set_raw(&field, value);
+            }
+        }
+    }
+}
+
+/// Names the type of a JSON text, with its article.
+fn json_type(json: &str) -> &'static str {
+    match json.trim_start().as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "a list",
+        Some(b'"') => "a text",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// Whether bytes are a JSON object, without building anything from them.
+#[must_use]
+pub fn is_object(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(bytes)
+        .is_ok_and(|value| value.get().trim_start().starts_with('{'))
+}
+
+/// Brings a LinkedIn profile URL into one form, so that the same person is the same text:
+/// `https://www.linkedin.com/in/<slug>`, without query, fragment, country host or trailing slash.
+/// Sales Navigator addresses keep their own path but lose the search they were found by.
+/// `None` where the text is not an address at LinkedIn.
+///
+/// ```
+/// use bridge_shared::lead::clean_linkedin_url as clean;
+/// assert_eq!(
+///     clean("uk.linkedin.com/in/Jane-Doe/?trk=x").as_deref(),
+///     Some("https://www.linkedin.com/in/jane-doe"),
+/// );
+/// assert_eq!(clean("https://example.com/in/jane"), None);
+/// ```
+#[must_use]
+pub fn clean_linkedin_url(text: &str) -> Option<String> {
+    let text = text.trim();
+    let url = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+        _ => Url::parse(&format!("https://{}", text.trim_start_matches('/'))).ok()?,
+    };
+    let host = url.host_str()?;
+    if host != "linkedin.com" && !host.ends_with(".linkedin.com") {
+        return None;
+    }
+    let mut path: Vec<&str> = url
+        .path()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
+    match path.as_mut_slice() {
+        ["in", slug, ..] => Some(format!("https://www.linkedin.com/in/{}", clean_slug(slug))),
+        // `/sales/lead/<id>,<auth type>,<auth token>`: only the id names the person.
+        ["sales", kind, id, ..] if matches!(*kind, "lead" | "people") => {
+            let id = id.split(',').next().filter(|id| !id.is_empty())?;
+            Some(format!("https://www.linkedin.com/sales/lead/{id}"))
+        }
+        [_, _, ..] => Some(format!("https://www.linkedin.com/{}", path.join("/"))),
+        _ => None,
+    }
+}
+
+/// Public slugs do not depend on case; LinkedIn's opaque member ids (`ACoAAB...`) do.
+fn clean_slug(slug: &str) -> String {
+    if slug.starts_with("AC") && slug.len() > 20 {
+        slug.to_owned()
+    } else {
+        slug.to_ascii_lowercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(json: &str) -> Lead {
+        Lead::parse(json.as_bytes()).expect(json)
+    }
+
+    #[test]
+    fn unknown_fields_and_huge_numbers_survive_untouched() {
+        let json =
+            r#"{"name":"Ada","n":123456789012345678901234567890.5e400,"x":{"b":1,  "a":[ ]}}"#;
+        assert_eq!(String::from_utf8(lead(json).to_json()).unwrap(), json);
+    }
+
+    #[test]
+    fn deep_nesting_is_no_reason_to_refuse_a_lead() {
+        let json = format!(r#"{{"deep":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(lead(&json).to_json().len(), json.len());
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_named() {
+        assert_eq!(
+            Lead::parse(b"[1]").unwrap_err().to_string(),
+            "not a JSON object but a list"
+        );
+        assert_eq!(
+            Lead::parse(b"7").unwrap_err().to_string(),
+            "not a JSON object but a number"
+        );
+        assert!(matches!(
+            Lead::parse(b"{\"a\":").unwrap_err(),
+            LeadError::NotJson(_)
+        ));
+        assert!(matches!(
+            Lead::parse(b"\xff\xfe").unwrap_err(),
+            LeadError::NotJson(_)
+        ));
+        assert!(!is_object(b"[]") && is_object(b" {} ") && !is_object(b"{"));
+    }
+
+    #[test]
+    fn variants_are_found_by_path_and_in_order() {
+        let lead = lead(r#"{"name":"  ","fullName":" Ada L ","currentPosition":{"title":"CTO"}}"#);
+        assert_eq!(lead.full_name().as_deref(), Some("Ada L"));
+        assert_eq!(lead.first_text(TITLE).as_deref(), Some("CTO"));
+        assert_eq!(lead.text("currentPosition.companyName"), None);
+    }
+
+    #[test]
+    fn merging_lets_the_reply_win_but_not_its_nulls() {
+        let mut a = lead(r#"{"name":"Ada","email":"a@example.com"}"#);
+        a.merge(lead(r#"{"email":null,"phone":"555-0100","name":"Ada L"}"#));
+        let text = String::from_utf8(a.to_json()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"name":"Ada L","email":"a@example.com","phone":"555-0100"}"#
+        );
+    }
+
+    #[test]
+    fn profile_urls_have_one_form() {
+        let clean = |text| clean_linkedin_url(text);
+        let jane = Some("https://www.linkedin.com/in/jane-doe".to_owned());
+        for text in [
+            "https://www.linkedin.com/in/jane-doe",
+            "http://de.linkedin.com/in/Jane-Doe/en?x=1#top",
+            "linkedin.com/in/jane-doe/",
+            "  //www.linkedin.com/in/jane-doe",
+        ] {
+            assert_eq!(clean(text), jane, "{text}");
+        }
+        assert_eq!(
+            clean("https://www.linkedin.com/sales/lead/ACwAAABc12,NAME_SEARCH,xYz?_ntb=1")
+                .as_deref(),
+            Some("https://www.linkedin.com/sales/lead/ACwAAABc12"),
+        );
+        for text in [
+            "",
+            "n/a",
+            "https://example.com/in/a",
+            "https://linkedin.com",
+            "javascript:alert(1)",
+            "https://evillinkedin.com/in/jane",
+        ] {
+            assert_eq!(clean(text), None, "{text}");
+        }
+    }
+}

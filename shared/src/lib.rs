@@ -1,0 +1,29 @@
+//! Redis Bridge, the part that the worker and the console share: the protocol and the one door to
+//! Redis.
+//!
+//! - [`lead`]: what producers push, and the names its fields come under
+//! - [`envelope`]: what travels with a lead once it has a history
+//! - [`event`]: what is told about a lead over pub/sub
+//! - [`keys`]: the names of everything in Redis
+//! - [`config`]: settings both programs share
+//! - [`store`]: the one door to Redis, and the Lua scripts behind it
+//! - [`stats`]: the figures an operator sees
+//! - [`filter`]: the language that picks dead letters
+//! - [`source`]: files to leads
+//! - [`clock`]: the server's time
+//! - [`sandbox`]: a private Redis for the demo and the tests
+
+pub mod clock;
+pub mod config;
+pub mod envelope;
+pub mod event;
+pub mod filter;
+pub mod keys;
+pub mod lead;
+pub mod sandbox;
+pub mod source;
+pub mod stats;
+pub mod store;
+
+/// The version of the bridge.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

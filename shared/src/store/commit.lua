@@ -1,0 +1,48 @@
+-- In flight -> done, retry, dead or waiting: records the outcomes of one worker's deliveries.
+-- A delivery that the worker no longer holds was taken away with its lease: nothing is recorded.
+--
+-- KEYS  1 active:<worker>  2 queue  3 failed  4 enriched  5 retry  6 stats
+-- ARGV  1 '1' where the same batch may have been recorded already, its answer lost
+--       then five for each delivery: operation, number, payload, a, b
+--         'done'     payload the enriched lead   a the lead's id
+--         'retry'    payload the envelope        a delay in ms    b which retry, from 1
+--         'dead'     payload the envelope
+--         'requeue'  payload the envelope, to the front of the line
+-- Returns {now, number...}: the deliveries that were no longer held.
+local reply = {now}
+local done, retried, dead, recovered = 0, 0, 0, 0
+local by_attempt = {}
+for i = 2, #ARGV, 5 do
+  local operation, delivery, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if redis.call('HDEL', KEYS[1], delivery) == 0 then
+    reply[#reply + 1] = tonumber(delivery)
+  elseif operation == 'done' then
+    redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
+    done = done + 1
+  elseif operation == 'retry' then
+    -- A set holds equal envelopes once. Should that ever meet, the second goes straight back.
+    if redis.call('ZADD', KEYS[5], 'NX', now + tonumber(ARGV[i + 3]), payload) == 0 then
+      redis.call('RPUSH', KEYS[2], payload)
+    end
+    retried = retried + 1
+    by_attempt[ARGV[i + 4]] = (by_attempt[ARGV[i + 4]] or 0) + 1
+  elseif operation == 'dead' then
+    redis.call('LPUSH', KEYS[3], payload)
+    dead = dead + 1
+  else
+    redis.call('RPUSH', KEYS[2], payload)
+    recovered = recovered + 1
+  end
+end
+count(KEYS[6], 'done', done)
+count(KEYS[6], 'retried', retried)
+count(KEYS[6], 'dead', dead)
+count(KEYS[6], 'recovered', recovered)
+for attempt, n in pairs(by_attempt) do
+  redis.call('HINCRBY', KEYS[6], 'retry:' .. attempt, n)
+end
+if ARGV[1] == '1' then
+  return {now}
+end
+count(KEYS[6], 'lease_lost', #reply - 1)
+return reply

@@ -1,0 +1,282 @@
+//! Reading the dead letter queue, and moving entries out of it.
+
+use bytes::Bytes;
+
+use super::{Store, StoreError, convert};
+use crate::envelope::{Envelope, Origin};
+
+/// How long what was thrown away is kept, in seconds.
+pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
+
+/// Entries that one call may move. The script stops by itself before it holds the server too
+/// long, so this bounds the request, not the work.
+const BATCH: usize = 200;
+
+/// An entry of the dead letter queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its place when it was read, 0 the newest, at the left end.
+    pub index: u64,
+    /// How many entries there were when it was read.
+    pub of: u64,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// The lead and its history.
+    pub envelope: Envelope,
+    /// Who wrote it.
+    pub origin: Origin,
+}
+
+impl DeadLetter {
+    /// Takes an entry apart.
+    #[must_use]
+    pub fn new(index: u64, of: u64, bytes: Bytes) -> Self {
+        let (envelope, origin) = Envelope::from_dead_letter(&bytes);
+        Self {
+            index,
+            of,
+            bytes,
+            envelope,
+            origin,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.envelope.id
+    }
+
+    /// Its place counted from the right end, -1 the oldest: that stays true while new entries
+    /// arrive at the left.
+    #[must_use]
+    fn place(&self) -> i64 {
+        i64::try_from(self.index).unwrap_or(i64::MAX) - i64::try_from(self.of).unwrap_or(i64::MAX)
+    }
+}
+
+/// Where entries go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Back to work.
+    Redrive,
+    /// The trash, for a day.
+    Trash,
+}
+
+impl Store {
+    /// How many dead letters there are.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn dead_count(&self) -> Result<u64, StoreError> {
+        let mut cmd = redis::cmd("LLEN");
+        cmd.arg(&self.keys().failed);
+        self.query(&cmd).await
+    }
+
+    /// Reads a window of the dead letter queue, newest first; returns it and how many there are
+    /// in all.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn dead_window(
+        &self,
+        start: u64,
+        count: u64,
+    ) -> Result<(u64, Vec<DeadLetter>), StoreError> {
+        let failed = &self.keys().failed;
+        let mut pipe = redis::pipe();
+        pipe.atomic().cmd("LLEN").arg(failed);
+        pipe.cmd("LRANGE")
+            .arg(failed)
+            .arg(start)
+            .arg(start.saturating_add(count).saturating_sub(1));
+        let (total, entries): (u64, Vec<Vec<u8>>) = if count == 0 {
+            (self.dead_count().await?, Vec::new())
+        } else {
+            self.pipeline(&pipe).await?
+        };
+        let letters = (start..)
+            .zip(entries)
+            .map(|(index, bytes)| DeadLetter::new(index, total, bytes.into()));
+        Ok((total, letters.collect()))
+    }
+
+    /// Looks for entries by id, window by window from the newest to the oldest; those that are
+    /// not there are left out. Equal ids give the newest.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn find_dead(&self, ids: &[String]) -> Result<Vec<DeadLetter>, StoreError> {
+        const WINDOW: u64 = 500;
+        let mut wanted: std::collections::HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        let mut from_tail: Option<u64> = None;
+        loop {
+            // The list may grow at the left between two windows, so the place of the next one
+            // is kept as a distance from the right end.
+            let total = self.dead_count().await?;
+            let start = from_tail.map_or(0, |left| total.saturating_sub(left));
+            let (total, window) = self.dead_window(start, WINDOW).await?;
+            if window.is_empty() {
+                break;
+            }
+            from_tail = Some(total.saturating_sub(start + window.len() as u64));
+            found.extend(
+                window
+                    .into_iter()
+                    .filter(|letter| wanted.remove(letter.id())),
+            );
+            if wanted.is_empty() || from_tail == Some(0) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Moves entries that are still what was read, and tells for each whether it was moved.
+    /// An entry that somebody else moved first is left alone; one that is merely in another place
+    /// by now is looked for once. Each step on the server is short; `progress` hears how many
+    /// entries were moved so far and may end the rest by `false`.
+    ///
+    /// Entries that cannot be a lead are moved like the others: who calls decides about them.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet. What was moved until then is moved.
+    pub async fn take_dead(
+        &self,
+        letters: &[DeadLetter],
+        destination: Destination,
+        who: &str,
+        mut progress: impl FnMut(usize) -> bool,
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut take = Take {
+            store: self,
+            destination,
+            who,
+            token: token(),
+            moved: vec![false; letters.len()],
+        };
+        let all: Vec<usize> = (0..letters.len()).collect();
+        if take.pass(letters, all, &mut progress).await? && take.moved.contains(&false) {
+            let missed: Vec<String> = letters
+                .iter()
+                .zip(&take.moved)
+                .filter(|(_, moved)| !**moved)
+                .map(|(letter, _)| letter.id().to_owned())
+                .collect();
+            let mut elsewhere = letters.to_vec();
+            let mut again = Vec::new();
+            for found in self.find_dead(&missed).await? {
+                let same = |i: &usize| !take.moved[*i] && letters[*i].bytes == found.bytes;
+                if let Some(i) = (0..letters.len()).find(same) {
+                    elsewhere[i] = found;
+                    again.push(i);
+                }
+            }
+            take.pass(&elsewhere, again, &mut progress).await?;
+        }
+        Ok(take.moved)
+    }
+
+    /// Throws all dead letters into the trash, where they stay for a day; returns how many and
+    /// the trash's key.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn clear_dead(&self, who: &str) -> Result<(u64, String), StoreError> {
+        let keys = self.keys();
+        let script = &self.scripts().clear;
+        let trash = keys.trash(&token());
+        let mut cmd = script.call(&[&keys.failed, &trash, &keys.stats, &keys.audit]);
+        cmd.arg(who).arg(TRASH_SECONDS);
+        let n = self.run(script, &cmd).await?.next()?;
+        Ok((n, trash))
+    }
+}
+
+/// A move of many entries, under way.
+struct Take<'a> {
+    store: &'a Store,
+    destination: Destination,
+    who: &'a str,
+    token: String,
+    moved: Vec<bool>,
+}
+
+impl Take<'_> {
+    /// Goes once through the letters named by `order`; returns whether it came to the end.
+    async fn pass(
+        &mut self,
+        letters: &[DeadLetter],
+        mut order: Vec<usize>,
+        progress: &mut impl FnMut(usize) -> bool,
+    ) -> Result<bool, StoreError> {
+        // The oldest first: every one taken out brings those left of it one nearer to the end.
+        order.sort_by_key(|&i| std::cmp::Reverse(letters[i].place()));
+        let (mut at, mut gone) = (0, 0);
+        while at < order.len() {
+            let batch = &order[at..order.len().min(at + BATCH)];
+            let seen = self.step(letters, batch, &mut gone).await?;
+            at += seen;
+            let so_far = self.moved.iter().filter(|moved| **moved).count();
+            if !progress(so_far) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One call of the script; returns how many of the batch it came to.
+    async fn step(
+        &mut self,
+        letters: &[DeadLetter],
+        batch: &[usize],
+        gone: &mut i64,
+    ) -> Result<usize, StoreError> {
+        let keys = self.store.keys();
+        let script = &self.store.scripts().take;
+        let (verb, to, kept) = match self.destination {
+            Destination::Redrive => ("redriven", keys.queue.clone(), 0),
+            Destination::Trash => ("dropped", keys.trash(&self.token), TRASH_SECONDS),
+        };
+        let mut cmd = script.call(&[&keys.failed, &to, &keys.stats, &keys.audit]);
+        cmd.arg(verb).arg(self.who).arg(kept);
+        for &i in batch {
+            let letter = &letters[i];
+            let replacement = match self.destination {
+                Destination::Redrive => letter
+                    .envelope
+                    .clone()
+                    .redriven(letter.origin, || format!("{}-{}", self.token, i + 1)),
+                Destination::Trash => Bytes::new(),
+            };
+            cmd.arg(letter.place().saturating_add(*gone))
+                .arg(&letter.bytes[..])
+                .arg(&replacement[..])
+                .arg(letter.id());
+        }
+        let mut reply = self.store.run(script, &cmd).await?;
+        let seen: usize = reply.next()?;
+        if seen == 0 {
+            return Err(StoreError::Answer(
+                "the dead letter queue did not move".into(),
+            ));
+        }
+        for (&i, value) in batch.iter().zip(reply.values) {
+            self.moved[i] = convert::<i64>(value)? == 1;
+            *gone += i64::from(self.moved[i]);
+        }
+        Ok(seen)
+    }
+}
+
+/// Ten letters and digits that nobody else has.
+#[must_use]
+pub fn token() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    (0..10)
+        .map(|_| char::from(ALPHABET[fastrand::usize(..32)]))
+        .collect()
+}

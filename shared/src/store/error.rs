@@ -1,0 +1,193 @@
+//! What can go wrong with Redis, in words that say what happened and what to do.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use url::Url;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The URL is not one.
+    #[error(
+        "{url} is not a Redis URL: {why}. Write it as redis://[user:password@]host[:port][/db], or rediss:// for TLS."
+    )]
+    BadUrl {
+        /// The URL, without its password.
+        url: String,
+        /// The parser's words.
+        why: String,
+    },
+    /// No connection, or it broke.
+    #[error(
+        "cannot reach Redis at {url}: {cause}. Is it running? Set --redis-url or REDIS_URL to another one."
+    )]
+    Unreachable {
+        /// The URL, without its password.
+        url: String,
+        /// The cause.
+        cause: String,
+    },
+    /// The user or password is wrong, or one is wanted.
+    #[error(
+        "Redis at {url} refuses the login: {cause}. Put the user and password into the URL: redis://user:password@host."
+    )]
+    Login {
+        /// The URL, without its password.
+        url: String,
+        /// The server's words.
+        cause: String,
+    },
+    /// The user may not do this.
+    #[error(
+        "the Redis user may not do this: {0}. Ask for the permission (ACL SETUSER), or use another user."
+    )]
+    NotAllowed(String),
+    /// The server reads its data after a start.
+    #[error("Redis at {0} is still loading its data. It answers when that is done.")]
+    Loading(String),
+    /// The server is a replica.
+    #[error("Redis at {0} is a read-only replica. Set --redis-url to the primary.")]
+    ReadOnly(String),
+    /// The server has no room or may not write.
+    #[error("Redis at {url} refuses to write: {cause}")]
+    WriteRefused {
+        /// The URL, without its password.
+        url: String,
+        /// The server's words.
+        cause: String,
+    },
+    /// The server is too old.
+    #[error(
+        "Redis at {url} is version {version}; the bridge needs 6.2 or newer (LMOVE, RPOP with a count)."
+    )]
+    TooOld {
+        /// The URL, without its password.
+        url: String,
+        /// The server's version.
+        version: String,
+    },
+    /// A key holds another type than the bridge keeps there.
+    #[error(
+        "a key of the bridge holds something else: {0}. Is QUEUE_NAME or FAILED_QUEUE_NAME used by another program?"
+    )]
+    WrongType(String),
+    /// Anything else the server says.
+    #[error("Redis answered: {0}")]
+    Answer(String),
+}
+
+impl StoreError {
+    /// Puts a driver's error into words.
+    pub(super) fn new(error: &RedisError, url: &str) -> Self {
+        let url = url.to_owned();
+        let cause = words(error);
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => return Self::Login { url, cause },
+            ErrorKind::Io => return Self::Unreachable { url, cause },
+            ErrorKind::InvalidClientConfig => return Self::BadUrl { url, why: cause },
+            ErrorKind::Server(kind) => match kind {
+                ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown => {
+                    return Self::Loading(url);
+                }
+                ServerErrorKind::ReadOnly => return Self::ReadOnly(url),
+                ServerErrorKind::NoPerm => return Self::NotAllowed(cause),
+                _ => {}
+            },
+            _ => {}
+        }
+        let says = |word: &str| error.code() == Some(word) || cause.contains(word);
+        if says("NOAUTH") || says("WRONGPASS") {
+            Self::Login { url, cause }
+        } else if says("NOPERM") {
+            Self::NotAllowed(cause)
+        } else if says("READONLY") {
+            Self::ReadOnly(url)
+        } else if says("LOADING") {
+            Self::Loading(url)
+        } else if says("OOM") || says("MISCONF") || says("NOREPLICAS") {
+            Self::WriteRefused { url, cause }
+        } else if says("WRONGTYPE") {
+            Self::WrongType(cause)
+        } else {
+            Self::Answer(cause)
+        }
+    }
+
+    /// Whether the same call may succeed later without anyone changing a setting: what a worker
+    /// waits out, and what the console shows as a lost connection.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Loading(_)
+                | Self::ReadOnly(_)
+                | Self::WriteRefused { .. }
+                | Self::Answer(_)
+        )
+    }
+}
+
+/// What the server or the operating system said, without the driver's wrapping.
+fn words(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::Io {
+        return if error.is_timeout() {
+            "no answer in time".into()
+        } else if error.is_connection_refusal() {
+            "connection refused".into()
+        } else {
+            error.to_string()
+        };
+    }
+    match (error.code(), error.detail()) {
+        (Some("ERR") | None, Some(detail)) => detail.to_owned(),
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
+}
+
+/// A Redis URL that may be shown: the password is gone.
+#[must_use]
+pub fn redact(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut parsed) if parsed.has_host() || !url.contains('@') => {
+            if parsed.password().is_some() {
+                // Fails only for URLs that cannot carry a password.
+                let _ = parsed.set_password(Some("***"));
+            }
+            parsed.to_string()
+        }
+        _ => match (url.find("://"), url.rfind('@')) {
+            (Some(scheme), Some(at)) if scheme < at => {
+                format!("{}***{}", &url[..scheme + 3], &url[at..])
+            }
+            (None, Some(at)) => format!("***{}", &url[at..]),
+            _ => url.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "redis://user:hunter2@host:6379/0",
+            "rediss://:hunter2@host",
+            "redis://user:hunter2@ho st",
+            "user:hunter2@host",
+            "redis://user:hun@ter2@[bad",
+        ] {
+            let shown = redact(url);
+            assert!(
+                !shown.contains("hunter2") && !shown.contains("ter2"),
+                "{shown}"
+            );
+        }
+        assert_eq!(
+            redact("redis://127.0.0.1:6379/0"),
+            "redis://127.0.0.1:6379/0"
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Counts and charts.
+
+use std::collections::HashMap;
+
+use redis::Value;
+
+use super::{Store, StoreError, convert, time_or_none};
+use crate::clock::Millis;
+use crate::stats::{Minute, Snapshot, Totals, Worker, rate_per_second};
+
+impl Store {
+    /// Reads every figure in one step.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let keys = self.keys();
+        let script = &self.scripts().snapshot;
+        let cmd = script.call(&[
+            &keys.queue,
+            &keys.failed,
+            &keys.retry,
+            &keys.workers,
+            &keys.workers_info,
+            &keys.stats,
+            &keys.paused,
+        ]);
+        let mut reply = self.run(script, &cmd).await?;
+        let now = reply.now;
+        let (waiting, dead, retry) = (reply.next()?, reply.next()?, reply.next()?);
+        let (paused, next_retry): (i64, i64) = (reply.next()?, reply.next()?);
+        let totals = totals(&reply.next()?);
+        let (this, previous): (Vec<Option<u64>>, Vec<Option<u64>>) = (reply.next()?, reply.next()?);
+        let sum = |counts: Vec<Option<u64>>| counts.into_iter().flatten().sum();
+        let workers = reply
+            .rest::<(String, Millis, String, u64)>()?
+            .into_iter()
+            .map(|(id, deadline, info, in_flight)| Worker {
+                id,
+                // A worker from another version may say more or less of itself.
+                info: serde_json::from_str(&info).unwrap_or_default(),
+                in_flight,
+                lease_ms: deadline - now,
+            })
+            .collect::<Vec<_>>();
+        Ok(Snapshot {
+            now,
+            waiting,
+            in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
+            retry,
+            dead,
+            paused: paused == 1,
+            totals,
+            rate_per_s: rate_per_second(now, sum(this), sum(previous)),
+            next_retry: time_or_none(next_retry),
+            workers: {
+                let mut workers = workers;
+                workers.sort_by(|a, b| a.id.cmp(&b.id));
+                workers
+            },
+        })
+    }
+
+    /// The last `minutes` minutes, oldest first, the running one last. Minutes in which nothing
+    /// happened are there with zeros.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn history(&self, minutes: u16) -> Result<Vec<Minute>, StoreError> {
+        let last = self.observe_time().await?.div_euclid(60_000);
+        let first = last - i64::from(minutes.max(1)) + 1;
+        let mut pipe = redis::pipe();
+        for minute in first..=last {
+            pipe.cmd("HMGET")
+                .arg(self.keys().minute(minute))
+                .arg(&["done", "retried", "dead", "depth"]);
+        }
+        let rows: Vec<Value> = self.pipeline(&pipe).await?;
+        (first..)
+            .zip(rows)
+            .map(|(minute, row)| {
+                let [done, retried, dead, depth]: [Option<u64>; 4] = convert(row)?;
+                let (done, retried, dead) =
+                    (done.unwrap_or(0), retried.unwrap_or(0), dead.unwrap_or(0));
+                Ok(Minute {
+                    minute,
+                    done,
+                    failed: retried + dead,
+                    dead,
+                    depth,
+                })
+            })
+            .collect()
+    }
+}
+
+fn totals(fields: &HashMap<String, u64>) -> Totals {
+    let get = |field: &str| fields.get(field).copied().unwrap_or(0);
+    Totals {
+        received: get("received"),
+        done: get("done"),
+        dead: get("dead"),
+        retried: get("retried"),
+        recovered: get("recovered"),
+        lease_lost: get("lease_lost"),
+        redriven: get("redriven"),
+        dropped: get("dropped"),
+        pushed: get("pushed"),
+        retries_by_attempt: fields
+            .iter()
+            .filter_map(|(field, n)| Some((field.strip_prefix("retry:")?.parse().ok()?, *n)))
+            .collect(),
+    }
+}

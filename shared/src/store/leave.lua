@@ -1,0 +1,14 @@
+-- A worker says goodbye. Should it still hold leads, its lease ends at once instead, and the
+-- next worker's recoverer takes them.
+--
+-- KEYS  1 workers  2 workers:info  3 active:<worker>
+-- ARGV  1 worker
+-- Returns {now, how many leads it still held}
+local held = redis.call('HLEN', KEYS[3])
+if held == 0 then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], 'XX', now, ARGV[1])
+end
+return {now, held}

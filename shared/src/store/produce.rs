@@ -1,0 +1,152 @@
+//! Pushing leads in, and looking at those already there.
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::{Store, StoreError, convert};
+use crate::clock::Millis;
+
+/// Leads that one call may push.
+pub const PUSH_BATCH: usize = 500;
+
+/// Where the payloads that [`Store::peek`] shows lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The waiting list, the next to be taken first.
+    Waiting,
+    /// The retry set, the first due first.
+    Retry,
+    /// The dead letter queue, the oldest first.
+    Dead,
+}
+
+impl Store {
+    /// Pushes up to [`PUSH_BATCH`] leads to the end of the line, first in first; returns how
+    /// many wait then. Sent twice with the same number it pushes once: a run of a producer counts
+    /// its batches from 1 and sends one again whose answer was lost. The server remembers a run
+    /// for an hour after its last batch.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn push(&self, run: &str, batch: u64, leads: &[Bytes]) -> Result<u64, StoreError> {
+        assert!(
+            (1..=PUSH_BATCH).contains(&leads.len()),
+            "a batch has 1 to {PUSH_BATCH} leads"
+        );
+        let keys = self.keys();
+        let script = &self.scripts().push;
+        let mut cmd = script.call(&[&keys.queue, &keys.push_run(run), &keys.stats]);
+        cmd.arg(batch);
+        for lead in leads {
+            cmd.arg(&lead[..]);
+        }
+        self.run(script, &cmd).await?.next()
+    }
+
+    /// How many leads wait.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn waiting_count(&self) -> Result<u64, StoreError> {
+        let mut cmd = redis::cmd("LLEN");
+        cmd.arg(&self.keys().queue);
+        self.query(&cmd).await
+    }
+
+    /// Looks at `count` payloads from `offset` on, without touching them.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn peek(
+        &self,
+        place: Place,
+        offset: u64,
+        count: u64,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let (offset, count) = (
+            i64::try_from(offset).unwrap_or(i64::MAX),
+            i64::try_from(count).unwrap_or(i64::MAX),
+        );
+        let last = offset.saturating_add(count).saturating_sub(1);
+        let keys = self.keys();
+        let mut cmd;
+        let reversed = match place {
+            Place::Retry => {
+                cmd = redis::cmd("ZRANGE");
+                cmd.arg(&keys.retry).arg(offset).arg(last);
+                false
+            }
+            Place::Waiting | Place::Dead => {
+                cmd = redis::cmd("LRANGE");
+                let key = if place == Place::Waiting {
+                    &keys.queue
+                } else {
+                    &keys.failed
+                };
+                cmd.arg(key).arg(-1 - last).arg(-1 - offset);
+                true
+            }
+        };
+        let payloads: Vec<Vec<u8>> = self.query(&cmd).await?;
+        let mut payloads: Vec<Bytes> = payloads.into_iter().map(Bytes::from).collect();
+        if reversed {
+            payloads.reverse();
+        }
+        Ok(payloads)
+    }
+
+    /// Looks at every payload in the hands of workers.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn peek_in_flight(&self) -> Result<Vec<Bytes>, StoreError> {
+        let mut cmd = redis::cmd("ZRANGE");
+        cmd.arg(&self.keys().workers).arg(0).arg(-1);
+        let workers: Vec<String> = self.query(&cmd).await?;
+        let mut payloads = Vec::new();
+        for worker in workers {
+            let numbers = self.held(&worker).await?;
+            for chunk in numbers.chunks(200) {
+                let deliveries = self.deliveries(&worker, chunk).await?;
+                payloads.extend(deliveries.into_iter().map(|delivery| delivery.payload));
+            }
+        }
+        Ok(payloads)
+    }
+
+    /// Reads up to `count` enriched leads after the stream entry `after`, or from the time
+    /// `since` on where there is none yet; returns them with the last entry's id. An empty list
+    /// is the end.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn peek_enriched(
+        &self,
+        since: Millis,
+        after: Option<&str>,
+        count: u64,
+    ) -> Result<(Vec<Bytes>, Option<String>), StoreError> {
+        let from = after.map_or_else(|| since.max(0).to_string(), |id| format!("({id}"));
+        let mut cmd = redis::cmd("XRANGE");
+        cmd.arg(&self.keys().enriched)
+            .arg(from)
+            .arg("+")
+            .arg("COUNT")
+            .arg(count);
+        let entries: Vec<(String, Vec<Value>)> = self.query(&cmd).await?;
+        let last = entries.last().map(|(id, _)| id.clone());
+        let mut leads = Vec::with_capacity(entries.len());
+        for (_, fields) in entries {
+            let mut fields = fields.into_iter();
+            while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
+                if convert::<Vec<u8>>(field)? == b"lead" {
+                    leads.push(Bytes::from(convert::<Vec<u8>>(value)?));
+                }
+            }
+        }
+        Ok((leads, last))
+    }
+}

@@ -1,0 +1,32 @@
+-- In flight at a dead worker -> waiting or dead. Checks, in the same step, that the lease has
+-- not come back to life and that nobody else has taken the delivery.
+--
+-- KEYS  1 workers  2 workers:info  3 active:<worker>  4 queue  5 failed  6 stats
+-- ARGV  1 worker
+--       then three for each delivery, the oldest last: 'requeue' or 'dead', number, envelope
+-- Returns {now, alive, number...}: whether the worker turned out alive; the deliveries moved.
+local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if lease and tonumber(lease) > now then
+  return {now, 1}
+end
+local reply = {now, 0}
+local recovered, dead = 0, 0
+for i = 2, #ARGV, 3 do
+  if redis.call('HDEL', KEYS[3], ARGV[i + 1]) == 1 then
+    if ARGV[i] == 'dead' then
+      redis.call('LPUSH', KEYS[5], ARGV[i + 2])
+      dead = dead + 1
+    else
+      redis.call('RPUSH', KEYS[4], ARGV[i + 2])
+      recovered = recovered + 1
+    end
+    reply[#reply + 1] = tonumber(ARGV[i + 1])
+  end
+end
+if redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+end
+count(KEYS[6], 'recovered', recovered)
+count(KEYS[6], 'dead', dead)
+return reply

@@ -1,0 +1,83 @@
+//! The Lua scripts, each in a file of its own, with the same beginning.
+
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+
+/// A script, known to the server by its hash.
+#[derive(Debug)]
+pub(super) struct Script {
+    source: &'static str,
+    hash: String,
+}
+
+/// All the scripts.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) fetch: Script,
+    pub(super) commit: Script,
+    pub(super) heartbeat: Script,
+    pub(super) leave: Script,
+    pub(super) recover: Script,
+    pub(super) promote: Script,
+    pub(super) snapshot: Script,
+    pub(super) push: Script,
+    pub(super) take: Script,
+    pub(super) clear: Script,
+}
+
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(include_str!("prelude.lua"), include_str!($file)))
+    };
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            fetch: script!("fetch.lua"),
+            commit: script!("commit.lua"),
+            heartbeat: script!("heartbeat.lua"),
+            leave: script!("leave.lua"),
+            recover: script!("recover.lua"),
+            promote: script!("promote.lua"),
+            snapshot: script!("snapshot.lua"),
+            push: script!("push.lua"),
+            take: script!("take.lua"),
+            clear: script!("clear.lua"),
+        }
+    }
+}
+
+impl Script {
+    fn new(source: &'static str) -> Self {
+        let hash = redis::Script::new(source).get_hash().to_owned();
+        Self { source, hash }
+    }
+
+    /// Begins a call. The arguments are written straight into the request, without a copy each.
+    pub(super) fn call(&self, keys: &[&str]) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.hash).arg(keys.len());
+        for key in keys {
+            cmd.arg(key);
+        }
+        cmd
+    }
+
+    /// Sends a call; where the server does not know the script, tells it and sends it once more.
+    pub(super) async fn run(
+        &self,
+        cmd: &Cmd,
+        connection: &mut impl ConnectionLike,
+    ) -> RedisResult<Value> {
+        match connection.req_packed_command(cmd).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let mut load = redis::cmd("SCRIPT");
+                load.arg("LOAD").arg(self.source);
+                connection.req_packed_command(&load).await?;
+                connection.req_packed_command(cmd).await
+            }
+            answer => answer,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+-- Dead -> waiting, or dead -> trash: moves entries that are still what the operator saw.
+--
+-- An entry is named by its whole bytes; the index is only where to look first. It counts from
+-- the right end, where nothing is ever added, so it stays true while new entries arrive.
+-- Close to an end the entries are marked and taken out in one pass, the order kept. Deep in a
+-- long list, where such a pass would hold the server, the oldest entry takes the place instead:
+-- the length stays exact and the cost is that of an index.
+--
+-- KEYS  1 failed  2 where to  3 stats  4 audit
+-- ARGV  1 'redriven' or 'dropped'  2 who  3 seconds the destination is kept, 0 for ever
+--       then four for each entry: index from the right end (-1 the last), its bytes, what to
+--       push in its place (empty: the same bytes), its id for the audit
+-- Returns {now, how many were looked at, moved or not (1/0)...}: the rest must be sent again.
+local PASS = 15000
+local MARK = 'taken:' .. now .. ':' .. redis.sha1hex(ARGV[5] or '')
+local clock = os.clock()
+local length = redis.call('LLEN', KEYS[1])
+local shift = 0
+
+-- Where the entry is now, near the index it was seen at.
+local function find(index, bytes)
+  if -index <= length and redis.call('LINDEX', KEYS[1], index) == bytes then
+    return index
+  end
+  local first = math.max(index - 64, -length)
+  local last = math.min(index + 64, -1)
+  for i, entry in ipairs(redis.call('LRANGE', KEYS[1], first, last)) do
+    if entry == bytes then
+      return first + i - 1
+    end
+  end
+  return nil
+end
+
+local reply = {now, 0}
+local moved, ids = {}, {}
+local marked, from_head, from_tail = 0, 0, 0
+for i = 4, #ARGV, 4 do
+  if os.clock() - clock > 0.002 then
+    break
+  end
+  local index = length > 0 and find(math.min(tonumber(ARGV[i]) + shift, -1), ARGV[i + 1])
+  if index then
+    local head, tail = length + index, -index - 1
+    if math.min(math.max(from_head, head), math.max(from_tail, tail)) <= PASS then
+      redis.call('LSET', KEYS[1], index, MARK)
+      marked = marked + 1
+      from_head, from_tail = math.max(from_head, head), math.max(from_tail, tail)
+    elseif marked > 0 then
+      break -- The oldest entry may be a marked one: first the pass, then the deep ones.
+    else
+      local oldest = redis.call('RPOP', KEYS[1])
+      length = length - 1
+      shift = shift + 1
+      if index < -1 then
+        redis.call('LSET', KEYS[1], index + 1, oldest)
+      end
+    end
+    moved[#moved + 1] = ARGV[i + 2] ~= '' and ARGV[i + 2] or ARGV[i + 1]
+    ids[#ids + 1] = ARGV[i + 3]
+  end
+  reply[2] = reply[2] + 1
+  reply[#reply + 1] = index and 1 or 0
+end
+if marked > 0 then
+  redis.call('LREM', KEYS[1], from_head < from_tail and marked or -marked, MARK)
+end
+if #moved > 0 then
+  redis.call('LPUSH', KEYS[2], unpack(moved))
+  if tonumber(ARGV[3]) > 0 then
+    redis.call('EXPIRE', KEYS[2], ARGV[3])
+  end
+  count(KEYS[3], ARGV[1], #moved)
+  audit(KEYS[4], ARGV[2], ARGV[1], #moved, table.concat(ids, ' '))
+end
+return reply
