@@ -36,7 +36,9 @@ pub enum ErrorKind {
     Timeout,
     /// A station panicked.
     Panic,
-    /// The worker died three times with this lead in its hands.
+    /// The worker died, or lost its lease, with this lead in its hands.
+    WorkerLost,
+    /// That happened once too often: the lead itself may be what kills workers.
     Poison,
     /// Written by something else than this bridge.
     #[serde(other)]
@@ -62,6 +64,7 @@ impl ErrorKind {
             Self::Transient => "transient",
             Self::Timeout => "timeout",
             Self::Panic => "panic",
+            Self::WorkerLost => "worker_lost",
             Self::Poison => "poison",
             Self::Unknown => "unknown",
         }

@@ -156,7 +156,8 @@ fn spawn(
     Err(SandboxError::Silent(last.trim().to_owned()))
 }
 
-/// Whether a Redis on this port answers a PING, which it does not while it loads its data.
+/// Whether a Redis on this port answers a PING, if only to ask for a password; while it loads its
+/// data it does neither.
 fn answers(port: u16) -> bool {
     use std::io::Write as _;
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into();
@@ -169,7 +170,7 @@ fn answers(port: u16) -> bool {
         .is_ok()
         && stream.write_all(b"PING\r\n").is_ok()
         && stream.read_exact(&mut answer).is_ok()
-        && &answer == b"+PONG"
+        && matches!(&answer, b"+PONG" | b"-NOAU")
 }
 
 fn free_port() -> std::io::Result<u16> {

@@ -1,2 +1,88 @@
-//! x
-fn main() {}
+//! `bridge`: the operator's side of Redis Bridge.
+//!
+//! - [`cli`]: commands for scripts
+
+mod cli;
+
+use std::process::ExitCode;
+
+use bridge_shared::config::RedisArgs;
+use bridge_shared::store::Store;
+use clap::{Parser, Subcommand};
+
+use cli::dlq::{self, DlqCommand};
+use cli::output::CommandError;
+use cli::status::{self, StatusArgs};
+
+/// Watch the leads go through, and bring back those that were given up
+#[derive(Debug, Parser)]
+#[command(name = "bridge", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    redis: RedisArgs,
+
+    /// Answer in JSON, for scripts
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the figures: waiting, in flight, retry, dead, done, and the workers
+    Status(StatusArgs),
+    /// Count, list, show, retry, drop, clear or export dead letters
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Pause the workers: they finish what they have and take no more
+    Pause,
+    /// Resume the workers
+    Resume,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("nothing has chosen a provider before main");
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CommandError::Io(error)),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &CommandError) -> ExitCode {
+    eprintln!("bridge: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
+    let store = Store::new(&cli.redis)?;
+    store.check().await?;
+    let whole = match cli.command {
+        Command::Status(args) => status::status(&store, &args, cli.json).await.map(|()| true),
+        Command::Dlq(command) => dlq::run(&store, command, cli.json).await,
+        Command::Pause => status::set_paused(&store, true, cli.json)
+            .await
+            .map(|()| true),
+        Command::Resume => status::set_paused(&store, false, cli.json)
+            .await
+            .map(|()| true),
+    }?;
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

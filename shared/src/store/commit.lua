@@ -14,7 +14,8 @@ local done, retried, dead, recovered = 0, 0, 0, 0
 local by_attempt = {}
 for i = 2, #ARGV, 5 do
   local operation, delivery, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if redis.call('HDEL', KEYS[1], delivery) == 0 then
+  local held = redis.call('HEXISTS', KEYS[1], delivery) == 1
+  if not held then
     reply[#reply + 1] = tonumber(delivery)
   elseif operation == 'done' then
     redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
@@ -32,6 +33,10 @@ for i = 2, #ARGV, 5 do
   else
     redis.call('RPUSH', KEYS[2], payload)
     recovered = recovered + 1
+  end
+  if held then
+    -- Last, so that a refused write above leaves the lead where it is.
+    redis.call('HDEL', KEYS[1], delivery)
   end
 end
 count(KEYS[6], 'done', done)

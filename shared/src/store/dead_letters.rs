@@ -103,34 +103,32 @@ impl Store {
         Ok((total, letters.collect()))
     }
 
-    /// Looks for entries by id, window by window from the newest to the oldest; those that are
-    /// not there are left out. Equal ids give the newest.
+    /// Goes through the dead letter queue from the newest to the oldest, window by window.
+    #[must_use]
+    pub fn walk_dead(&self, window: u64) -> DeadWalk {
+        DeadWalk {
+            store: self.clone(),
+            window,
+            left: None,
+        }
+    }
+
+    /// Looks for entries by id; those that are not there are left out. Equal ids give the newest.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn find_dead(&self, ids: &[String]) -> Result<Vec<DeadLetter>, StoreError> {
-        const WINDOW: u64 = 500;
         let mut wanted: std::collections::HashSet<&str> = ids.iter().map(String::as_str).collect();
         let mut found = Vec::new();
-        let mut from_tail: Option<u64> = None;
-        loop {
-            // The list may grow at the left between two windows, so the place of the next one
-            // is kept as a distance from the right end.
-            let total = self.dead_count().await?;
-            let start = from_tail.map_or(0, |left| total.saturating_sub(left));
-            let (total, window) = self.dead_window(start, WINDOW).await?;
-            if window.is_empty() {
-                break;
-            }
-            from_tail = Some(total.saturating_sub(start + window.len() as u64));
+        let mut walk = self.walk_dead(500);
+        while !wanted.is_empty()
+            && let Some(window) = walk.next().await?
+        {
             found.extend(
                 window
                     .into_iter()
                     .filter(|letter| wanted.remove(letter.id())),
             );
-            if wanted.is_empty() || from_tail == Some(0) {
-                break;
-            }
         }
         Ok(found)
     }
@@ -193,6 +191,34 @@ impl Store {
         cmd.arg(who).arg(TRASH_SECONDS);
         let n = self.run(script, &cmd).await?.next()?;
         Ok((n, trash))
+    }
+}
+
+/// A walk through the dead letter queue. New entries that come in at the left meanwhile are not
+/// seen; where others take entries out, some may be seen twice.
+#[derive(Debug)]
+pub struct DeadWalk {
+    store: Store,
+    window: u64,
+    /// How many are still to be seen: the place is kept as a distance from the right end, which
+    /// new entries do not change.
+    left: Option<u64>,
+}
+
+impl DeadWalk {
+    /// The next window; `None` at the end.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn next(&mut self) -> Result<Option<Vec<DeadLetter>>, StoreError> {
+        let start = match self.left {
+            None => 0,
+            Some(0) => return Ok(None),
+            Some(left) => self.store.dead_count().await?.saturating_sub(left),
+        };
+        let (total, letters) = self.store.dead_window(start, self.window).await?;
+        self.left = Some(total.saturating_sub(start + letters.len() as u64));
+        Ok((!letters.is_empty()).then_some(letters))
     }
 }
 

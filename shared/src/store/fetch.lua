@@ -10,6 +10,7 @@ local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
 if not lease or tonumber(lease) <= now then
   return {now, 2}
 end
+make_sure_of_room(KEYS[5])
 local reply = {now, 0}
 local left, delivery, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 while left > 0 and room > 0 do

@@ -18,6 +18,12 @@ local function count(stats, field, n)
   end
 end
 
+-- Fails, before anything has moved, where the server refuses writes that need memory: a script is
+-- not undone when a later write of it is refused.
+local function make_sure_of_room(stats)
+  redis.call('HINCRBY', stats, 'done', 0)
+end
+
 -- Writes down who changed what. The audit is the one thing that is trimmed.
 local function audit(key, who, what, n, detail)
   redis.call('XADD', key, 'MAXLEN', '~', 10000, '*',

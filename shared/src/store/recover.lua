@@ -12,7 +12,7 @@ end
 local reply = {now, 0}
 local recovered, dead = 0, 0
 for i = 2, #ARGV, 3 do
-  if redis.call('HDEL', KEYS[3], ARGV[i + 1]) == 1 then
+  if redis.call('HEXISTS', KEYS[3], ARGV[i + 1]) == 1 then
     if ARGV[i] == 'dead' then
       redis.call('LPUSH', KEYS[5], ARGV[i + 2])
       dead = dead + 1
@@ -20,6 +20,7 @@ for i = 2, #ARGV, 3 do
       redis.call('RPUSH', KEYS[4], ARGV[i + 2])
       recovered = recovered + 1
     end
+    redis.call('HDEL', KEYS[3], ARGV[i + 1])
     reply[#reply + 1] = tonumber(ARGV[i + 1])
   end
 end

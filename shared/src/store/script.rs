@@ -70,12 +70,12 @@ impl Script {
         cmd: &Cmd,
         connection: &mut impl ConnectionLike,
     ) -> RedisResult<Value> {
-        match connection.req_packed_command(cmd).await {
+        match cmd.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut load = redis::cmd("SCRIPT");
                 load.arg("LOAD").arg(self.source);
-                connection.req_packed_command(&load).await?;
-                connection.req_packed_command(cmd).await
+                load.query_async::<Value>(connection).await?;
+                cmd.query_async(connection).await
             }
             answer => answer,
         }

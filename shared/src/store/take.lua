@@ -11,6 +11,8 @@
 --       then four for each entry: index from the right end (-1 the last), its bytes, what to
 --       push in its place (empty: the same bytes), its id for the audit
 -- Returns {now, how many were looked at, moved or not (1/0)...}: the rest must be sent again.
+make_sure_of_room(KEYS[3])
+redis.call('LLEN', KEYS[2]) -- Fails here rather than below where that is no list.
 local PASS = 15000
 local MARK = 'taken:' .. now .. ':' .. redis.sha1hex(ARGV[5] or '')
 local clock = os.clock()
@@ -49,12 +51,10 @@ for i = 4, #ARGV, 4 do
     elseif marked > 0 then
       break -- The oldest entry may be a marked one: first the pass, then the deep ones.
     else
-      local oldest = redis.call('RPOP', KEYS[1])
+      redis.call('LSET', KEYS[1], index, redis.call('LINDEX', KEYS[1], -1))
+      redis.call('RPOP', KEYS[1])
       length = length - 1
       shift = shift + 1
-      if index < -1 then
-        redis.call('LSET', KEYS[1], index + 1, oldest)
-      end
     end
     moved[#moved + 1] = ARGV[i + 2] ~= '' and ARGV[i + 2] or ARGV[i + 1]
     ids[#ids + 1] = ARGV[i + 3]

@@ -1,0 +1,475 @@
+//! `bridge dlq`: dead letters for scripts.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use bridge_shared::clock::{human_duration, rfc3339};
+use bridge_shared::event::{Event, EventBatch, EventKind};
+use bridge_shared::filter::Filter;
+use bridge_shared::store::Store;
+use bridge_shared::store::control::operator;
+use bridge_shared::store::dead_letters::{DeadLetter, Destination};
+use clap::{ArgGroup, Args, Subcommand};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::output::{CommandError, harmless, json, line, plural, thousands};
+
+/// Dead letters read in one step.
+const WINDOW: u64 = 200;
+
+/// What `bridge dlq` does.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// Print how many dead letters there are
+    Count,
+    /// List dead letters, the newest first
+    List(ListArgs),
+    /// Show one dead letter with its history
+    Show {
+        /// Its id, as `list` shows it
+        id: String,
+    },
+    /// Put dead letters back to work
+    Retry(RetryArgs),
+    /// Throw dead letters into the trash, where they stay for a day
+    Drop {
+        /// Their ids, as `list` shows them
+        #[arg(required = true)]
+        id: Vec<String>,
+    },
+    /// Throw all dead letters into the trash, where they stay for a day
+    Clear {
+        /// Do it; without this nothing happens
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write dead letters to a file, one JSON object a line
+    Export {
+        /// The file, or - for standard output
+        file: PathBuf,
+        /// Only those that match, as in `list`
+        #[arg(long, value_name = "EXPR", value_parser = Filter::parse, default_value = "", hide_default_value = true)]
+        filter: Filter,
+    },
+}
+
+/// What `bridge dlq list` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ListArgs {
+    /// How many at most; the last line says how many there are
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Only those that match: words, and error: kind: station: worker: id: name: url: lead:
+    /// attempts:>2 retries:0 age:>1h, each turned round by a ! before it
+    #[arg(long, value_name = "EXPR", value_parser = Filter::parse, default_value = "", hide_default_value = true)]
+    filter: Filter,
+}
+
+/// What `bridge dlq retry` takes.
+#[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(false).args(["id", "all"]))]
+pub(crate) struct RetryArgs {
+    /// Their ids, as `list` shows them
+    id: Vec<String>,
+    /// All of them, but those that cannot be a lead, which stay
+    #[arg(long)]
+    all: bool,
+    /// With --all: only those that match, as in `list`
+    #[arg(long, value_name = "EXPR", value_parser = Filter::parse, requires = "all", default_value = "", hide_default_value = true)]
+    filter: Filter,
+    /// Put back even what cannot be a lead
+    #[arg(long)]
+    force: bool,
+}
+
+/// Does it; returns whether all that was asked for was done.
+///
+/// # Errors
+/// [`CommandError`].
+pub(crate) async fn run(
+    store: &Store,
+    command: DlqCommand,
+    as_json: bool,
+) -> Result<bool, CommandError> {
+    match command {
+        DlqCommand::Count => {
+            let count = store.dead_count().await?;
+            if as_json {
+                json(&serde_json::json!({ "count": count }))?;
+            } else {
+                line(&count.to_string())?;
+            }
+            Ok(true)
+        }
+        DlqCommand::List(args) => list(store, &args, as_json).await.map(|()| true),
+        DlqCommand::Show { id } => show(store, &id, as_json).await.map(|()| true),
+        DlqCommand::Retry(args) if args.all => retry_all(store, &args, as_json).await,
+        DlqCommand::Retry(args) => retry(store, &args, as_json).await,
+        DlqCommand::Drop { id } => throw_away(store, &id, as_json).await,
+        DlqCommand::Clear { yes } => clear(store, yes, as_json).await.map(|()| true),
+        DlqCommand::Export { file, filter } => {
+            export(store, &file, &filter, as_json).await.map(|()| true)
+        }
+    }
+}
+
+/// A dead letter as scripts get it: the names of the old readers, and more.
+#[derive(Serialize)]
+struct Row<'a> {
+    index: u64,
+    id: &'a str,
+    lead_data: Box<RawValue>,
+    error: &'a str,
+    retry_count: u32,
+    failed_at: String,
+    error_kind: &'a str,
+    station: &'a str,
+    worker: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seen: Option<String>,
+    attempts: &'a [bridge_shared::envelope::Attempt],
+    redrives: u32,
+    can_retry: bool,
+}
+
+impl<'a> Row<'a> {
+    fn new(letter: &'a DeadLetter) -> Self {
+        let envelope = &letter.envelope;
+        Self {
+            index: letter.index,
+            id: letter.id(),
+            lead_data: lead_as_json(&envelope.lead),
+            error: error_or_unknown(letter),
+            retry_count: envelope.retry_count,
+            failed_at: envelope.failed_at.map_or_else(|| "Unknown".into(), rfc3339),
+            error_kind: envelope.error_kind.as_str(),
+            station: &envelope.station,
+            worker: &envelope.worker,
+            first_seen: envelope.first_seen.map(rfc3339),
+            attempts: &envelope.attempts,
+            redrives: envelope.redrives,
+            can_retry: envelope.is_lead(),
+        }
+    }
+}
+
+/// The lead as it is; where that is no JSON, as a text.
+fn lead_as_json(lead: &[u8]) -> Box<RawValue> {
+    serde_json::from_slice(lead).unwrap_or_else(|_| {
+        serde_json::value::to_raw_value(&String::from_utf8_lossy(lead)).expect("a text is JSON")
+    })
+}
+
+fn error_or_unknown(letter: &DeadLetter) -> &str {
+    match letter.envelope.error.as_str() {
+        "" => "Unknown error",
+        error => error,
+    }
+}
+
+async fn list(store: &Store, args: &ListArgs, as_json: bool) -> Result<(), CommandError> {
+    let now = store.observe_time().await?;
+    let mut found = Vec::new();
+    let mut walk = store.walk_dead(WINDOW);
+    while found.len() < args.limit
+        && let Some(window) = walk.next().await?
+    {
+        let matching = window
+            .into_iter()
+            .filter(|letter| args.filter.matches(letter, now));
+        found.extend(matching.take(args.limit - found.len()));
+    }
+    let total = store.dead_count().await?;
+    if as_json {
+        let items: Vec<Row<'_>> = found.iter().map(Row::new).collect();
+        return json(&serde_json::json!({ "items": items, "total": total }));
+    }
+    for letter in &found {
+        line(&list_line(letter, now))?;
+    }
+    let shown = thousands(found.len() as u64);
+    let matching = if args.filter.is_empty() {
+        ""
+    } else {
+        " that match"
+    };
+    line(&format!(
+        "{shown}{matching} of {}",
+        plural(total, "dead letter")
+    ))
+}
+
+fn list_line(letter: &DeadLetter, now: i64) -> String {
+    let envelope = &letter.envelope;
+    let age = envelope.failed_at.map_or_else(
+        || "Unknown".into(),
+        |at| format!("{} ago", human_duration(now - at)),
+    );
+    let name = envelope
+        .parse_lead()
+        .ok()
+        .and_then(|lead| lead.full_name().or_else(|| lead.linkedin_url()))
+        .unwrap_or_else(|| {
+            String::from_utf8_lossy(&envelope.lead)
+                .chars()
+                .take(40)
+                .collect()
+        });
+    format!(
+        "{:>5}  {}  {age}  retries {}  {}  {}",
+        letter.index,
+        harmless(letter.id()),
+        envelope.retry_count,
+        harmless(&name),
+        harmless(error_or_unknown(letter)),
+    )
+}
+
+async fn find(
+    store: &Store,
+    ids: &[String],
+) -> Result<(Vec<DeadLetter>, Vec<String>), CommandError> {
+    let found = store.find_dead(ids).await?;
+    let missing = ids
+        .iter()
+        .filter(|id| found.iter().all(|letter| letter.id() != id.as_str()))
+        .cloned()
+        .collect();
+    Ok((found, missing))
+}
+
+async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError> {
+    let (found, _) = find(store, &[id.to_owned()]).await?;
+    let Some(letter) = found.first() else {
+        return Err(CommandError::Said(format!(
+            "no dead letter has the id {}; `bridge dlq list` shows those there are",
+            harmless(id)
+        )));
+    };
+    if as_json {
+        return json(&Row::new(letter));
+    }
+    let row = Row::new(letter);
+    let mut lines = vec![
+        format!("id          {}", harmless(row.id)),
+        format!("error       {}", harmless(row.error)),
+        format!("kind        {}", row.error_kind),
+        format!("station     {}", harmless(row.station)),
+        format!("worker      {}", harmless(row.worker)),
+        format!("retries     {}", row.retry_count),
+        format!("redrives    {}", row.redrives),
+        format!("failed at   {}", row.failed_at),
+        format!(
+            "first seen  {}",
+            row.first_seen.as_deref().unwrap_or("Unknown")
+        ),
+    ];
+    for (n, attempt) in row.attempts.iter().enumerate() {
+        lines.push(format!(
+            "attempt {}   {}  {}  {} ms  {}  {}",
+            n + 1,
+            harmless(&attempt.at),
+            harmless(&attempt.station),
+            attempt.ms,
+            harmless(&attempt.worker),
+            harmless(&attempt.error),
+        ));
+    }
+    let lead = serde_json::from_slice::<serde_json::Value>(&letter.envelope.lead)
+        .ok()
+        .and_then(|lead| serde_json::to_string_pretty(&lead).ok())
+        .unwrap_or_else(|| String::from_utf8_lossy(&letter.envelope.lead).into_owned());
+    lines.push("lead".into());
+    lines.extend(lead.lines().map(|text| format!("  {}", harmless(text))));
+    line(&lines.join("\n"))
+}
+
+/// What a move did, for scripts.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    moved: u64,
+    ids: Vec<String>,
+    /// Not there, or taken by somebody else first.
+    gone: Vec<String>,
+    /// Cannot be a lead; still there.
+    refused: Vec<String>,
+}
+
+impl Report {
+    fn whole(&self) -> bool {
+        self.gone.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// Moves letters and tells everybody who listens.
+async fn take(
+    store: &Store,
+    letters: &[DeadLetter],
+    destination: Destination,
+    result: &mut Report,
+) -> Result<(), CommandError> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let who = operator();
+    let moved = store
+        .take_dead(letters, destination, &who, |_| true)
+        .await?;
+    let kind = match destination {
+        Destination::Redrive => EventKind::Redriven,
+        Destination::Trash => EventKind::Dropped,
+    };
+    let mut events = Vec::new();
+    for (letter, moved) in letters.iter().zip(moved) {
+        if moved {
+            result.moved += 1;
+            result.ids.push(letter.id().to_owned());
+            events.push(Event::new(store.now(), kind, letter.id()));
+        } else {
+            result.gone.push(letter.id().to_owned());
+        }
+    }
+    store.publish(&EventBatch::new(who, events)).await?;
+    Ok(())
+}
+
+async fn retry(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, CommandError> {
+    let (found, gone) = find(store, &args.id).await?;
+    let mut result = Report {
+        gone,
+        ..Report::default()
+    };
+    let (leads, refused): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|letter| args.force || letter.envelope.is_lead());
+    result.refused = refused
+        .iter()
+        .map(|letter| letter.id().to_owned())
+        .collect();
+    take(store, &leads, Destination::Redrive, &mut result).await?;
+    tell(&result, "put back to work", as_json)
+}
+
+/// From the oldest on, so that new failures that come in meanwhile are not retried for ever.
+async fn retry_all(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, CommandError> {
+    let now = store.observe_time().await?;
+    let mut result = Report::default();
+    let mut left = store.dead_count().await?;
+    // Entries from the right end on that stay.
+    let mut stay = 0;
+    while left > 0 {
+        let total = store.dead_count().await?;
+        let count = left.min(WINDOW).min(total.saturating_sub(stay));
+        if count == 0 {
+            break;
+        }
+        let (_, window) = store.dead_window(total - stay - count, count).await?;
+        left -= count;
+        let mut leads = Vec::new();
+        for letter in window {
+            if !args.filter.matches(&letter, now) {
+                stay += 1;
+            } else if args.force || letter.envelope.is_lead() {
+                leads.push(letter);
+            } else {
+                result.refused.push(letter.id().to_owned());
+                stay += 1;
+            }
+        }
+        take(store, &leads, Destination::Redrive, &mut result).await?;
+    }
+    tell(&result, "put back to work", as_json)
+}
+
+async fn throw_away(store: &Store, ids: &[String], as_json: bool) -> Result<bool, CommandError> {
+    let (found, gone) = find(store, ids).await?;
+    let mut result = Report {
+        gone,
+        ..Report::default()
+    };
+    take(store, &found, Destination::Trash, &mut result).await?;
+    tell(
+        &result,
+        "thrown into the trash, kept there for a day",
+        as_json,
+    )
+}
+
+fn tell(result: &Report, done: &str, as_json: bool) -> Result<bool, CommandError> {
+    if as_json {
+        json(result)?;
+        return Ok(result.whole());
+    }
+    line(&format!("{} {done}", plural(result.moved, "dead letter")))?;
+    for id in &result.gone {
+        line(&format!("{}: not there any more", harmless(id)))?;
+    }
+    for id in &result.refused {
+        line(&format!(
+            "{}: cannot be a lead, so it stays; --force puts it back all the same",
+            harmless(id)
+        ))?;
+    }
+    Ok(result.whole())
+}
+
+async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandError> {
+    if !yes {
+        let count = plural(store.dead_count().await?, "dead letter");
+        return Err(CommandError::Said(format!(
+            "this would throw {count} into the trash; do it with: bridge dlq clear --yes"
+        )));
+    }
+    let (cleared, trash) = store.clear_dead(&operator()).await?;
+    if as_json {
+        return json(&serde_json::json!({ "success": true, "cleared": cleared, "trash": trash }));
+    }
+    if cleared == 0 {
+        return line("There were no dead letters.");
+    }
+    line(&format!(
+        "{} thrown into the trash, kept for a day under {trash}",
+        plural(cleared, "dead letter")
+    ))
+}
+
+async fn export(
+    store: &Store,
+    file: &PathBuf,
+    filter: &Filter,
+    as_json: bool,
+) -> Result<(), CommandError> {
+    let to_stdout = file.as_os_str() == "-";
+    let mut out: Box<dyn Write + Send> = if to_stdout {
+        Box::new(BufWriter::new(std::io::stdout()))
+    } else {
+        let open = File::create(file);
+        let failed =
+            |error| CommandError::Said(format!("cannot write {}: {error}", file.display()));
+        Box::new(BufWriter::new(open.map_err(failed)?))
+    };
+    let now = store.observe_time().await?;
+    let mut exported = 0_u64;
+    let mut walk = store.walk_dead(WINDOW);
+    while let Some(window) = walk.next().await? {
+        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
+            serde_json::to_writer(&mut out, &Row::new(letter)).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+            exported += 1;
+        }
+    }
+    out.flush()?;
+    if to_stdout {
+        return Ok(());
+    }
+    if as_json {
+        return json(&serde_json::json!({ "exported": exported, "file": file }));
+    }
+    line(&format!(
+        "{} written to {}",
+        plural(exported, "dead letter"),
+        file.display()
+    ))
+}

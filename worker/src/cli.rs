@@ -1,0 +1,215 @@
+//! The worker's command line.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_shared::config::RedisArgs;
+use bridge_shared::store::Store;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::engine::{self, Settings};
+use crate::pipeline::Pipeline;
+
+/// Takes leads from Redis, enriches them, and loses none
+#[derive(Debug, Parser)]
+#[command(name = "scrapegoat-worker", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// How the log on standard error is written [default: text on a terminal, else json]
+    #[arg(long, global = true, env = "LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Work on leads until told to stop; the default
+    Run,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// How to work.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct RunArgs {
+    /// How many leads to work on at once
+    #[arg(long, global = true, env = "CONCURRENCY", value_name = "N", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: u32,
+
+    /// Retries after the first attempt of a lead
+    #[arg(
+        long,
+        global = true,
+        env = "MAX_RETRIES",
+        value_name = "N",
+        default_value_t = 3
+    )]
+    max_retries: u32,
+
+    /// Seconds before the first retry; each further one waits twice as long
+    #[arg(long, global = true, env = "RETRY_DELAY_BASE", value_name = "SECONDS", default_value = "5",
+          value_parser = seconds)]
+    retry_delay_base: Duration,
+
+    /// Seconds one attempt at a lead may take
+    #[arg(long, global = true, env = "LEAD_TIMEOUT", value_name = "SECONDS", default_value = "120",
+          value_parser = positive_seconds)]
+    lead_timeout: Duration,
+
+    /// Seconds without a sign of life after which this worker's leads go to another
+    #[arg(long, global = true, env = "LEASE_SECONDS", value_name = "SECONDS", default_value = "10",
+          value_parser = lease_seconds)]
+    lease_seconds: Duration,
+
+    /// Seconds that leads in hand get to finish after SIGTERM or ctrl-C
+    #[arg(long, global = true, env = "SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "25",
+          value_parser = seconds)]
+    shutdown_timeout: Duration,
+
+    /// The route file [default: a built-in route that needs no outside service]
+    #[arg(long, global = true, env = "PIPELINE_FILE", value_name = "FILE")]
+    pipeline: Option<PathBuf>,
+
+    /// Which pipeline of the route file to run [default: the one that the file
+    /// names as its default]
+    #[arg(long, global = true, env = "PIPELINE_NAME", value_name = "NAME")]
+    pipeline_name: Option<String>,
+}
+
+/// Runs the worker until it is told to stop.
+///
+/// # Errors
+/// One line that says what is wrong and what to do.
+pub(crate) async fn run(redis: RedisArgs, args: RunArgs) -> Result<(), String> {
+    let given = |text: &&str| !text.trim().is_empty();
+    let pipeline = Pipeline::load(
+        args.pipeline
+            .as_deref()
+            .filter(|file| !file.as_os_str().is_empty()),
+        args.pipeline_name.as_deref().filter(given),
+    )
+    .map_err(|error| error.to_string())?;
+    let store = Store::new(&redis).map_err(|error| error.to_string())?;
+    let settings = Settings {
+        concurrency: args.concurrency,
+        max_retries: args.max_retries,
+        retry_delay_base: args.retry_delay_base,
+        lead_timeout: args.lead_timeout,
+        lease: args.lease_seconds,
+        shutdown_timeout: args.shutdown_timeout,
+    };
+    engine::run(store, settings, Arc::new(pipeline))
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Starts the log, on standard error, at the level of `RUST_LOG`, or `info`.
+pub(crate) fn start_log(format: Option<LogFormat>) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let format = format.unwrap_or(if std::io::stderr().is_terminal() {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    });
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_target(false)
+            .init(),
+    }
+    // A station that panics fails its lead; what it said belongs into the log, in one line.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(place, "{}", engine::panic_text(panic.payload()));
+    }));
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| *duration <= Duration::from_secs(31_536_000))
+        .ok_or_else(|| "give a number of seconds, such as 5 or 0.5".into())
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|duration| {
+        if duration.is_zero() {
+            Err("it must be more than 0".into())
+        } else {
+            Ok(duration)
+        }
+    })
+}
+
+fn lease_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|duration| {
+        if duration < Duration::from_secs(1) {
+            Err("a lease is at least 1 second, or a short hiccup would take the leads away".into())
+        } else {
+            Ok(duration)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_count_before_and_after_the_subcommand() {
+        for line in [
+            &["scrapegoat-worker", "--concurrency", "7"][..],
+            &["scrapegoat-worker", "run", "--concurrency", "7"],
+            &["scrapegoat-worker", "--concurrency", "7", "run"],
+        ] {
+            assert_eq!(Cli::parse_from(line).run.concurrency, 7);
+        }
+    }
+
+    #[test]
+    fn spans_of_time_are_checked() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "-1", "soon", "NaN", "1e300"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert!(positive_seconds("0").is_err());
+        assert!(lease_seconds("0.2").is_err());
+    }
+}

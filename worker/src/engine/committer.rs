@@ -1,0 +1,127 @@
+//! Records outcomes, in batches, until they are recorded.
+
+use std::sync::Arc;
+
+use bridge_shared::clock::Millis;
+use bridge_shared::event::EventKind;
+use bridge_shared::store::work::Outcome;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::runner::Ended;
+use super::{Backoff, Context};
+
+/// Outcomes that may wait to be recorded; beyond that no slot becomes free.
+pub(super) const BACKLOG: usize = 512;
+/// Outcomes recorded in one step at most.
+const BATCH: usize = 256;
+/// Batches under way at once.
+const LANES: usize = 2;
+
+/// An outcome on its way to the store.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// The delivery's number.
+    pub(super) number: u64,
+    /// The lead's id.
+    pub(super) id: String,
+    /// What came of it.
+    pub(super) outcome: Outcome,
+    /// What to tell once that is recorded.
+    pub(super) event: Ended,
+}
+
+/// Records outcomes until the last attempt is over and everything is recorded. The lanes are
+/// driven by one task, so that batches set out in the order they were made.
+pub(super) async fn run(
+    context: Arc<Context>,
+    mut outcomes: mpsc::Receiver<Committed>,
+    delays: mpsc::UnboundedSender<Millis>,
+) {
+    let mut lanes = FuturesUnordered::new();
+    let mut batch = Vec::new();
+    let mut open = true;
+    while open || !lanes.is_empty() {
+        tokio::select! {
+            n = outcomes.recv_many(&mut batch, BATCH), if open && lanes.len() < LANES => {
+                open = n > 0;
+                if open {
+                    lanes.push(record(&context, std::mem::take(&mut batch), &delays));
+                }
+            }
+            Some(()) = lanes.next() => {}
+        }
+    }
+}
+
+async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::UnboundedSender<Millis>) {
+    let (told, mut outcomes): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|committed| {
+            (
+                (committed.number, committed.id, committed.event),
+                (committed.number, committed.outcome),
+            )
+        })
+        .unzip();
+    // In the order of the deliveries; but what goes back to the front of the line goes the
+    // youngest first, so that the oldest is next.
+    outcomes.sort_by_key(|(number, outcome)| match outcome {
+        Outcome::Requeue { .. } => (1, u64::MAX - number),
+        _ => (0, *number),
+    });
+    let Some(lost) = commit(context, &outcomes).await else {
+        return;
+    };
+    if !lost.is_empty() {
+        tracing::warn!(
+            leads = lost.len(),
+            "the lease was gone; these results were dropped"
+        );
+    }
+    context.count_finished((told.len() - lost.len()) as u64);
+    for (number, id, ended) in told {
+        let kind = if lost.contains(&number) {
+            EventKind::LeaseLost
+        } else {
+            ended.kind
+        };
+        if kind == EventKind::RetryScheduled
+            && let Some(ms) = ended.ms
+        {
+            // Fails only when the scheduler has ended, and then another worker's will do it.
+            let _ = delays.send(context.store.now() + i64::try_from(ms).unwrap_or(i64::MAX / 2));
+        }
+        context.emit(kind, &id, |event| {
+            event.station = ended.station;
+            event.error = ended.error;
+            event.retry = ended.retry;
+            event.ms = ended.ms;
+        });
+    }
+}
+
+/// Tries until the store has the outcomes; `None` where the engine ends before that. They are
+/// then still in the worker's hands as far as the store knows, and go to another worker.
+async fn commit(context: &Context, outcomes: &[(u64, Outcome)]) -> Option<Vec<u64>> {
+    let mut backoff = Backoff::default();
+    let mut resend = false;
+    loop {
+        match context
+            .store
+            .commit(context.id.as_str(), outcomes, resend)
+            .await
+        {
+            Ok(lost) => {
+                backoff.reset("commit");
+                return Some(lost);
+            }
+            Err(error) => {
+                backoff.tell(&error, "commit");
+                resend = true;
+                context.end.run_until_cancelled(backoff.wait()).await?;
+            }
+        }
+    }
+}

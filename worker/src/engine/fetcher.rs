@@ -1,0 +1,222 @@
+//! Takes leads from the waiting list, as many as there are free slots.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_shared::store::StoreError;
+use bridge_shared::store::work::{Delivery, Fetched, Waiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::committer::Committed;
+use super::{Backoff, Context, runner};
+
+/// Leads taken in one step at most.
+const BATCH: usize = 256;
+/// How long one wait for a lead lasts.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long a fetch whose answer was lost is looked for in the worker's hands.
+const DOUBT: Duration = Duration::from_secs(60);
+
+struct Fetcher {
+    context: Arc<Context>,
+    slots: Arc<Semaphore>,
+    leads: TaskTracker,
+    outcomes: mpsc::Sender<Committed>,
+    waiter: Waiter,
+    backoff: Backoff,
+    /// The number of the next delivery.
+    next: u64,
+    doubtful: Doubtful,
+}
+
+/// Takes leads until the stop.
+pub(super) async fn run(
+    context: Arc<Context>,
+    slots: Arc<Semaphore>,
+    leads: TaskTracker,
+    outcomes: mpsc::Sender<Committed>,
+) {
+    let waiter = context.store.waiter();
+    let stop = context.stop.clone();
+    let mut fetcher = Fetcher {
+        context,
+        slots,
+        leads,
+        outcomes,
+        waiter,
+        backoff: Backoff::default(),
+        next: 1,
+        doubtful: Doubtful::default(),
+    };
+    while !stop.is_cancelled() {
+        fetcher.step().await;
+    }
+    // What an unheard answer may have brought is given back with the rest.
+    fetcher.adopt().await;
+}
+
+impl Fetcher {
+    async fn step(&mut self) {
+        let context = Arc::clone(&self.context);
+        if !self.may_fetch() {
+            let mut pulse = context.pulse.subscribe();
+            let _ = context.stop.run_until_cancelled(pulse.changed()).await;
+            return;
+        }
+        if self.doubtful.is_due() {
+            self.adopt().await;
+        }
+        let Some(slots) = self.free_slots().await else {
+            return;
+        };
+        let count = slots.num_permits();
+        let first = self.next;
+        self.next += count as u64;
+        // Not given up half-way by a stop: the leads would be in hand and nobody would know.
+        match context.store.fetch(context.id.as_str(), count, first).await {
+            Ok(Fetched::Taken(deliveries)) => {
+                self.backoff.reset("fetch");
+                let none = deliveries.is_empty();
+                self.start(deliveries, slots).await;
+                if none {
+                    self.wait_for_a_lead().await;
+                }
+            }
+            Ok(Fetched::Paused | Fetched::NoLease) => {
+                drop(slots);
+                let mut pulse = context.pulse.subscribe();
+                context.beat.notify_one();
+                let _ = context.stop.run_until_cancelled(pulse.changed()).await;
+            }
+            Err(error) => {
+                drop(slots);
+                self.doubtful.add(first, count);
+                self.trouble(&error).await;
+            }
+        }
+    }
+
+    /// Whether the store has been heard of and work is not paused.
+    fn may_fetch(&self) -> bool {
+        self.context
+            .pulse
+            .borrow()
+            .as_ref()
+            .is_some_and(|pulse| !pulse.paused)
+    }
+
+    /// Waits for a free slot and takes what else is free with it; `None` on the stop.
+    async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
+        let acquire = Arc::clone(&self.slots).acquire_owned();
+        let mut slots = self
+            .context
+            .stop
+            .run_until_cancelled(acquire)
+            .await?
+            .expect("the slots are never closed");
+        let more = self.slots.available_permits().min(BATCH - 1);
+        if let Ok(rest) =
+            Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
+        {
+            slots.merge(rest);
+        }
+        Some(slots)
+    }
+
+    async fn start(&self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
+        for delivery in deliveries {
+            let slot = slots
+                .split(1)
+                .expect("no more leads than slots were asked for");
+            runner::start(&self.context, &self.leads, &self.outcomes, delivery, slot).await;
+        }
+    }
+
+    async fn wait_for_a_lead(&mut self) {
+        let stop = self.context.stop.clone();
+        // A wait cut short leaves no lead anywhere: it takes none.
+        if let Some(Err(error)) = stop.run_until_cancelled(self.waiter.wait(WAIT)).await {
+            self.trouble(&error).await;
+        }
+    }
+
+    async fn trouble(&mut self, error: &StoreError) {
+        self.backoff.tell(error, "fetch");
+        let stop = self.context.stop.clone();
+        stop.run_until_cancelled(self.backoff.wait()).await;
+    }
+
+    /// Takes over what fetches brought whose answers were lost.
+    async fn adopt(&mut self) {
+        let Ok(found) = self
+            .context
+            .store
+            .deliveries(self.context.id.as_str(), &self.doubtful.numbers())
+            .await
+        else {
+            return;
+        };
+        self.doubtful.looked(&found);
+        for delivery in found {
+            let slot = Arc::clone(&self.slots)
+                .acquire_owned()
+                .await
+                .expect("the slots are never closed");
+            runner::start(&self.context, &self.leads, &self.outcomes, delivery, slot).await;
+        }
+    }
+}
+
+/// Deliveries of fetches whose answers were lost. The server may still carry such a fetch out
+/// after the connection broke, so they are looked for now and again for a while.
+#[derive(Debug, Default)]
+struct Doubtful {
+    numbers: Vec<(u64, Instant)>,
+    looked: Option<Instant>,
+}
+
+impl Doubtful {
+    fn add(&mut self, first: u64, count: usize) {
+        let now = Instant::now();
+        self.numbers
+            .extend((first..first + count as u64).map(|number| (number, now)));
+        self.looked = None;
+    }
+
+    fn is_due(&self) -> bool {
+        let rested = |looked: Instant| looked.elapsed() > Duration::from_secs(1);
+        !self.numbers.is_empty() && self.looked.is_none_or(rested)
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.numbers.iter().map(|(number, _)| *number).collect()
+    }
+
+    fn looked(&mut self, found: &[Delivery]) {
+        self.looked = Some(Instant::now());
+        self.numbers.retain(|(number, since)| {
+            since.elapsed() < DOUBT && found.iter().all(|delivery| delivery.number != *number)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubtful_delivery_is_taken_over_once_and_the_rest_looked_for_again() {
+        let mut doubtful = Doubtful::default();
+        assert!(!doubtful.is_due());
+        doubtful.add(5, 3);
+        assert!(doubtful.is_due());
+        let found = Delivery {
+            number: 6,
+            payload: bytes::Bytes::new(),
+        };
+        doubtful.looked(&[found]);
+        assert_eq!(doubtful.numbers(), [5, 7]);
+        assert!(!doubtful.is_due());
+    }
+}

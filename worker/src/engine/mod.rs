@@ -1,0 +1,280 @@
+//! From the waiting list to a recorded outcome. One file for each role, each with the same shape:
+//! what it needs, a loop, an end.
+//!
+//! - `fetcher`: waiting -> in flight, as many as there are free slots
+//! - `runner`: one attempt at one lead, with its time limit
+//! - `committer`: outcomes -> the store, in batches, until they are recorded
+//! - `heartbeat`: the lease, and what the store has to say
+//! - `recoverer`: dead workers' leads -> back to work
+//! - `scheduler`: due retries -> waiting
+//! - `publisher`: events
+//! - `shutdown`: the signals, and the way out
+//!
+//! ```text
+//!             pulse (pause, dead workers, due retries)
+//!   heartbeat ------> fetcher --> runner --> committer ---> store
+//!             ------> recoverer               |
+//!             ------> scheduler <-------------+ (delays of its own retries)
+//! ```
+//!
+//! A lead is never only in this process: until its outcome is recorded it stands in the worker's
+//! hash of deliveries, and whoever finds the lease run out takes it from there.
+
+mod committer;
+mod fetcher;
+mod heartbeat;
+mod publisher;
+mod recoverer;
+mod runner;
+mod scheduler;
+mod shutdown;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bridge_shared::clock::Millis;
+use bridge_shared::event::{Event, EventKind};
+use bridge_shared::store::dead_letters::token;
+use bridge_shared::store::work::Pulse;
+use bridge_shared::store::{Store, StoreError};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::pipeline::Pipeline;
+use committer::Committed;
+use publisher::Publisher;
+
+/// How the worker works.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Leads worked on at once.
+    pub(crate) concurrency: u32,
+    /// Retries after the first attempt.
+    pub(crate) max_retries: u32,
+    /// Time before the first retry; each further one waits twice as long.
+    pub(crate) retry_delay_base: Duration,
+    /// Time one attempt may take.
+    pub(crate) lead_timeout: Duration,
+    /// Time without a sign of life after which this worker counts as dead.
+    pub(crate) lease: Duration,
+    /// Time that leads in hand get to finish when the worker stops.
+    pub(crate) shutdown_timeout: Duration,
+}
+
+/// Who this worker is: `<host>-<pid>-<token>`. The token makes it unique, and with a delivery's
+/// number it makes the id of a lead that came without one.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerId(String);
+
+impl WorkerId {
+    fn new() -> Self {
+        let host: String = gethostname::gethostname()
+            .to_string_lossy()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(40)
+            .collect();
+        Self(format!("{host}-{}-{}", std::process::id(), token()))
+    }
+
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id of a bare lead, from the worker that took it first and the delivery's number. Whoever
+/// recovers the lead comes to the same id, so that its side effects keep their idempotency key.
+fn lead_id(worker: &str, number: u64) -> String {
+    let token = worker.rsplit('-').next().unwrap_or(worker);
+    format!("{token}-{number}")
+}
+
+/// What every role needs.
+struct Context {
+    store: Store,
+    settings: Settings,
+    id: WorkerId,
+    pipeline: Arc<Pipeline>,
+    events: Publisher,
+    /// Leads finished, whatever came of them.
+    finished: AtomicU64,
+    /// What the last heartbeat brought; `None` before the first and while Redis is away.
+    pulse: watch::Sender<Option<Pulse>>,
+    /// Asks the heartbeat to beat now.
+    beat: tokio::sync::Notify,
+    /// No more leads are taken.
+    stop: CancellationToken,
+    /// Leads in hand are given back at once.
+    give_back: CancellationToken,
+    /// The engine has ended.
+    end: CancellationToken,
+}
+
+impl Context {
+    fn emit(&self, event: EventKind, lead: &str, with: impl FnOnce(&mut Event)) {
+        self.events.emit(|| {
+            let mut event = Event::new(self.store.now(), event, lead);
+            with(&mut event);
+            event
+        });
+    }
+
+    fn count_finished(&self, n: u64) {
+        self.finished.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// Works until a signal says stop and everything in hand is finished or given back.
+///
+/// # Errors
+/// A [`StoreError`] that no waiting can mend: a wrong password, a Redis that is too old.
+pub(crate) async fn run(
+    store: Store,
+    settings: Settings,
+    pipeline: Arc<Pipeline>,
+) -> Result<(), StoreError> {
+    let stop = CancellationToken::new();
+    let give_back = CancellationToken::new();
+    shutdown::listen(stop.clone(), give_back.clone());
+    if !wait_for_redis(&store, &stop).await? {
+        return Ok(());
+    }
+
+    let id = WorkerId::new();
+    let (events, publish) = publisher::new();
+    let context = Arc::new(Context {
+        store,
+        settings,
+        id,
+        pipeline,
+        events,
+        finished: AtomicU64::new(0),
+        pulse: watch::Sender::new(None),
+        beat: tokio::sync::Notify::new(),
+        stop,
+        give_back,
+        end: CancellationToken::new(),
+    });
+    tracing::info!(
+        worker = context.id.as_str(),
+        redis = context.store.url(),
+        queue = context.store.keys().queue,
+        pipeline = context.pipeline.name(),
+        concurrency = context.settings.concurrency,
+        "worker started"
+    );
+    work(&context, publish).await;
+    Ok(())
+}
+
+async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
+    let (outcomes, to_commit) = mpsc::channel::<Committed>(committer::BACKLOG);
+    let (delays, delayed) = mpsc::unbounded_channel::<Millis>();
+    let slots = Arc::new(Semaphore::new(context.settings.concurrency as usize));
+
+    let roles = TaskTracker::new();
+    roles.spawn(heartbeat::run(Arc::clone(context)));
+    roles.spawn(recoverer::run(Arc::clone(context)));
+    roles.spawn(scheduler::run(Arc::clone(context), delayed));
+    let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
+    let committer = tokio::spawn(committer::run(Arc::clone(context), to_commit, delays));
+    let leads = TaskTracker::new();
+    let fetcher = tokio::spawn(fetcher::run(
+        Arc::clone(context),
+        slots,
+        leads.clone(),
+        outcomes,
+    ));
+
+    // The fetcher ends with the stop; the last attempt lets go of the last way to the committer,
+    // and so the committer ends when everything is recorded.
+    shutdown::drain(context, fetcher, leads, committer).await;
+    context.end.cancel();
+    roles.close();
+    roles.wait().await;
+    shutdown::leave(context).await;
+    // Nobody can tell anything any more: the publisher sends what it has and ends.
+    context.events.close();
+    let _ = publisher.await;
+    tracing::info!(
+        finished = context.finished.load(Ordering::Relaxed),
+        "worker stopped"
+    );
+}
+
+/// Waits until Redis answers, for as long as it takes; `false` where a stop came first.
+async fn wait_for_redis(store: &Store, stop: &CancellationToken) -> Result<bool, StoreError> {
+    let mut backoff = Backoff::default();
+    loop {
+        match stop.run_until_cancelled(store.check()).await {
+            None => return Ok(false),
+            Some(Ok(())) => return Ok(true),
+            Some(Err(error)) if error.is_transient() => {
+                backoff.tell(&error, "waiting for Redis");
+                if stop.run_until_cancelled(backoff.wait()).await.is_none() {
+                    return Ok(false);
+                }
+            }
+            Some(Err(error)) => return Err(error),
+        }
+    }
+}
+
+/// Waits that grow from 50 ms to 2 s, with a word in the log at the first failure and then now and
+/// again.
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+    told: Option<std::time::Instant>,
+}
+
+impl Backoff {
+    /// Time between two words about the same trouble.
+    const REMINDER: Duration = Duration::from_secs(30);
+
+    fn tell(&mut self, error: &StoreError, doing: &str) {
+        if self.told.is_none_or(|told| told.elapsed() > Self::REMINDER) {
+            tracing::warn!("{doing}: {error}");
+            self.told = Some(std::time::Instant::now());
+        }
+    }
+
+    async fn wait(&mut self) {
+        let delay = Duration::from_millis(50) * 2_u32.pow(self.failures.min(6));
+        self.failures += 1;
+        let delay = delay.min(Duration::from_secs(2));
+        tokio::time::sleep(delay.mul_f64(0.75 + fastrand::f64() * 0.25)).await;
+    }
+
+    /// All is well; says so where trouble had been told of.
+    fn reset(&mut self, doing: &str) {
+        if self.told.take().is_some() {
+            tracing::info!("{doing}: Redis answers again");
+        }
+        self.failures = 0;
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_leads_id_can_be_made_again_from_the_workers() {
+        let id = WorkerId::new();
+        let token = id.as_str().rsplit('-').next().expect("a token");
+        assert_eq!(token.len(), 10);
+        assert_eq!(lead_id(id.as_str(), 7), format!("{token}-7"));
+    }
+}

@@ -1,0 +1,284 @@
+//! One attempt at one lead.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_shared::clock::rfc3339;
+use bridge_shared::envelope::{Attempt, Envelope, ErrorKind};
+use bridge_shared::event::EventKind;
+use bridge_shared::store::work::{Delivery, Outcome};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::committer::Committed;
+use super::{Context, Settings, lead_id, panic_text};
+use crate::pipeline::{Failure, Progress};
+
+/// Starts an attempt. One that needs to wait for nothing is over when this returns; any other goes
+/// on in a task of its own. The slot is free again when the outcome is on its way.
+pub(super) async fn start(
+    context: &Arc<Context>,
+    leads: &TaskTracker,
+    outcomes: &mpsc::Sender<Committed>,
+    delivery: Delivery,
+    slot: OwnedSemaphorePermit,
+) {
+    let mut attempt = Box::pin(attempt(Arc::clone(context), delivery));
+    if let Some(committed) = attempt.as_mut().now_or_never() {
+        // Fails only if the committer is gone, and then the lease will run out on these leads.
+        let _ = outcomes.send(committed).await;
+        return;
+    }
+    let outcomes = outcomes.clone();
+    leads.spawn(async move {
+        let _ = outcomes.send(attempt.await).await;
+        drop(slot);
+    });
+}
+
+async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
+    let Delivery { number, payload } = delivery;
+    let envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
+        let id = lead_id(context.id.as_str(), number);
+        Envelope::new(id, payload, Some(context.store.now()))
+    });
+    context.emit(EventKind::Received, &envelope.id, |_| {});
+    let started = Instant::now();
+    let result = tokio::select! {
+        biased;
+        result = limited(&context, &envelope) => Some(result),
+        () = context.give_back.cancelled() => None,
+    };
+    let ms = millis(started.elapsed());
+    let id = envelope.id.clone();
+    let (outcome, event) = match result {
+        Some(Ok(lead)) => (
+            Outcome::Done {
+                id: id.clone(),
+                lead: lead.into(),
+            },
+            Ended {
+                kind: EventKind::Succeeded,
+                ms: Some(ms),
+                ..Ended::default()
+            },
+        ),
+        Some(Err(failure)) => judge(&context, envelope, failure, ms),
+        None => (
+            Outcome::Requeue {
+                envelope: envelope.encode(),
+            },
+            Ended {
+                kind: EventKind::Recovered,
+                ..Ended::default()
+            },
+        ),
+    };
+    Committed {
+        number,
+        id,
+        outcome,
+        event,
+    }
+}
+
+/// How an attempt ended, to be told once that is recorded.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) kind: EventKind,
+    pub(super) station: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) retry: Option<u32>,
+    pub(super) ms: Option<u64>,
+}
+
+impl Default for Ended {
+    fn default() -> Self {
+        Self {
+            kind: EventKind::Unknown,
+            station: None,
+            error: None,
+            retry: None,
+            ms: None,
+        }
+    }
+}
+
+/// Runs the pipeline within the lead's time; a panic fails the lead and nothing else.
+async fn limited(context: &Context, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
+    let id = envelope.id.as_str();
+    context.emit(EventKind::Started, id, |_| {});
+    let mut at_station = String::new();
+    let mut observe = |progress: Progress<'_>| match progress {
+        Progress::Arrived { station } => station.clone_into(&mut at_station),
+        Progress::Left { station, ms, error } => context.emit(EventKind::Station, id, |event| {
+            event.station = Some(station.to_owned());
+            event.error = error.map(ToOwned::to_owned);
+            event.ms = Some(ms);
+        }),
+    };
+    let limit = context.settings.lead_timeout;
+    let run =
+        AssertUnwindSafe(context.pipeline.run(id, &envelope.lead, &mut observe)).catch_unwind();
+    match tokio::time::timeout(limit, run).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Failure {
+            station: at_station,
+            ..Failure::new(
+                ErrorKind::Panic,
+                format!("the station panicked: {}", panic_text(&*panic)),
+            )
+        }),
+        Err(_) => Err(Failure {
+            station: at_station,
+            ..Failure::new(
+                ErrorKind::Timeout,
+                format!(
+                    "not done within the {} s a lead may take",
+                    limit.as_secs_f64()
+                ),
+            )
+        }),
+    }
+}
+
+/// Decides what a failure leads to: another try, or the dead letter queue.
+fn judge(context: &Context, mut envelope: Envelope, failure: Failure, ms: u64) -> (Outcome, Ended) {
+    let now = context.store.now();
+    let (station, error) = (failure.station.clone(), failure.error.clone());
+    envelope.fail(
+        now,
+        Attempt {
+            at: rfc3339(now),
+            station: failure.station,
+            error: failure.error,
+            kind: failure.kind,
+            ms,
+            worker: context.id.as_str().to_owned(),
+        },
+    );
+    let mut ended = Ended {
+        kind: EventKind::Dead,
+        station: (!station.is_empty()).then_some(station),
+        error: Some(error),
+        ..Ended::default()
+    };
+    if failure.kind.is_transient() && envelope.retry_count < context.settings.max_retries {
+        envelope.retry_count += 1;
+        let retry = envelope.retry_count;
+        let delay_ms = millis(delay(&context.settings, retry, failure.retry_after));
+        ended.kind = EventKind::RetryScheduled;
+        ended.retry = Some(retry);
+        ended.ms = Some(delay_ms);
+        (
+            Outcome::Retry {
+                envelope: envelope.encode(),
+                delay_ms,
+                retry,
+            },
+            ended,
+        )
+    } else {
+        (
+            Outcome::Dead {
+                envelope: envelope.encode(),
+            },
+            ended,
+        )
+    }
+}
+
+/// Time before a retry: base x 2^(n-1) and up to 10 % more, so that leads that failed together do
+/// not come back together. What the service asked for wins when it is longer.
+fn delay(settings: &Settings, retry: u32, retry_after: Option<Duration>) -> Duration {
+    let factor = 2_f64.powi(i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX));
+    let longest = Duration::from_secs(30 * 86_400);
+    let seconds = settings.retry_delay_base.as_secs_f64() * factor * (1.0 + fastrand::f64() * 0.1);
+    let delay = Duration::try_from_secs_f64(seconds).unwrap_or(longest);
+    delay.max(retry_after.unwrap_or_default()).min(longest)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The envelope of a delivery whose worker is gone: the death stands in its history.
+pub(super) fn bereaved(payload: Bytes, worker: &str, number: u64, now: i64) -> Envelope {
+    let mut envelope = Envelope::from_payload(&payload)
+        .unwrap_or_else(|| Envelope::new(lead_id(worker, number), payload, Some(now)));
+    envelope.deaths += 1;
+    let poison = envelope.deaths >= super::recoverer::DEATHS;
+    let (kind, error) = if poison {
+        (
+            ErrorKind::Poison,
+            format!("{} workers died with this lead in hand", envelope.deaths),
+        )
+    } else {
+        (
+            ErrorKind::WorkerLost,
+            "the worker died, or lost its lease, with this lead in hand".into(),
+        )
+    };
+    envelope.fail(
+        now,
+        Attempt {
+            at: rfc3339(now),
+            station: String::new(),
+            error,
+            kind,
+            ms: 0,
+            worker: worker.to_owned(),
+        },
+    );
+    envelope
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            concurrency: 1,
+            max_retries: 3,
+            retry_delay_base: Duration::from_secs(5),
+            lead_timeout: Duration::from_secs(1),
+            lease: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn the_delay_doubles_with_at_most_a_tenth_more() {
+        for (retry, base) in [(1, 5.0), (2, 10.0), (3, 20.0)] {
+            for _ in 0..100 {
+                let delay = delay(&settings(), retry, None).as_secs_f64();
+                assert!((base..=base * 1.1).contains(&delay), "{retry}: {delay}");
+            }
+        }
+        assert!(delay(&settings(), 4_000, None) <= Duration::from_secs(30 * 86_400));
+    }
+
+    #[test]
+    fn what_the_service_asks_for_wins_when_it_is_longer() {
+        let asked = Duration::from_secs(60);
+        assert_eq!(delay(&settings(), 1, Some(asked)), asked);
+        assert!(delay(&settings(), 1, Some(Duration::from_secs(1))) >= Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_third_death_makes_a_lead_poison() {
+        let mut payload = Bytes::from_static(b"{\"name\":\"Ada\"}");
+        for death in 1..=3 {
+            let envelope = bereaved(payload, "host-1-token", 9, 1_000);
+            assert_eq!(envelope.id, "token-9");
+            assert_eq!(envelope.deaths, death);
+            assert_eq!(envelope.attempts.len(), death as usize);
+            assert_eq!(envelope.error_kind == ErrorKind::Poison, death == 3);
+            payload = envelope.encode();
+        }
+    }
+}

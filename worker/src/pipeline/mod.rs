@@ -1,0 +1,182 @@
+//! The route a lead takes, station by station.
+//!
+//! - [`route`]: the route file
+//! - [`station`]: what a station is, and one file for each kind
+
+mod route;
+mod station;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bridge_shared::envelope::ErrorKind;
+use bridge_shared::lead::Lead;
+
+use route::Route;
+pub(crate) use route::RouteError;
+use station::Station;
+
+/// A route, ready to run.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    name: String,
+    stations: Vec<Box<dyn Station>>,
+}
+
+/// Where a lead is on its route.
+pub(crate) enum Progress<'a> {
+    /// It has come to a station.
+    Arrived {
+        /// The station's name.
+        station: &'a str,
+    },
+    /// The station is done with it.
+    Left {
+        /// The station's name.
+        station: &'a str,
+        /// How long it took, in milliseconds.
+        ms: u64,
+        /// What went wrong, in words.
+        error: Option<&'a str>,
+    },
+}
+
+/// Why a lead did not come through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The station it failed at; empty where it reached none.
+    pub(crate) station: String,
+    /// The kind of failure, which decides about a retry.
+    pub(crate) kind: ErrorKind,
+    /// What went wrong, in words.
+    pub(crate) error: String,
+    /// How long the service asked to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure of a kind; the station's name is filled in by the pipeline.
+    pub(crate) fn new(kind: ErrorKind, error: impl Into<String>) -> Self {
+        Self {
+            station: String::new(),
+            kind,
+            error: error.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl Pipeline {
+    /// Reads a route file and makes the named pipeline of it, or the one the file names as its
+    /// default. Without a file it is the built-in route, which needs no outside service.
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub(crate) fn load(file: Option<&Path>, name: Option<&str>) -> Result<Self, RouteError> {
+        let Route { name, stations } = match file {
+            Some(file) => Route::read(file, name)?,
+            None => Route::built_in(name)?,
+        };
+        Ok(Self { name, stations })
+    }
+
+    /// The pipeline's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a lead through every station; returns the enriched lead.
+    ///
+    /// # Errors
+    /// [`Failure`], at the first station that fails.
+    pub(crate) async fn run(
+        &self,
+        id: &str,
+        bytes: &[u8],
+        observe: &mut (impl FnMut(Progress<'_>) + Send),
+    ) -> Result<Vec<u8>, Failure> {
+        let mut lead = Lead::parse(bytes)
+            .map_err(|error| Failure::new(ErrorKind::Invalid, error.to_string()))?;
+        for station in &self.stations {
+            let name = station.name();
+            observe(Progress::Arrived { station: name });
+            let started = Instant::now();
+            let result = station.work(id, &mut lead).await;
+            observe(Progress::Left {
+                station: name,
+                ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                error: result.as_ref().err().map(|failure| failure.error.as_str()),
+            });
+            result.map_err(|failure| Failure {
+                station: name.to_owned(),
+                ..failure
+            })?;
+        }
+        Ok(self.seal(lead))
+    }
+
+    /// Adds what readers of enriched leads expect. Source: the wire contract in `ARCHITECTURE.md`.
+    fn seal(&self, mut lead: Lead) -> Vec<u8> {
+        let executed: Vec<&str> = self.stations.iter().map(|station| station.name()).collect();
+        let cost: f64 = self.stations.iter().map(|station| station.cost()).sum();
+        lead.set("saved", &true);
+        lead.set("_pipeline_cost", &cost);
+        lead.set("_pipeline_stations_executed", &executed);
+        lead.set("_pipeline_errors", &[""; 0]);
+        lead.to_json()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_enriched_lead_keeps_its_fields_and_says_how_it_came_through() {
+        let pipeline = Pipeline::load(None, None).expect("the built-in route");
+        assert_eq!(pipeline.name(), "default");
+        let mut seen = Vec::new();
+        let mut observe = |progress: Progress<'_>| {
+            if let Progress::Left { station, error, .. } = progress {
+                seen.push((station.to_owned(), error.is_some()));
+            }
+        };
+        let lead = br#"{"name":"Ada Example","linkedinUrl":"linkedin.com/in/ada","x":1.0}"#;
+        let enriched = pipeline
+            .run("id", lead, &mut observe)
+            .await
+            .expect("enriched");
+        assert_eq!(
+            String::from_utf8_lossy(&enriched),
+            r#"{"name":"Ada Example","linkedinUrl":"https://www.linkedin.com/in/ada","x":1.0,"firstName":"Ada","lastName":"Example","saved":true,"_pipeline_cost":0.0,"_pipeline_stations_executed":["identity"],"_pipeline_errors":[]}"#
+        );
+        assert_eq!(seen, [("identity".to_owned(), false)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_lead_reaches_no_station() {
+        let pipeline = Pipeline::load(None, None).expect("the built-in route");
+        let failure = pipeline
+            .run("id", b"[1]", &mut |_| {})
+            .await
+            .expect_err("no lead");
+        assert_eq!(
+            (failure.kind, failure.station.as_str()),
+            (ErrorKind::Invalid, "")
+        );
+        assert_eq!(failure.error, "not a JSON object but a list");
+    }
+
+    #[tokio::test]
+    async fn a_failure_names_its_station() {
+        let pipeline = Pipeline::load(None, None).expect("the built-in route");
+        let failure = pipeline
+            .run("id", b"{}", &mut |_| {})
+            .await
+            .expect_err("nobody");
+        assert_eq!(
+            (failure.kind, failure.station.as_str()),
+            (ErrorKind::Invalid, "identity")
+        );
+    }
+}
