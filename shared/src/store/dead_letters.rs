@@ -85,18 +85,15 @@ impl Store {
         start: u64,
         count: u64,
     ) -> Result<(u64, Vec<DeadLetter>), StoreError> {
-        let failed = &self.keys().failed;
-        let mut pipe = redis::pipe();
-        pipe.atomic().cmd("LLEN").arg(failed);
-        pipe.cmd("LRANGE")
-            .arg(failed)
-            .arg(start)
-            .arg(start.saturating_add(count).saturating_sub(1));
-        let (total, entries): (u64, Vec<Vec<u8>>) = if count == 0 {
-            (self.dead_count().await?, Vec::new())
-        } else {
-            self.pipeline(&pipe).await?
-        };
+        if count == 0 {
+            return Ok((self.dead_count().await?, Vec::new()));
+        }
+        let script = &self.scripts().window;
+        let mut cmd = script.call(&[&self.keys().failed]);
+        cmd.arg(start).arg(start.saturating_add(count) - 1);
+        let mut reply = self.run(script, &cmd).await?;
+        let total: u64 = reply.next()?;
+        let entries: Vec<Vec<u8>> = reply.rest()?;
         let letters = (start..)
             .zip(entries)
             .map(|(index, bytes)| DeadLetter::new(index, total, bytes.into()));

@@ -23,6 +23,7 @@ pub(super) struct Scripts {
     pub(super) push: Script,
     pub(super) take: Script,
     pub(super) clear: Script,
+    pub(super) window: Script,
 }
 
 macro_rules! script {
@@ -44,6 +45,7 @@ impl Scripts {
             push: script!("push.lua"),
             take: script!("take.lua"),
             clear: script!("clear.lua"),
+            window: script!("window.lua"),
         }
     }
 }

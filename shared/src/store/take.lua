@@ -15,15 +15,24 @@ make_sure_of_room(KEYS[3])
 redis.call('LLEN', KEYS[2]) -- Fails here rather than below where that is no list.
 local PASS = 15000
 local MARK = 'taken:' .. now .. ':' .. redis.sha1hex(ARGV[5] or '')
-local clock = os.clock()
+local BUDGET = 2000
+local spent = 0
 local length = redis.call('LLEN', KEYS[1])
 local shift = 0
 
+-- About how many microseconds it takes to come to an index and write there: measured at 0.0012
+-- for each entry on the way with entries of 462 bytes, more where they are longer.
+local function reach(index)
+  return 2 + 0.005 * math.min(-index, length + index + 1)
+end
+
 -- Where the entry is now, near the index it was seen at.
 local function find(index, bytes)
+  spent = spent + reach(index)
   if -index <= length and redis.call('LINDEX', KEYS[1], index) == bytes then
     return index
   end
+  spent = spent + 30
   local first = math.max(index - 64, -length)
   local last = math.min(index + 64, -1)
   for i, entry in ipairs(redis.call('LRANGE', KEYS[1], first, last)) do
@@ -38,7 +47,7 @@ local reply = {now, 0}
 local moved, ids = {}, {}
 local marked, from_head, from_tail = 0, 0, 0
 for i = 4, #ARGV, 4 do
-  if os.clock() - clock > 0.002 then
+  if spent > BUDGET then
     break
   end
   local index = length > 0 and find(math.min(tonumber(ARGV[i]) + shift, -1), ARGV[i + 1])

@@ -1,0 +1,23 @@
+# Everything a newcomer needs: `make test`. `make help` lists the rest.
+
+CARGO ?= cargo
+
+.PHONY: help build test check redis
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build both programs
+	$(CARGO) build --workspace
+
+test: redis ## Run every test against a real Redis
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+check: ## Format, lints and documentation, as strict as the landing
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+redis: ## Make sure that redis-server is there
+	@assets/ensure-redis.sh

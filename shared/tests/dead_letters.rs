@@ -1,0 +1,230 @@
+//! Moving entries out of a dead letter queue that others change at the same time.
+
+use std::collections::HashSet;
+
+use bridge_shared::config::RedisArgs;
+use bridge_shared::sandbox::Sandbox;
+use bridge_shared::store::Store;
+use bridge_shared::store::dead_letters::Destination::{self, Redrive, Trash};
+use bytes::Bytes;
+
+struct Bench {
+    _redis: Sandbox,
+    store: Store,
+    connection: redis::aio::MultiplexedConnection,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let redis = Sandbox::start(&[]).expect("a private Redis");
+        let args = RedisArgs {
+            redis_url: Some(redis.url()),
+            queue_name: "q".into(),
+            failed_queue_name: "f".into(),
+            enriched_stream: "e".into(),
+        };
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("a connection");
+        let store = Store::connect(&args).await.expect("a store");
+        Self {
+            _redis: redis,
+            store,
+            connection,
+        }
+    }
+
+    /// Puts numbered entries into the queue, number 0 the oldest.
+    async fn bury(&mut self, numbers: std::ops::Range<usize>) {
+        for chunk in numbers.collect::<Vec<_>>().chunks(5_000) {
+            let mut cmd = redis::cmd("LPUSH");
+            cmd.arg("f");
+            for n in chunk {
+                cmd.arg(format!("{{\"n\":{n}}}"));
+            }
+            let () = cmd.query_async(&mut self.connection).await.expect("pushed");
+        }
+    }
+
+    async fn list(&mut self, key: &str) -> Vec<String> {
+        let mut cmd = redis::cmd("LRANGE");
+        cmd.arg(key).arg(0).arg(-1);
+        cmd.query_async(&mut self.connection).await.expect("a list")
+    }
+
+    async fn take(&self, numbers: &[usize], total: usize, destination: Destination) -> Vec<bool> {
+        let mut letters = Vec::new();
+        for n in numbers {
+            let (_, window) = self
+                .store
+                .dead_window((total - 1 - n) as u64, 1)
+                .await
+                .expect("read");
+            letters.extend(window);
+        }
+        self.store
+            .take_dead(&letters, destination, "test", |_| true)
+            .await
+            .expect("taken")
+    }
+
+    /// Every number must be in exactly one of the two lists.
+    async fn check(&mut self, total: usize, gone: &HashSet<usize>, to: &str) {
+        let entry = |n: &usize| format!("{{\"n\":{n}}}");
+        let left = self.list("f").await;
+        let moved = self.list(to).await;
+        let expected: HashSet<String> = gone.iter().map(entry).collect();
+        assert_eq!(moved.len(), gone.len());
+        assert_eq!(moved.into_iter().collect::<HashSet<_>>(), expected);
+        assert_eq!(left.len(), total - gone.len());
+        let left: HashSet<String> = left.into_iter().collect();
+        assert!(left.len() == total - gone.len() && left.is_disjoint(&expected));
+    }
+}
+
+#[tokio::test]
+async fn entries_near_the_ends_leave_in_place_and_the_order_stays() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..1_000).await;
+    let gone = [0, 1, 5, 400, 998, 999];
+    assert_eq!(bench.take(&gone, 1_000, Redrive).await, vec![true; 6]);
+    bench.check(1_000, &gone.into(), "q").await;
+    let left = bench.list("f").await;
+    let expected: Vec<String> = (0..1_000)
+        .rev()
+        .filter(|n| !gone.contains(n))
+        .map(|n| format!("{{\"n\":{n}}}"))
+        .collect();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
+async fn entries_deep_in_a_long_list_leave_too_and_the_length_is_exact() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..60_000).await;
+    let gone = [0, 3, 20_000, 29_999, 30_000, 30_001, 41_234, 59_999];
+    assert_eq!(bench.take(&gone, 60_000, Redrive).await, vec![true; 8]);
+    bench.check(60_000, &gone.into(), "q").await;
+}
+
+#[tokio::test]
+async fn an_entry_is_found_again_after_others_changed_the_list() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..2_000).await;
+    let (_, letters) = bench.store.dead_window(0, 2_000).await.expect("read");
+    let picked: Vec<_> = letters
+        .iter()
+        .filter(|letter| letter.index % 100 == 0)
+        .cloned()
+        .collect();
+    // New failures arrive, and somebody else takes the 500 oldest, five of them picked.
+    bench.bury(2_000..2_300).await;
+    let mut cmd = redis::cmd("RPOP");
+    cmd.arg("f").arg(500);
+    let _: Vec<String> = cmd
+        .query_async(&mut bench.connection)
+        .await
+        .expect("popped");
+    let moved = bench
+        .store
+        .take_dead(&picked, Redrive, "test", |_| true)
+        .await
+        .expect("taken");
+    assert_eq!(moved.iter().filter(|moved| **moved).count(), 15);
+    assert_eq!(bench.list("q").await.len(), 15);
+    assert_eq!(bench.list("f").await.len(), 2_300 - 500 - 15);
+}
+
+#[tokio::test]
+async fn two_operators_with_the_same_selection_move_every_entry_once() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..3_000).await;
+    let (_, letters) = bench.store.dead_window(0, 3_000).await.expect("read");
+    let (a, b) = tokio::join!(
+        bench.store.take_dead(&letters, Redrive, "a", |_| true),
+        bench
+            .store
+            .take_dead(&letters[500..], Redrive, "b", |_| true),
+    );
+    let count = |moved: &[bool]| moved.iter().filter(|moved| **moved).count();
+    assert_eq!(count(&a.expect("a")) + count(&b.expect("b")), 3_000);
+    bench.check(3_000, &(0..3_000).collect(), "q").await;
+}
+
+#[tokio::test]
+async fn a_stopped_move_leaves_the_rest_and_says_what_it_did() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..1_000).await;
+    let (_, letters) = bench.store.dead_window(0, 1_000).await.expect("read");
+    let moved = bench
+        .store
+        .take_dead(&letters, Trash, "test", |so_far| so_far < 300)
+        .await
+        .expect("taken");
+    let moved = moved.iter().filter(|moved| **moved).count();
+    assert!((300..1_000).contains(&moved), "{moved}");
+    assert_eq!(bench.list("f").await.len(), 1_000 - moved);
+    assert_eq!(
+        bench.store.snapshot().await.expect("read").totals.dropped,
+        moved as u64
+    );
+}
+
+#[tokio::test]
+async fn a_batch_pushed_again_after_a_lost_answer_is_pushed_once() {
+    let bench = Bench::start().await;
+    let leads = [
+        Bytes::from_static(b"{\"n\":1}"),
+        Bytes::from_static(b"{\"n\":2}"),
+    ];
+    assert_eq!(bench.store.push("run", 1, &leads).await.expect("pushed"), 2);
+    assert_eq!(bench.store.push("run", 1, &leads).await.expect("pushed"), 2);
+    assert_eq!(
+        bench
+            .store
+            .push("run", 2, &leads[..1])
+            .await
+            .expect("pushed"),
+        3
+    );
+    assert_eq!(
+        bench
+            .store
+            .push("other", 1, &leads[..1])
+            .await
+            .expect("pushed"),
+        4
+    );
+}
+
+#[tokio::test]
+async fn where_redis_has_no_room_nothing_is_half_moved() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..100).await;
+    let config = |value: &'static str| {
+        let mut cmd = redis::cmd("CONFIG");
+        cmd.arg("SET").arg("maxmemory").arg(value);
+        cmd
+    };
+    let () = config("1")
+        .query_async(&mut bench.connection)
+        .await
+        .expect("set");
+    let (_, letters) = bench.store.dead_window(0, 100).await.expect("read");
+    let error = bench
+        .store
+        .take_dead(&letters, Redrive, "test", |_| true)
+        .await
+        .expect_err("no room");
+    assert!(error.to_string().contains("refuses to write"), "{error}");
+    let () = config("0")
+        .query_async(&mut bench.connection)
+        .await
+        .expect("set");
+    assert_eq!(
+        (bench.list("f").await.len(), bench.list("q").await.len()),
+        (100, 0)
+    );
+}

@@ -1,0 +1,283 @@
+//! The commands for scripts, driven as a script would.
+
+use std::process::{Command, Output, Stdio};
+
+use bridge_shared::sandbox::Sandbox;
+use redis::{Connection, FromRedisValue};
+use serde_json::{Value, json};
+
+const OLD: &str = r#"{"lead":{"name":"Ada Example","linkedinUrl":"https://linkedin.com/in/ada"},"error":"boom","retry_count":3,"failed_at":"2026-01-15T10:30:00Z"}"#;
+const BARE: &str = r#"{"name":"Grace Example"}"#;
+
+struct Bridge {
+    redis: Sandbox,
+    connection: Connection,
+}
+
+impl Bridge {
+    fn start() -> Self {
+        let redis = Sandbox::start(&[]).expect("a private Redis");
+        let connection = redis::Client::open(redis.url())
+            .and_then(|client| client.get_connection())
+            .expect("a connection");
+        Self { redis, connection }
+    }
+
+    fn redis<T: FromRedisValue>(&mut self, parts: &[&[u8]]) -> T {
+        let mut cmd = redis::Cmd::new();
+        for part in parts {
+            cmd.arg(*part);
+        }
+        cmd.query(&mut self.connection).expect("Redis answers")
+    }
+
+    fn bury(&mut self, entry: &[u8]) {
+        let _: u64 = self.redis(&[b"LPUSH", b"failed_leads", entry]);
+    }
+
+    fn waiting(&mut self) -> Vec<Vec<u8>> {
+        self.redis(&[b"LRANGE", b"leads_to_enrich", b"0", b"-1"])
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        bridge(&self.redis.url(), args)
+    }
+
+    /// Runs a command that must succeed; returns what it printed.
+    #[track_caller]
+    fn says(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(
+            output.status.success(),
+            "{args:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.says(&[&["--json"], args].concat())).expect("JSON")
+    }
+}
+
+fn bridge(url: &str, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .args(args)
+        .env("REDIS_URL", url)
+        .env_remove("APP_REDIS_URL")
+        .env_remove("QUEUE_NAME")
+        .env_remove("FAILED_QUEUE_NAME")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command runs")
+}
+
+fn ids(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().expect("items");
+    items
+        .iter()
+        .map(|item| item["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+#[test]
+fn old_entries_are_listed_as_their_readers_know_them() {
+    let mut bridge = Bridge::start();
+    for entry in [OLD.as_bytes(), BARE.as_bytes(), b"\xff rubbish \x1b[2J"] {
+        bridge.bury(entry);
+    }
+    assert_eq!(bridge.says(&["dlq", "count"]), "3");
+    let list = bridge.json(&["dlq", "list"]);
+    assert_eq!(list["total"], 3);
+    let items = &list["items"];
+    assert_eq!(items[2]["index"], 2);
+    assert_eq!(items[2]["lead_data"]["name"], "Ada Example");
+    assert_eq!(
+        (&items[2]["error"], &items[2]["retry_count"]),
+        (&json!("boom"), &json!(3))
+    );
+    assert_eq!(items[2]["failed_at"], "2026-01-15T10:30:00Z");
+    assert_eq!(items[1]["lead_data"], json!({"name":"Grace Example"}));
+    assert_eq!(
+        (&items[1]["error"], &items[1]["failed_at"]),
+        (&json!("Unknown error"), &json!("Unknown"))
+    );
+    assert_eq!(
+        (&items[0]["retry_count"], &items[0]["can_retry"]),
+        (&json!(0), &json!(false))
+    );
+
+    let text = bridge.says(&["dlq", "list"]);
+    assert!(
+        !text.contains('\x1b')
+            && text.contains("Ada Example")
+            && text.ends_with("3 of 3 dead letters"),
+        "{text}"
+    );
+    assert_eq!(
+        ids(&bridge.json(&["dlq", "list", "--filter", "boom"])).len(),
+        1
+    );
+    assert_eq!(ids(&bridge.json(&["dlq", "list", "--limit", "2"])).len(), 2);
+    let shown = bridge.says(&["dlq", "show", &ids(&list)[2]]);
+    assert!(
+        shown.contains("boom") && shown.contains("\"name\": \"Ada Example\""),
+        "{shown}"
+    );
+}
+
+#[test]
+fn retry_puts_back_what_was_asked_for_and_nothing_else() {
+    let mut bridge = Bridge::start();
+    for entry in [OLD.as_bytes(), BARE.as_bytes(), b"\xff rubbish"] {
+        bridge.bury(entry);
+    }
+    let ids = ids(&bridge.json(&["dlq", "list"]));
+    // Bare bytes go back as they came; the old entry's history goes with it.
+    assert_eq!(bridge.json(&["dlq", "retry", &ids[1]])["moved"], 1);
+    assert_eq!(bridge.waiting(), [BARE.as_bytes()]);
+    assert_eq!(bridge.json(&["dlq", "retry", &ids[2]])["moved"], 1);
+    let back: Value = serde_json::from_slice(&bridge.waiting()[0]).expect("an envelope");
+    assert_eq!(back["lead"]["name"], "Ada Example");
+    assert_eq!(
+        (&back["retry_count"], &back["attempts"][0]["error"]),
+        (&json!(0), &json!("boom"))
+    );
+
+    let refused = bridge.run(&["--json", "dlq", "retry", &ids[0], "no-such-id"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let refused: Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    assert_eq!(
+        (&refused["refused"], &refused["gone"]),
+        (&json!([ids[0]]), &json!(["no-such-id"]))
+    );
+    assert_eq!(bridge.says(&["dlq", "count"]), "1");
+    bridge.says(&["dlq", "retry", "--force", &ids[0]]);
+    assert_eq!(bridge.waiting()[0], b"\xff rubbish");
+    assert_eq!(bridge.says(&["dlq", "count"]), "0");
+}
+
+#[test]
+fn retry_all_leaves_what_cannot_be_a_lead() {
+    let mut bridge = Bridge::start();
+    for i in 0..950 {
+        match i % 10 {
+            0 => bridge.bury(format!("rubbish {i}").as_bytes()),
+            _ => bridge.bury(format!(r#"{{"lead":{{"n":{i}}},"error":"e{}"}}"#, i % 2).as_bytes()),
+        }
+    }
+    let odd = bridge.json(&["dlq", "retry", "--all", "--filter", "error:e1"]);
+    assert_eq!((&odd["moved"], &odd["refused"]), (&json!(475), &json!([])));
+    let rest = bridge.run(&["--json", "dlq", "retry", "--all"]);
+    let rest: Value = serde_json::from_slice(&rest.stdout).expect("JSON");
+    assert_eq!(rest["moved"], 380);
+    assert_eq!(rest["refused"].as_array().map(Vec::len), Some(95));
+    assert_eq!(bridge.says(&["dlq", "count"]), "95");
+    assert_eq!(bridge.waiting().len(), 855);
+}
+
+#[test]
+fn what_is_thrown_away_is_kept_for_a_day() {
+    let mut bridge = Bridge::start();
+    for entry in [OLD, BARE, OLD] {
+        bridge.bury(entry.as_bytes());
+    }
+    let ids = ids(&bridge.json(&["dlq", "list"]));
+    assert_eq!(ids[0], ids[2], "equal bytes are the same to everybody");
+    bridge.says(&["dlq", "drop", &ids[0]]);
+    assert_eq!(bridge.says(&["dlq", "count"]), "2");
+
+    let refused = bridge.run(&["dlq", "clear"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("2 dead letters"));
+    assert_eq!(bridge.says(&["dlq", "count"]), "2");
+    assert_eq!(bridge.json(&["dlq", "clear", "--yes"])["cleared"], 2);
+    assert_eq!(bridge.says(&["dlq", "count"]), "0");
+
+    let trash: Vec<String> = bridge.redis(&[b"KEYS", b"failed_leads:trash:*"]);
+    assert_eq!(trash.len(), 2);
+    for key in trash {
+        let left: i64 = bridge.redis(&[b"TTL", key.as_bytes()]);
+        assert!((86_000..=86_400).contains(&left));
+    }
+    let audit: u64 = bridge.redis(&[b"XLEN", b"leads_to_enrich:audit"]);
+    assert_eq!(audit, 2);
+}
+
+#[test]
+fn export_writes_every_dead_letter() {
+    let mut bridge = Bridge::start();
+    for i in 0..450 {
+        bridge.bury(format!(r#"{{"n":{i}}}"#).as_bytes());
+    }
+    let lines = bridge.says(&["dlq", "export", "-"]);
+    assert_eq!(lines.lines().count(), 450);
+    let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(first["lead_data"]["n"], 449);
+}
+
+#[test]
+fn status_pause_and_resume() {
+    let mut bridge = Bridge::start();
+    let _: u64 = bridge.redis(&[b"LPUSH", b"leads_to_enrich", b"{}"]);
+    bridge.bury(b"{}");
+    bridge.says(&["pause"]);
+    let status = bridge.json(&["status"]);
+    for (field, value) in [
+        ("waiting", 1),
+        ("in_flight", 0),
+        ("retry", 0),
+        ("dead", 1),
+        ("done", 0),
+    ] {
+        assert_eq!(status[field], value, "{field}");
+    }
+    assert_eq!(
+        (&status["rate_per_s"], &status["workers"]),
+        (&json!(0.0), &json!([]))
+    );
+    assert_eq!(status["paused"], true);
+    assert!(bridge.says(&["status"]).contains("PAUSED"));
+    assert_eq!(
+        bridge.json(&["resume"]),
+        json!({"paused": false, "changed": true})
+    );
+    assert_eq!(bridge.json(&["status"])["paused"], false);
+}
+
+#[test]
+fn mistakes_get_one_clear_line() {
+    let nowhere = "redis://user:hunter2@127.0.0.1:1/0";
+    let output = bridge(nowhere, &["status"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("connection refused") && said.contains("--redis-url"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("hunter2") && said.lines().count() == 1,
+        "{said}"
+    );
+
+    for (args, part) in [
+        (&["--jsn", "status"][..], "--json"),
+        (
+            &["dlq", "list", "--filter", "colour:red"],
+            "no field \"colour\"",
+        ),
+        (&["dlq", "retry"], "--all"),
+        (&["dlq", "retry", "x", "--all"], "cannot be used with"),
+    ] {
+        let output = bridge(nowhere, args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    let bridge = Bridge::start();
+    let output = bridge.run(&["dlq", "show", "nobody"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no dead letter has the id nobody"));
+}
