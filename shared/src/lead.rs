@@ -158,7 +158,7 @@ impl Lead {
 }
 
 /// Names the type of a JSON text, with its article.
-fn json_type(json: &str) -> &'static str {
+pub(crate) fn json_type(json: &str) -> &'static str {
     match json.trim_start().as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "a list",

@@ -9,6 +9,7 @@
 //! - [`store`]: the one door to Redis, and the Lua scripts behind it
 //! - [`stats`]: the figures an operator sees
 //! - [`filter`]: the language that picks dead letters
+//! - [`source`]: files to leads
 //! - [`clock`]: the server's time
 //! - [`sandbox`]: a private Redis for the demo and the tests
 
@@ -20,6 +21,7 @@ pub mod filter;
 pub mod keys;
 pub mod lead;
 pub mod sandbox;
+pub mod source;
 pub mod stats;
 pub mod store;
 

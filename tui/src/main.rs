@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 use cli::dlq::{self, DlqCommand};
 use cli::output::CommandError;
+use cli::push::{self, PushArgs};
 use cli::status::{self, StatusArgs};
 
 /// Watch the leads go through, and bring back those that were given up
@@ -32,6 +33,8 @@ struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Push leads from JSONL, JSON or CSV files
+    Push(PushArgs),
     /// Print the figures: waiting, in flight, retry, dead, done, and the workers
     Status(StatusArgs),
     /// Count, list, show, retry, drop, clear or export dead letters
@@ -71,6 +74,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let store = Store::new(&cli.redis)?;
     store.check().await?;
     let whole = match cli.command {
+        Command::Push(args) => return push::run(&store, args, cli.json).await,
         Command::Status(args) => status::status(&store, &args, cli.json).await.map(|()| true),
         Command::Dlq(command) => dlq::run(&store, command, cli.json).await,
         Command::Pause => status::set_paused(&store, true, cli.json)

@@ -9,6 +9,11 @@ use crate::clock::Millis;
 /// Leads that one call may push.
 pub const PUSH_BATCH: usize = 500;
 
+/// About how many payloads one step of a scan shows.
+const SCAN: u64 = 1_000;
+/// How many dead letters two steps of a scan share.
+pub const SCAN_OVERLAP: u64 = 200;
+
 /// Where the payloads that [`Store::peek`] shows lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -96,6 +101,49 @@ impl Store {
             payloads.reverse();
         }
         Ok(payloads)
+    }
+
+    /// Walks through a place without touching it: call it with 0, then with the cursor it
+    /// returned, until that is 0.
+    ///
+    /// Every payload of the waiting list and the retry set that is there from the first call to
+    /// the last is shown at least once, whatever others put in and take out meanwhile. Dead
+    /// letters may be taken out of the middle; the walk overlaps itself so that up to
+    /// [`SCAN_OVERLAP`] of them may go between two calls.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn scan(&self, place: Place, cursor: u64) -> Result<(u64, Vec<Bytes>), StoreError> {
+        let keys = self.keys();
+        let (next, payloads): (u64, Vec<Vec<u8>>) = match place {
+            Place::Waiting => {
+                // From the left end: leads are taken and given back at the right one, and what
+                // is pushed at the left only moves the rest further along.
+                let mut cmd = redis::cmd("LRANGE");
+                cmd.arg(&keys.queue).arg(cursor).arg(cursor + SCAN - 1);
+                let payloads: Vec<Vec<u8>> = self.query(&cmd).await?;
+                let full = payloads.len() as u64 == SCAN;
+                (if full { cursor + SCAN } else { 0 }, payloads)
+            }
+            Place::Retry => {
+                let mut cmd = redis::cmd("ZSCAN");
+                cmd.arg(&keys.retry).arg(cursor).arg("COUNT").arg(SCAN);
+                let (next, members): (u64, Vec<Vec<u8>>) = self.query(&cmd).await?;
+                // Each member is followed by its score.
+                (next, members.into_iter().step_by(2).collect())
+            }
+            Place::Dead => {
+                let entries = self.peek(place, cursor, SCAN).await?;
+                let full = entries.len() as u64 == SCAN;
+                let next = if full {
+                    cursor + SCAN - SCAN_OVERLAP
+                } else {
+                    0
+                };
+                return Ok((next, entries));
+            }
+        };
+        Ok((next, payloads.into_iter().map(Bytes::from).collect()))
     }
 
     /// Looks at every payload in the hands of workers.

@@ -1,6 +1,6 @@
-//! The console's command line: without a command it opens the console, with one it does what a
-//! script needs.
+//! What a script needs, one file for each group of commands.
 
 pub(crate) mod dlq;
 pub(crate) mod output;
+pub(crate) mod push;
 pub(crate) mod status;

@@ -41,22 +41,31 @@ pub(super) async fn run(
 ) {
     let mut lanes = FuturesUnordered::new();
     let mut batch = Vec::new();
+    let mut given_back = Vec::new();
     let mut open = true;
     while open || !lanes.is_empty() {
         tokio::select! {
             n = outcomes.recv_many(&mut batch, BATCH), if open && lanes.len() < LANES => {
                 open = n > 0;
-                if open {
+                let back = |committed: &mut Committed| matches!(committed.outcome, Outcome::Requeue { .. });
+                given_back.extend(batch.extract_if(.., back));
+                if !batch.is_empty() {
                     lanes.push(record(&context, std::mem::take(&mut batch), &delays));
                 }
             }
             Some(()) = lanes.next() => {}
         }
     }
+    // Each goes to the front of the line: the youngest first, so that the oldest is next.
+    given_back.sort_by_key(|committed| std::cmp::Reverse(committed.number));
+    while !given_back.is_empty() {
+        let batch = given_back.drain(..given_back.len().min(BATCH)).collect();
+        record(&context, batch, &delays).await;
+    }
 }
 
 async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::UnboundedSender<Millis>) {
-    let (told, mut outcomes): (Vec<_>, Vec<_>) = batch
+    let (told, outcomes): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .map(|committed| {
             (
@@ -65,12 +74,6 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             )
         })
         .unzip();
-    // In the order of the deliveries; but what goes back to the front of the line goes the
-    // youngest first, so that the oldest is next.
-    outcomes.sort_by_key(|(number, outcome)| match outcome {
-        Outcome::Requeue { .. } => (1, u64::MAX - number),
-        _ => (0, *number),
-    });
     let Some(lost) = commit(context, &outcomes).await else {
         return;
     };

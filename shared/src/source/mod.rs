@@ -1,0 +1,315 @@
+//! Files to leads: reads JSONL, JSON and CSV of any size in constant memory.
+//!
+//! - `lines`: JSONL, one object a line
+//! - `values`: a JSON array, or objects one after another
+//! - `table`: CSV, record by record
+//! - `columns`: which column of a CSV is which field of a lead
+//!
+//! A [`Source`] is an iterator over a blocking reader. What cannot be a lead comes out as an
+//! [`Item`] of its own with the line it is at, and the reading goes on after it.
+
+mod columns;
+mod lines;
+mod table;
+mod values;
+
+use std::io::{self, BufRead, Chain, Cursor, Read as _};
+
+use bytes::Bytes;
+use clap::ValueEnum;
+use serde_json::value::RawValue;
+
+use crate::lead;
+use lines::Lines;
+use table::Table;
+use values::Values;
+
+/// The longest line, array element or CSV record that is read, in bytes, where nothing else is
+/// said: 64 MiB.
+pub const DEFAULT_LIMIT: usize = 64 << 20;
+
+/// How far to look for the first character that tells what a file is, in bytes.
+const HEAD: usize = 64 << 10;
+
+/// What a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    Jsonl,
+    /// A JSON array of objects, or objects one after another
+    Json,
+    /// A header and records; comma, semicolon or tab, whichever the header has most of
+    Csv,
+    /// The same with tabs
+    Tsv,
+}
+
+impl Format {
+    /// The format that a file name's ending stands for.
+    ///
+    /// ```
+    /// use bridge_shared::source::Format;
+    /// assert_eq!(Format::of_name("leads/May.NDJSON"), Some(Format::Jsonl));
+    /// assert_eq!(Format::of_name("leads"), None);
+    /// ```
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let ending = name.rsplit_once('.')?.1.to_ascii_lowercase();
+        match ending.as_str() {
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "json" => Some(Self::Json),
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            _ => None,
+        }
+    }
+}
+
+/// One lead, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The line it begins at, from 1.
+    pub line: u64,
+    /// The lead's bytes, a JSON object: from JSON the very bytes of the file, without the
+    /// whitespace around them; from CSV an object with the wire contract's names.
+    pub result: Result<Bytes, SourceError>,
+}
+
+/// Why a part of a file is not a lead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Not JSON; holds what is wrong and where.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// JSON, but of another type than object; holds that type's name.
+    #[error("not a JSON object but {0}")]
+    NotAnObject(&'static str),
+    /// Bytes that are not UTF-8; holds the place of the first, from 1.
+    #[error("not UTF-8 from byte {0} on; save the file as UTF-8")]
+    NotUtf8(usize),
+    /// The same in a CSV record; holds the column's name.
+    #[error("not UTF-8 in the column \"{0}\"; save the file as UTF-8")]
+    CellNotUtf8(String),
+    /// Longer than the limit, in bytes.
+    #[error("longer than {0} bytes, so it is left out")]
+    TooLong(usize),
+    /// A CSV record with more or fewer fields than the header.
+    #[error("{found} fields where the header has {expected}; is there a stray quote or delimiter?")]
+    Fields {
+        /// How many the header has.
+        expected: usize,
+        /// How many the record has.
+        found: usize,
+    },
+    /// A JSON array without its end.
+    #[error("the file ends in the middle of the array; is it complete?")]
+    Truncated,
+    /// Something after a JSON array.
+    #[error("there is more after the end of the array, which is not read")]
+    AfterArray,
+    /// Neither JSON nor a CSV with a column that could be of use.
+    #[error(
+        "neither JSON nor a CSV header with a known column; say what it is with --format jsonl, json, csv or tsv"
+    )]
+    UnknownFormat,
+    /// UTF-16, as some spreadsheets write it.
+    #[error("UTF-16 text; save the file as UTF-8")]
+    Utf16,
+    /// The reader failed; holds its words. Nothing comes after this.
+    #[error("cannot be read any further: {0}")]
+    Read(String),
+}
+
+/// How to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What the file is written in; where `None`, its name's ending tells, then its beginning.
+    pub format: Option<Format>,
+    /// The longest line, element or record, in bytes. A longer one is reported and skipped, and
+    /// never held in memory.
+    pub limit: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            format: None,
+            limit: DEFAULT_LIMIT,
+        }
+    }
+}
+
+/// A reader whose beginning was looked at already.
+type Input<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// The leads of one file, in order.
+///
+/// ```
+/// use bridge_shared::source::{Options, Source};
+/// let file = &b"{\"name\":\"Ada\"}\n[1]\n"[..];
+/// let mut items = Source::new(file, "leads.jsonl", &Options::default());
+/// assert_eq!(&items.next().unwrap().result.unwrap()[..], b"{\"name\":\"Ada\"}");
+/// assert_eq!(items.next().unwrap().result.unwrap_err().to_string(), "not a JSON object but a list");
+/// ```
+#[derive(Debug)]
+pub struct Source<R> {
+    kind: Kind<R>,
+}
+
+#[derive(Debug)]
+enum Kind<R> {
+    Lines(Lines<Input<R>>),
+    Values(Values<Input<R>>),
+    Table(Box<Table<Input<R>>>),
+    /// A file that ended before it began.
+    Nothing(Option<SourceError>),
+}
+
+impl<R: BufRead> Source<R> {
+    /// Begins to read. `name` is the file's name: its ending may tell the format, and leads from
+    /// CSV carry it as `sourceDetails.source`. Waits for the first bytes; an error in reading
+    /// them comes out as the first item.
+    pub fn new(mut reader: R, name: &str, options: &Options) -> Self {
+        let mut head = match read_head(&mut reader) {
+            Ok(head) => head,
+            Err(error) => return Self::failed(SourceError::Read(error.to_string())),
+        };
+        if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+            return Self::failed(SourceError::Utf16);
+        }
+        if head.starts_with(BOM) {
+            head.drain(..BOM.len());
+        }
+        let format = options.format.or_else(|| Format::of_name(name));
+        let shape = Shape::of(&head, format);
+        let input = Cursor::new(head).chain(reader);
+        let limit = options.limit;
+        let kind = match shape {
+            Shape::Lines => Kind::Lines(Lines::new(input, limit)),
+            Shape::Array => Kind::Values(Values::array(input, limit)),
+            Shape::Sequence => Kind::Values(Values::sequence(input, limit)),
+            Shape::Table => {
+                let tabs = format == Some(Format::Tsv);
+                let guessed = format.is_none();
+                Kind::Table(Box::new(Table::new(input, name, limit, tabs, guessed)))
+            }
+        };
+        Self { kind }
+    }
+
+    fn failed(error: SourceError) -> Self {
+        Self {
+            kind: Kind::Nothing(Some(error)),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Source<R> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        match &mut self.kind {
+            Kind::Lines(lines) => lines.next(),
+            Kind::Values(values) => values.next(),
+            Kind::Table(table) => table.next(),
+            Kind::Nothing(error) => error.take().map(|error| Item {
+                line: 1,
+                result: Err(error),
+            }),
+        }
+    }
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What a file's beginning looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Lines,
+    Array,
+    Sequence,
+    Table,
+}
+
+impl Shape {
+    fn of(head: &[u8], format: Option<Format>) -> Self {
+        match format {
+            Some(Format::Jsonl) => return Self::Lines,
+            Some(Format::Csv | Format::Tsv) => return Self::Table,
+            Some(Format::Json) | None => {}
+        }
+        let text = head.trim_ascii_start();
+        match text.first() {
+            Some(b'[') => Self::Array,
+            // An object over several lines begins with a brace alone on its line.
+            Some(b'{') => {
+                let rest = text[1..].iter().find(|byte| !b" \t\r".contains(byte));
+                if rest == Some(&b'\n') {
+                    Self::Sequence
+                } else {
+                    Self::Lines
+                }
+            }
+            Some(_) if format.is_none() => Self::Table,
+            _ => Self::Lines,
+        }
+    }
+}
+
+/// Reads until the beginning tells something: a byte order mark, and the first two characters
+/// that are not blank.
+fn read_head(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while head.len() < HEAD {
+        let text = head.strip_prefix(BOM).unwrap_or(&head).trim_ascii_start();
+        if head.len() >= BOM.len() && text.len() >= 2 {
+            break;
+        }
+        let chunk = fill(reader)?;
+        if chunk.is_empty() {
+            break;
+        }
+        let taken = chunk.len();
+        head.extend_from_slice(chunk);
+        reader.consume(taken);
+    }
+    Ok(head)
+}
+
+/// The next bytes; empty at the end. A signal in between is no reason to stop.
+fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            // Asked again because the borrow of an answer within a loop cannot leave it; the
+            // bytes are there already.
+            Ok(_) => return reader.fill_buf(),
+        }
+    }
+}
+
+/// Makes sure that trimmed bytes are one JSON object. `line` is where they begin.
+fn check_object(bytes: &[u8], line: u64) -> Result<(), SourceError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| SourceError::NotUtf8(error.valid_up_to() + 1))?;
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) if text.starts_with('{') => Ok(()),
+        Ok(value) => Err(SourceError::NotAnObject(lead::json_type(value.get()))),
+        Err(error) => Err(SourceError::NotJson(json_words(&error, line))),
+    }
+}
+
+/// The parser's words, with the line of the file rather than that of the piece it was given.
+fn json_words(error: &serde_json::Error, line: u64) -> String {
+    let words = error.to_string();
+    let what = words.rfind(" at line ").map_or(&*words, |at| &words[..at]);
+    let column = error.column();
+    match error.line() {
+        0 | 1 => format!("{what} at column {column}"),
+        more => format!("{what} at line {} column {column}", line + more as u64 - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests;

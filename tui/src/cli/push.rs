@@ -1,0 +1,440 @@
+//! `bridge push`: files to the waiting list.
+//!
+//! A reader thread turns files into leads and runs ahead of the sending by a bounded number of
+//! them; the sender pushes numbered batches, so that one whose answer was lost is pushed once.
+
+mod known;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bridge_shared::source::{Format, Options, Source};
+use bridge_shared::store::dead_letters::token;
+use bridge_shared::store::produce::PUSH_BATCH;
+use bridge_shared::store::{Store, StoreError};
+use bytes::Bytes;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::output::{CommandError, harmless, json, line, thousands};
+use known::Known;
+
+/// Bytes of leads that one batch holds at most, unless one lead alone is longer.
+const BATCH_BYTES: usize = 4 << 20;
+/// Items that the reader may be ahead.
+const AHEAD: usize = 2_000;
+/// How long a batch is sent again before giving up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `bridge push` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PushArgs {
+    /// The files, or - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// What the files are written in [default: as their names or beginnings tell]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// Read and check, but push nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Stop at the first bad line; what was good before it is pushed
+    #[arg(long)]
+    strict: bool,
+
+    /// Skip leads whose LinkedIn URL is already waiting, in flight, in retry, dead, or enriched
+    #[arg(long)]
+    dedupe: bool,
+
+    /// How many days back an enriched lead counts for --dedupe
+    #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "dedupe")]
+    dedupe_days: u32,
+
+    /// Leads a second at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+
+    /// Wait while this many leads are waiting
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_depth: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    pushed: u64,
+    skipped: u64,
+    invalid: u64,
+    dry_run: bool,
+}
+
+/// What the reader hands over.
+struct Read {
+    file: usize,
+    line: u64,
+    result: Result<Bytes, String>,
+}
+
+/// Pushes the files; the status is 1 where any line was bad.
+///
+/// # Errors
+/// [`CommandError`].
+pub(crate) async fn run(
+    store: &Store,
+    args: PushArgs,
+    as_json: bool,
+) -> Result<ExitCode, CommandError> {
+    let names: Vec<String> = args
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let readers = open(&args.files)?;
+    let bar = progress(readers.iter().map(|(_, size)| *size).sum());
+    let known = if args.dedupe {
+        bar.set_message("looking at the leads that are there");
+        Some(Known::scan(store, args.dedupe_days).await?)
+    } else {
+        None
+    };
+    let mut items = read(readers, &names, args.format, &bar);
+    let mut push = Push {
+        store,
+        run: token(),
+        batches: 0,
+        summary: Summary {
+            dry_run: args.dry_run,
+            ..Summary::default()
+        },
+        known,
+        leads: Vec::new(),
+        bytes: 0,
+        last: (0, 0),
+        started: Instant::now(),
+        bar,
+        names,
+        args,
+    };
+    let result = tokio::select! {
+        result = push.all(&mut items) => result,
+        _ = tokio::signal::ctrl_c() => Err(push.interrupted()),
+    };
+    push.bar.finish_and_clear();
+    push.tell(as_json)?;
+    result?;
+    Ok(if push.summary.invalid > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// A file to read, and its size where it has one.
+type Reader = (Box<dyn BufRead + Send>, u64);
+
+/// Opens every file before anything is pushed.
+fn open(files: &[PathBuf]) -> Result<Vec<Reader>, CommandError> {
+    files
+        .iter()
+        .map(|file| {
+            if file.as_os_str() == "-" {
+                return Ok((
+                    Box::new(BufReader::new(std::io::stdin())) as Box<dyn BufRead + Send>,
+                    0,
+                ));
+            }
+            let failed = |error: std::io::Error| {
+                CommandError::Said(format!("cannot read {}: {error}", file.display()))
+            };
+            let open = File::open(file).map_err(failed)?;
+            let meta = open.metadata().map_err(failed)?;
+            if meta.is_dir() {
+                return Err(CommandError::Said(format!(
+                    "cannot read {}: it is a folder",
+                    file.display()
+                )));
+            }
+            Ok((
+                Box::new(BufReader::with_capacity(1 << 16, open)) as Box<dyn BufRead + Send>,
+                meta.len(),
+            ))
+        })
+        .collect()
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress(size: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = if size > 0 {
+        (
+            ProgressBar::new(size),
+            "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left",
+        )
+    } else {
+        (ProgressBar::new_spinner(), "{spinner} {bytes}  {msg}")
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is sound"))
+}
+
+/// Counts what is read for the progress bar.
+struct Counted {
+    inner: Box<dyn BufRead + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl std::io::Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+impl BufRead for Counted {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        self.inner.consume(n);
+    }
+}
+
+/// Starts the reader.
+fn read(
+    readers: Vec<Reader>,
+    names: &[String],
+    format: Option<Format>,
+    bar: &ProgressBar,
+) -> mpsc::Receiver<Read> {
+    let (sender, items) = mpsc::channel(AHEAD);
+    let (names, bar) = (names.to_vec(), bar.clone());
+    std::thread::spawn(move || {
+        let read = Arc::new(AtomicU64::new(0));
+        for (file, (inner, _)) in readers.into_iter().enumerate() {
+            let counted = Counted {
+                inner,
+                read: Arc::clone(&read),
+            };
+            let options = Options {
+                format,
+                ..Options::default()
+            };
+            for item in Source::new(counted, &names[file], &options) {
+                let result = item.result.map_err(|error| error.to_string());
+                bar.set_position(read.load(Ordering::Relaxed));
+                // The sender has ended: nobody wants the rest.
+                if sender
+                    .blocking_send(Read {
+                        file,
+                        line: item.line,
+                        result,
+                    })
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+    });
+    items
+}
+
+/// A push under way.
+struct Push<'a> {
+    store: &'a Store,
+    args: PushArgs,
+    names: Vec<String>,
+    run: String,
+    batches: u64,
+    summary: Summary,
+    known: Option<Known>,
+    leads: Vec<Bytes>,
+    bytes: usize,
+    /// File and line of the last lead that was taken up.
+    last: (usize, u64),
+    started: Instant,
+    bar: ProgressBar,
+}
+
+impl Push<'_> {
+    async fn all(&mut self, items: &mut mpsc::Receiver<Read>) -> Result<(), CommandError> {
+        loop {
+            let item = match items.try_recv() {
+                Ok(item) => Some(item),
+                // A slow source: what is there goes out rather than wait for more.
+                Err(mpsc::error::TryRecvError::Empty) => {
+                    self.send().await?;
+                    items.recv().await
+                }
+                Err(mpsc::error::TryRecvError::Disconnected) => None,
+            };
+            let Some(item) = item else {
+                return self.send().await;
+            };
+            let place = (item.file, item.line);
+            match item.result {
+                Ok(lead) => self.take(lead, place).await?,
+                Err(error) => self.complain(place, &error).await?,
+            }
+        }
+    }
+
+    async fn take(&mut self, lead: Bytes, place: (usize, u64)) -> Result<(), CommandError> {
+        if self
+            .known
+            .as_mut()
+            .is_some_and(|known| !known.is_new(&lead))
+        {
+            self.summary.skipped += 1;
+            return Ok(());
+        }
+        if self.leads.len() >= PUSH_BATCH
+            || (self.bytes + lead.len() > BATCH_BYTES && !self.leads.is_empty())
+        {
+            self.send().await?;
+        }
+        self.bytes += lead.len();
+        self.leads.push(lead);
+        self.last = place;
+        Ok(())
+    }
+
+    async fn complain(
+        &mut self,
+        (file, line): (usize, u64),
+        error: &str,
+    ) -> Result<(), CommandError> {
+        self.summary.invalid += 1;
+        let said = format!(
+            "{}:{line}: {}",
+            harmless(&self.names[file]),
+            harmless(error)
+        );
+        self.bar.suspend(|| eprintln!("{said}"));
+        if self.args.strict {
+            self.send().await?;
+            return Err(CommandError::Said(
+                "stopped at the first bad line, as --strict says".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sends what is in hand, as fast as it may.
+    async fn send(&mut self) -> Result<(), CommandError> {
+        while !self.leads.is_empty() {
+            let room = self.room().await?;
+            let n = self.leads.len().min(room);
+            if !self.args.dry_run {
+                self.batches += 1;
+                self.send_batch(n).await?;
+            }
+            self.leads.drain(..n);
+            self.summary.pushed += n as u64;
+            self.bar
+                .set_message(format!("{} leads", thousands(self.summary.pushed)));
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+
+    /// How many leads may go now; waits until it is at least one.
+    async fn room(&self) -> Result<usize, CommandError> {
+        if self.args.dry_run {
+            return Ok(usize::MAX);
+        }
+        let mut room = usize::MAX;
+        if let Some(rate) = self.args.rate {
+            // A tenth of a second's worth at a time, so that a rate is smooth.
+            room = (rate as usize / 10).max(1);
+            #[allow(clippy::cast_precision_loss)]
+            let due = self.summary.pushed as f64 / f64::from(rate);
+            tokio::time::sleep(Duration::from_secs_f64(due).saturating_sub(self.started.elapsed()))
+                .await;
+        }
+        let mut pause = Duration::from_millis(20);
+        while let Some(max) = self.args.max_depth {
+            let free = max.saturating_sub(self.store.waiting_count().await?);
+            if free > 0 {
+                return Ok(room.min(usize::try_from(free).unwrap_or(usize::MAX)));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+        Ok(room)
+    }
+
+    /// Sends a batch until it is in, or for as long as patience lasts.
+    async fn send_batch(&self, n: usize) -> Result<(), CommandError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(50);
+        let mut told = false;
+        loop {
+            match self
+                .store
+                .push(&self.run, self.batches, &self.leads[..n])
+                .await
+            {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    if !told {
+                        self.bar
+                            .suspend(|| eprintln!("trying again for a minute: {error}"));
+                        told = true;
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => return Err(self.gave_up(&error)),
+            }
+        }
+    }
+
+    fn gave_up(&self, error: &StoreError) -> CommandError {
+        let (file, line) = self.last;
+        CommandError::Said(format!(
+            "{error} {} leads are in; of the last batch, which ends at {}:{line}, it is not known",
+            thousands(self.summary.pushed),
+            harmless(&self.names[file]),
+        ))
+    }
+
+    fn interrupted(&self) -> CommandError {
+        CommandError::Said(format!(
+            "interrupted: {} leads are in, and perhaps the batch under way; go on with --dedupe",
+            thousands(self.summary.pushed)
+        ))
+    }
+
+    fn tell(&self, as_json: bool) -> Result<(), CommandError> {
+        let summary = &self.summary;
+        if as_json {
+            return json(summary);
+        }
+        line(&format!(
+            "{} {}, skipped {}, invalid {}",
+            if summary.dry_run {
+                "would push"
+            } else {
+                "pushed"
+            },
+            thousands(summary.pushed),
+            thousands(summary.skipped),
+            thousands(summary.invalid),
+        ))
+    }
+}

@@ -1,0 +1,296 @@
+//! `bridge push`, driven as a producer would.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bridge_shared::sandbox::Sandbox;
+use redis::{Connection, FromRedisValue};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct Bridge {
+    redis: Sandbox,
+    folder: TempDir,
+    connection: Connection,
+}
+
+impl Bridge {
+    fn start(settings: &[&str]) -> Self {
+        let redis = Sandbox::start(settings).expect("a private Redis");
+        let connection = connect(&redis);
+        Self {
+            redis,
+            folder: TempDir::with_prefix("bridge-test-").expect("a folder"),
+            connection,
+        }
+    }
+
+    fn redis<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
+        let mut cmd = redis::Cmd::new();
+        cmd.arg(words);
+        cmd.query(&mut self.connection).expect("Redis answers")
+    }
+
+    /// What waits, the next first.
+    fn waiting(&mut self) -> Vec<String> {
+        let mut list: Vec<String> = self.redis(&["LRANGE", "leads_to_enrich", "0", "-1"]);
+        list.reverse();
+        list
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let file: PathBuf = self.folder.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        file.to_str().expect("a plain path").to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bridge"));
+        command
+            .args(["--json", "push"])
+            .args(args)
+            .env("REDIS_URL", self.redis.url())
+            .env_remove("QUEUE_NAME")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn push(&self, args: &[&str]) -> (Option<i32>, Value, String) {
+        summary(&self.command(args).output().expect("the command runs"))
+    }
+}
+
+fn connect(redis: &Sandbox) -> Connection {
+    redis::Client::open(redis.url())
+        .and_then(|client| client.get_connection())
+        .expect("a connection")
+}
+
+fn summary(output: &Output) -> (Option<i32>, Value, String) {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (
+        output.status.code(),
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+        said,
+    )
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never true: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn numbered(n: usize) -> String {
+    (0..n)
+        .map(|i| format!("{{\"n\":{i},  \"x\":1.50}}\n"))
+        .collect()
+}
+
+#[test]
+fn leads_arrive_in_order_and_byte_for_byte() {
+    let mut bridge = Bridge::start(&[]);
+    let file = bridge.file("leads.jsonl", numbered(1_200));
+    let (status, said, _) = bridge.push(&[&file]);
+    assert_eq!(
+        (status, &said["pushed"], &said["invalid"]),
+        (Some(0), &json!(1_200), &json!(0))
+    );
+    let expected: Vec<String> = numbered(1_200).lines().map(ToOwned::to_owned).collect();
+    assert_eq!(bridge.waiting(), expected);
+}
+
+#[test]
+fn a_sales_navigator_export_becomes_leads() {
+    let mut bridge = Bridge::start(&[]);
+    let file = bridge.file(
+        "export.csv",
+        "First Name,Last Name,Title,Company,Geography,LinkedIn Sales Navigator URL\n\
+         Ada,Example,CTO,\"Example, Co\",\"Austin, Texas, United States\",\"https://www.linkedin.com/sales/lead/AC1,NAME,x\"\n",
+    );
+    assert_eq!(bridge.push(&[&file]).0, Some(0));
+    let lead: Value = serde_json::from_str(&bridge.waiting()[0]).expect("JSON");
+    for (field, value) in [
+        ("firstName", "Ada"),
+        ("lastName", "Example"),
+        ("company", "Example, Co"),
+        ("location", "Austin, Texas, United States"),
+        ("platform", "linkedin"),
+    ] {
+        assert_eq!(lead[field], value, "{field}");
+    }
+    assert!(
+        lead["sourceDetails"]["source"]
+            .as_str()
+            .expect("a source")
+            .ends_with("export.csv")
+    );
+}
+
+#[test]
+fn a_bad_line_is_named_and_stops_nothing_unless_strict() {
+    let mut bridge = Bridge::start(&[]);
+    let text = b"{\"n\":1}\nrubbish \x1b[2J\n[1]\n\xff\n{\"n\":2}\n";
+    let file = bridge.file("leads.jsonl", text);
+    let (status, said, errors) = bridge.push(&[&file]);
+    assert_eq!(
+        (status, &said["pushed"], &said["invalid"]),
+        (Some(1), &json!(2), &json!(3))
+    );
+    for line in [2, 3, 4] {
+        assert!(
+            errors.contains(&format!("leads.jsonl:{line}: ")),
+            "{errors}"
+        );
+    }
+    assert!(!errors.contains('\x1b'));
+    let (status, said, errors) = bridge.push(&["--strict", &file]);
+    assert_eq!(
+        (status, &said["pushed"], &said["invalid"]),
+        (Some(1), &json!(1), &json!(1))
+    );
+    assert!(errors.contains("--strict"), "{errors}");
+    assert_eq!(bridge.waiting().len(), 3);
+}
+
+#[test]
+fn a_dry_run_pushes_nothing_and_mistakes_are_found_before_anything_is_pushed() {
+    let mut bridge = Bridge::start(&[]);
+    let file = bridge.file("leads.json", "[{\"n\":1},\n{\"n\":2}]");
+    let (status, said, _) = bridge.push(&["--dry-run", &file]);
+    assert_eq!((status, &said["pushed"]), (Some(0), &json!(2)));
+    let (status, _, errors) = bridge.push(&[&file, "/nowhere/leads.jsonl"]);
+    assert_eq!(status, Some(1));
+    assert!(
+        errors.contains("cannot read /nowhere/leads.jsonl") && errors.lines().count() == 1,
+        "{errors}"
+    );
+    assert!(bridge.waiting().is_empty());
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let mut bridge = Bridge::start(&[]);
+    let mut child = bridge
+        .command(&["-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(b"{\"n\":1}\n").expect("written");
+    // What is there goes out before the input ends.
+    eventually("the first lead is in", || bridge.waiting().len() == 1);
+    input.write_all(b"{\"n\":2}\n").expect("written");
+    drop(input);
+    assert_eq!(
+        summary(&child.wait_with_output().expect("ended")).1["pushed"],
+        2
+    );
+}
+
+#[test]
+fn duplicates_are_found_wherever_they_are() {
+    let mut bridge = Bridge::start(&[]);
+    let url = |n: usize| format!("https://www.linkedin.com/in/person-{n}");
+    let lead = |n: usize| format!(r#"{{"profile_url":"{}"}}"#, url(n));
+    let envelope = format!(r#"{{"envelope":1,"id":"a-1","lead":{}}}"#, lead(3));
+    let _: u64 = bridge.redis(&["LPUSH", "leads_to_enrich", &lead(1)]);
+    let _: u64 = bridge.redis(&["ZADD", "leads_to_enrich:workers", "9e15", "w"]);
+    let _: u64 = bridge.redis(&["HSET", "leads_to_enrich:active:w", "1", &lead(2)]);
+    let _: u64 = bridge.redis(&["ZADD", "leads_to_enrich:retry", "9e15", &envelope]);
+    let _: u64 = bridge.redis(&[
+        "LPUSH",
+        "failed_leads",
+        &format!(r#"{{"lead":{},"error":"x"}}"#, lead(4)),
+    ]);
+    let _: String = bridge.redis(&["XADD", "enriched_leads", "*", "id", "b", "lead", &lead(5)]);
+    let _: String = bridge.redis(&["XADD", "old:enriched", "1-1", "id", "c", "lead", &lead(6)]);
+    let text: String = (1..=8)
+        .map(|n| format!("{{\"linkedinUrl\":\"{}/?x={n}\"}}\n", url(n)))
+        .collect();
+    let file = bridge.file(
+        "leads.jsonl",
+        format!(
+            "{text}{}\n{{\"name\":\"A\"}}\n{{\"name\":\"A\"}}\n",
+            lead(8)
+        ),
+    );
+    let (_, said, _) = bridge.push(&[
+        "--dedupe",
+        "--dry-run",
+        "--enriched-stream",
+        "old:enriched",
+        &file,
+    ]);
+    assert_eq!(
+        (&said["pushed"], &said["skipped"]),
+        (&json!(6), &json!(5)),
+        "an old one does not count"
+    );
+    let (_, said, _) = bridge.push(&["--dedupe", &file]);
+    assert_eq!((&said["pushed"], &said["skipped"]), (&json!(5), &json!(6)));
+    let (_, said, _) = bridge.push(&["--dedupe", &file]);
+    assert_eq!(
+        said["pushed"], 2,
+        "leads without a URL are never duplicates"
+    );
+}
+
+#[test]
+fn a_full_queue_holds_the_producer_back() {
+    let mut bridge = Bridge::start(&[]);
+    let file = bridge.file("leads.jsonl", numbered(60));
+    let mut child: Child = bridge
+        .command(&["--max-depth", "25", &file])
+        .spawn()
+        .expect("the command runs");
+    let mut taken: Vec<String> = Vec::new();
+    eventually("all were taken", || {
+        let waiting = bridge.waiting().len();
+        assert!(waiting <= 25, "{waiting} wait");
+        if waiting > 0 {
+            taken.push(bridge.redis(&["RPOP", "leads_to_enrich"]));
+        }
+        taken.len() == 60
+    });
+    assert!(child.wait().expect("ended").success());
+    let expected: Vec<String> = numbered(60).lines().map(ToOwned::to_owned).collect();
+    assert_eq!(taken, expected);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let bridge = Bridge::start(&[]);
+    let file = bridge.file("leads.jsonl", numbered(30));
+    let started = Instant::now();
+    assert_eq!(bridge.push(&["--rate", "50", &file]).1["pushed"], 30);
+    // The last batch of five may go when the 25 before it are due.
+    assert!(
+        started.elapsed() >= Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_redis_that_dies_on_the_way_gets_every_lead_once() {
+    let mut bridge = Bridge::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let file = bridge.file("leads.jsonl", numbered(2_000));
+    let child = bridge
+        .command(&["--rate", "2000", &file])
+        .spawn()
+        .expect("the command runs");
+    eventually("some are in", || bridge.waiting().len() > 300);
+    bridge.redis.restart().expect("Redis starts again");
+    bridge.connection = connect(&bridge.redis);
+    let (status, said, _) = summary(&child.wait_with_output().expect("ended"));
+    assert_eq!((status, &said["pushed"]), (Some(0), &json!(2_000)));
+    let expected: Vec<String> = numbered(2_000).lines().map(ToOwned::to_owned).collect();
+    assert_eq!(bridge.waiting(), expected);
+}
