@@ -1,11 +1,15 @@
-# Everything a newcomer needs: `make test`. `make help` lists the rest.
+# Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
 
 CARGO ?= cargo
 
-.PHONY: help build test check redis
+.PHONY: help demo build test check redis
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: redis ## See the whole bridge at work on made-up leads, and whether the sums are true
+	$(CARGO) build --workspace --bins
+	target/debug/bridge demo --headless
 
 build: ## Build both programs
 	$(CARGO) build --workspace

@@ -1,8 +1,10 @@
 //! `bridge`: the operator's side of Redis Bridge.
 //!
 //! - [`cli`]: commands for scripts
+//! - [`demo`]: everything at once, with made-up leads
 
 mod cli;
+mod demo;
 
 use std::process::ExitCode;
 
@@ -14,6 +16,7 @@ use cli::dlq::{self, DlqCommand};
 use cli::output::CommandError;
 use cli::push::{self, PushArgs};
 use cli::status::{self, StatusArgs};
+use demo::DemoArgs;
 
 /// Watch the leads go through, and bring back those that were given up
 #[derive(Debug, Parser)]
@@ -44,6 +47,8 @@ enum Command {
     Pause,
     /// Resume the workers
     Resume,
+    /// See it all at work: a private Redis, two workers, an enrichment service, made-up leads
+    Demo(DemoArgs),
 }
 
 fn main() -> ExitCode {
@@ -72,21 +77,30 @@ fn fail(error: &CommandError) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let store = Store::new(&cli.redis)?;
-    store.check().await?;
     let whole = match cli.command {
+        // These two find out by themselves whether they need a Redis, and which.
+        Command::Demo(args) => return demo::run(&cli.redis, &args, cli.json).await,
         Command::Push(args) => return push::run(&store, args, cli.json).await,
-        Command::Status(args) => status::status(&store, &args, cli.json).await.map(|()| true),
-        Command::Dlq(command) => dlq::run(&store, command, cli.json).await,
-        Command::Pause => status::set_paused(&store, true, cli.json)
-            .await
-            .map(|()| true),
-        Command::Resume => status::set_paused(&store, false, cli.json)
-            .await
-            .map(|()| true),
-    }?;
+        command => {
+            store.check().await?;
+            ask(&store, command, cli.json).await?
+        }
+    };
     Ok(if whole {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Does what needs a Redis; returns whether all that was asked for was done.
+async fn ask(store: &Store, command: Command, as_json: bool) -> Result<bool, CommandError> {
+    match command {
+        Command::Status(args) => status::status(store, &args, as_json).await?,
+        Command::Dlq(command) => return dlq::run(store, command, as_json).await,
+        Command::Pause => status::set_paused(store, true, as_json).await?,
+        Command::Resume => status::set_paused(store, false, as_json).await?,
+        Command::Push(_) | Command::Demo(_) => {}
+    }
+    Ok(true)
 }

@@ -1,7 +1,7 @@
 //! Which column of a CSV is which field of a lead.
 //!
 //! Source of the names: the exports of LinkedIn Sales Navigator and of the tools around it, and
-//! the variants in [`lead`](crate::lead).
+//! the variants in [`lead`].
 
 use crate::lead;
 

@@ -100,6 +100,9 @@ pub(crate) async fn run(
         .map(|file| file.display().to_string())
         .collect();
     let readers = open(&args.files)?;
+    if !args.dry_run || args.dedupe {
+        store.check().await?;
+    }
     let bar = progress(readers.iter().map(|(_, size)| *size).sum());
     let known = if args.dedupe {
         bar.set_message("looking at the leads that are there");

@@ -1,0 +1,296 @@
+//! `bridge demo`: everything at once, on this machine, with made-up leads; on quit all of it is
+//! gone again.
+
+mod service;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use bridge_shared::config::RedisArgs;
+use bridge_shared::sandbox::Sandbox;
+use bridge_shared::source::{Format, Options, Source};
+use bridge_shared::stats::Snapshot;
+use bridge_shared::store::Store;
+use bridge_shared::store::dead_letters::token;
+use bytes::Bytes;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::output::{CommandError, json, line, thousands};
+use service::DemoService;
+
+const ROUTE: &str = include_str!("../../../assets/pipelines/demo.toml");
+const SAMPLES: [(&str, Format, &str); 2] = [
+    (
+        "sales-navigator-export.csv",
+        Format::Csv,
+        include_str!("../../../assets/leads/sales-navigator-export.csv"),
+    ),
+    (
+        "leads.jsonl",
+        Format::Jsonl,
+        include_str!("../../../assets/leads/leads.jsonl"),
+    ),
+];
+/// How many workers the demo runs.
+const WORKERS: usize = 2;
+/// Leads pushed in one step, ten steps a second.
+const STEP: usize = 10;
+/// How long a headless demo may take after its last lead was pushed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What `bridge demo` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoArgs {
+    /// Run without a terminal and print a summary at the end
+    #[arg(long, required = true)]
+    headless: bool,
+
+    /// How many leads to push; beyond the samples they begin anew
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    leads: usize,
+}
+
+/// What came of the demo. The sum is true: `pushed` is all the others together.
+#[derive(Debug, Serialize)]
+struct Summary {
+    pushed: u64,
+    done: u64,
+    dead: u64,
+    waiting: u64,
+    retry: u64,
+    in_flight: u64,
+    retries: u64,
+    adds_up: bool,
+}
+
+impl Summary {
+    /// The difference between two readings, for a Redis that was in use before.
+    fn between(pushed: u64, before: &Snapshot, after: &Snapshot) -> Self {
+        let mut summary = Self {
+            pushed,
+            done: after.totals.done - before.totals.done,
+            dead: after.dead.saturating_sub(before.dead),
+            waiting: after.waiting.saturating_sub(before.waiting),
+            retry: after.retry.saturating_sub(before.retry),
+            in_flight: after.in_flight.saturating_sub(before.in_flight),
+            retries: after.totals.retried - before.totals.retried,
+            adds_up: false,
+        };
+        let sum = summary.done + summary.dead + summary.under_way();
+        summary.adds_up = sum == pushed;
+        summary
+    }
+
+    fn under_way(&self) -> u64 {
+        self.waiting + self.retry + self.in_flight
+    }
+}
+
+/// What the demo started. The workers are told to stop first, Redis goes last.
+struct Stage {
+    workers: Vec<Child>,
+    service: DemoService,
+    _folder: tempfile::TempDir,
+    _redis: Option<Sandbox>,
+    store: Store,
+}
+
+/// Runs the demo; the status is 1 where the sums do not match.
+///
+/// # Errors
+/// [`CommandError`].
+pub(crate) async fn run(
+    redis: &RedisArgs,
+    args: &DemoArgs,
+    as_json: bool,
+) -> Result<ExitCode, CommandError> {
+    let stage = Stage::set(redis).await?;
+    let before = stage.store.snapshot().await?;
+    let result = tokio::select! {
+        result = headless(&stage.store, args.leads, &before) => result,
+        _ = tokio::signal::ctrl_c() => Err(CommandError::Said("interrupted; everything the demo started is gone".into())),
+    };
+    stage.strike().await;
+    let summary = result?;
+    if as_json {
+        json(&summary)?;
+    } else {
+        tell(&summary)?;
+    }
+    Ok(if summary.adds_up {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Stage {
+    async fn set(args: &RedisArgs) -> Result<Self, CommandError> {
+        let said = |error: &dyn std::fmt::Display| CommandError::Said(error.to_string());
+        let worker = worker_program()?;
+        let mut args = args.clone();
+        let redis = if args.redis_url.is_some() {
+            None
+        } else {
+            let redis = Sandbox::start(&[]).map_err(|error| said(&error))?;
+            args.redis_url = Some(redis.url());
+            Some(redis)
+        };
+        let store = Store::connect(&args).await?;
+        let service = DemoService::start().await?;
+        let folder = tempfile::TempDir::with_prefix("redis-bridge-demo-")?;
+        let route = folder.path().join("demo.toml");
+        std::fs::write(&route, ROUTE)?;
+        let mut stage = Self {
+            workers: Vec::new(),
+            service,
+            _folder: folder,
+            _redis: redis,
+            store,
+        };
+        for _ in 0..WORKERS {
+            let worker =
+                start_worker(&worker, &args, &route, &stage.service.url()).map_err(|error| {
+                    CommandError::Said(format!("cannot start {}: {error}", worker.display()))
+                })?;
+            stage.workers.push(worker);
+        }
+        Ok(stage)
+    }
+
+    /// Stops what was started, the workers gently.
+    async fn strike(mut self) {
+        for worker in &self.workers {
+            // The standard library can only kill; a gentle stop is the system's own tool's work.
+            let _ = Command::new("kill").arg(worker.id().to_string()).status();
+        }
+        for _ in 0..100 {
+            let ended = |worker: &mut Child| worker.try_wait().is_ok_and(|status| status.is_some());
+            if self.workers.iter_mut().all(ended) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            // Both fail only where it has ended already.
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+/// The worker stands beside this program.
+fn worker_program() -> Result<PathBuf, CommandError> {
+    let program = std::env::current_exe()?.with_file_name("scrapegoat-worker");
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(CommandError::Said(format!(
+        "{} is not there; build both programs with: cargo build --workspace",
+        program.display()
+    )))
+}
+
+fn start_worker(
+    program: &Path,
+    redis: &RedisArgs,
+    route: &Path,
+    service: &str,
+) -> std::io::Result<Child> {
+    Command::new(program)
+        .env("REDIS_URL", redis.url())
+        .env("QUEUE_NAME", &redis.queue_name)
+        .env("FAILED_QUEUE_NAME", &redis.failed_queue_name)
+        .env("ENRICHED_STREAM", &redis.enriched_stream)
+        .env("PIPELINE_FILE", route)
+        .env("PIPELINE_NAME", "demo")
+        .env("DEMO_ENRICHMENT_URL", service)
+        // So that a demo's retries can be watched without patience.
+        .env("RETRY_DELAY_BASE", "1")
+        .env("SHUTDOWN_TIMEOUT", "2")
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+}
+
+/// The sample leads, over and over.
+fn samples() -> impl Iterator<Item = Bytes> {
+    let leads: Vec<Bytes> = SAMPLES
+        .iter()
+        .flat_map(|(name, format, text)| {
+            let options = Options {
+                format: Some(*format),
+                ..Options::default()
+            };
+            Source::new(text.as_bytes(), name, &options).filter_map(|item| item.result.ok())
+        })
+        .collect();
+    leads.into_iter().cycle()
+}
+
+/// Pushes at a steady rate, then waits until every lead is done or dead.
+async fn headless(store: &Store, count: usize, before: &Snapshot) -> Result<Summary, CommandError> {
+    let (run, mut leads) = (token(), samples());
+    let mut pushed = 0;
+    let mut batch = 0;
+    while pushed < count {
+        let step: Vec<Bytes> = leads.by_ref().take(STEP.min(count - pushed)).collect();
+        batch += 1;
+        store.push(&run, batch, &step).await?;
+        pushed += step.len();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let summary = Summary::between(pushed as u64, before, &store.snapshot().await?);
+        if summary.under_way() == 0 || tokio::time::Instant::now() > deadline {
+            return Ok(summary);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn tell(summary: &Summary) -> Result<(), CommandError> {
+    for (name, n) in [
+        ("pushed", summary.pushed),
+        ("done", summary.done),
+        ("dead", summary.dead),
+        ("waiting", summary.waiting),
+        ("retry", summary.retry),
+        ("in flight", summary.in_flight),
+    ] {
+        line(&format!("{name:<10} {:>8}", thousands(n)))?;
+    }
+    let sum = "pushed = done + dead + waiting + retry + in flight";
+    line(&if summary.adds_up {
+        format!(
+            "It adds up: {sum}; {} retries on the way.",
+            thousands(summary.retries)
+        )
+    } else {
+        format!("It does NOT add up: {sum}.")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_is_a_lead_of_its_own() {
+        let leads: Vec<Bytes> = samples().take(500).collect();
+        let urls: std::collections::HashSet<String> = leads
+            .iter()
+            .filter_map(|lead| bridge_shared::lead::Lead::parse(lead).ok()?.linkedin_url())
+            .collect();
+        assert_eq!(urls.len(), 500);
+    }
+}

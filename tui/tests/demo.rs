@@ -1,0 +1,30 @@
+//! The demo, without a terminal. It needs the worker's program beside its own, which `make test`
+//! builds first.
+
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_headless_demo_adds_up_and_leaves_nothing_behind() {
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .args(["demo", "--headless", "--leads", "120", "--json"])
+        .env_remove("REDIS_URL")
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the demo runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&summary["pushed"], &summary["adds_up"]),
+        (&120.into(), &true.into())
+    );
+    let count = |field: &str| summary[field].as_u64().expect("a number");
+    assert_eq!(count("done") + count("dead"), 120);
+    assert!(count("done") >= 80, "{summary}");
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
