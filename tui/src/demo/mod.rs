@@ -131,7 +131,8 @@ impl Stage {
         let said = |error: &dyn std::fmt::Display| CommandError::Said(error.to_string());
         let worker = worker_program()?;
         let mut args = args.clone();
-        let redis = if args.redis_url.is_some() {
+        let given = |url: &str| !url.trim().is_empty();
+        let redis = if args.redis_url.as_deref().is_some_and(given) {
             None
         } else {
             let redis = Sandbox::start(&[]).map_err(|error| said(&error))?;
