@@ -7,9 +7,9 @@ CARGO ?= cargo
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: redis ## See the whole bridge at work on made-up leads, and whether the sums are true
+demo: redis ## See the whole bridge at work on made-up leads, in the console
 	$(CARGO) build --workspace --bins
-	target/debug/bridge demo --headless
+	target/debug/bridge demo
 
 build: ## Build both programs
 	$(CARGO) build --workspace

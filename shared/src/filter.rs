@@ -10,11 +10,13 @@
 //! | `error:"HTTP 503"` | the error contains it |
 //! | `kind:permanent` | the kind of error, exactly |
 //! | `station:enrich` `worker:host-1` `id:k3x` `name:ada` `url:/in/ada` | that field contains it |
+//! | `cause:1f3a9c07` | the group it belongs to, as `bridge dlq groups` and the console show it |
 //! | `lead:acme` | the lead's own bytes contain it |
 //! | `attempts:>2` `retries:0` | a number: `>`, `<`, `>=`, `<=` or exactly |
 //! | `age:>1h` | failed longer ago than that; `ms s m h d` |
 //! | `!station:enrich` | not that |
 
+use crate::cause::Cause;
 use crate::clock::Millis;
 use crate::store::dead_letters::DeadLetter;
 
@@ -39,7 +41,8 @@ pub enum FilterError {
     OpenQuote,
 }
 
-const FIELDS: &str = "error, kind, station, worker, id, name, url, lead, attempts, retries and age";
+const FIELDS: &str =
+    "error, kind, station, worker, cause, id, name, url, lead, attempts, retries and age";
 
 /// A filter, ready to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +55,7 @@ enum Term {
     Anywhere(String),
     Field(Field, String),
     Kind(String),
+    Cause(String),
     Attempts(Comparison),
     Retries(Comparison),
     Age(Comparison),
@@ -161,6 +165,7 @@ impl Term {
             .into_iter()
             .any(|field| contains(field, wanted)),
             Self::Field(field, wanted) => contains(*field, wanted),
+            Self::Cause(wanted) => Cause::of(envelope).id == *wanted,
             Self::Kind(wanted) => envelope.error_kind.as_str() == wanted,
             Self::Attempts(comparison) => {
                 comparison.holds(i64::try_from(envelope.attempts.len()).unwrap_or(i64::MAX))
@@ -248,6 +253,7 @@ impl Word {
             Some("name") => field(Field::Name),
             Some("url") => field(Field::Url),
             Some("lead") => field(Field::Lead),
+            Some("cause") => Ok(Term::Cause(text.clone())),
             Some("kind") => Ok(Term::Kind(text.clone())),
             Some("attempts") => number("attempts").map(Term::Attempts),
             Some("retries") => number("retries").map(Term::Retries),

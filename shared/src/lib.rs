@@ -7,12 +7,14 @@
 //! - [`keys`]: the names of everything in Redis
 //! - [`config`]: settings both programs share
 //! - [`store`]: the one door to Redis, and the Lua scripts behind it
+//! - [`cause`]: why dead letters died, as few causes
 //! - [`stats`]: the figures an operator sees
 //! - [`filter`]: the language that picks dead letters
 //! - [`source`]: files to leads
 //! - [`clock`]: the server's time
 //! - [`sandbox`]: a private Redis for the demo and the tests
 
+pub mod cause;
 pub mod clock;
 pub mod config;
 pub mod envelope;

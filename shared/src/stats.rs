@@ -62,6 +62,8 @@ pub struct Totals {
     pub redriven: u64,
     /// Dead letters thrown away.
     pub dropped: u64,
+    /// Dead letters brought back from the trash.
+    pub restored: u64,
     /// Leads pushed through the bridge's own producer.
     pub pushed: u64,
     /// Retries scheduled, by which retry it was (1 is the first).

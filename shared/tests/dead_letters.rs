@@ -65,7 +65,7 @@ impl Bench {
             letters.extend(window);
         }
         self.store
-            .take_dead(&letters, destination, "test", |_| true)
+            .take_dead(&letters, &destination, "test", |_| true)
             .await
             .expect("taken")
     }
@@ -129,7 +129,7 @@ async fn an_entry_is_found_again_after_others_changed_the_list() {
         .expect("popped");
     let moved = bench
         .store
-        .take_dead(&picked, Redrive, "test", |_| true)
+        .take_dead(&picked, &Redrive, "test", |_| true)
         .await
         .expect("taken");
     assert_eq!(moved.iter().filter(|moved| **moved).count(), 15);
@@ -143,10 +143,10 @@ async fn two_operators_with_the_same_selection_move_every_entry_once() {
     bench.bury(0..3_000).await;
     let (_, letters) = bench.store.dead_window(0, 3_000).await.expect("read");
     let (a, b) = tokio::join!(
-        bench.store.take_dead(&letters, Redrive, "a", |_| true),
+        bench.store.take_dead(&letters, &Redrive, "a", |_| true),
         bench
             .store
-            .take_dead(&letters[500..], Redrive, "b", |_| true),
+            .take_dead(&letters[500..], &Redrive, "b", |_| true),
     );
     let count = |moved: &[bool]| moved.iter().filter(|moved| **moved).count();
     assert_eq!(count(&a.expect("a")) + count(&b.expect("b")), 3_000);
@@ -160,7 +160,7 @@ async fn a_stopped_move_leaves_the_rest_and_says_what_it_did() {
     let (_, letters) = bench.store.dead_window(0, 1_000).await.expect("read");
     let moved = bench
         .store
-        .take_dead(&letters, Trash, "test", |so_far| so_far < 300)
+        .take_dead(&letters, &Trash("t".into()), "test", |so_far| so_far < 300)
         .await
         .expect("taken");
     let moved = moved.iter().filter(|moved| **moved).count();
@@ -215,7 +215,7 @@ async fn where_redis_has_no_room_nothing_is_half_moved() {
     let (_, letters) = bench.store.dead_window(0, 100).await.expect("read");
     let error = bench
         .store
-        .take_dead(&letters, Redrive, "test", |_| true)
+        .take_dead(&letters, &Redrive, "test", |_| true)
         .await
         .expect_err("no room");
     assert!(error.to_string().contains("refuses to write"), "{error}");

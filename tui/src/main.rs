@@ -2,9 +2,29 @@
 //!
 //! - [`cli`]: commands for scripts
 //! - [`demo`]: everything at once, with made-up leads
+//! - [`console`]: the console at run time; its state is [`app`], which changes by [`message`]s in
+//!   [`update`] and is drawn by [`ui`]; messages come from [`event`]
+//! - [`keymap`], [`theme`], [`layout`], [`screen`]: what the console is, as data
+//! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
+mod app;
 mod cli;
+mod console;
 mod demo;
+mod event;
+mod keymap;
+mod layout;
+mod log;
+mod message;
+mod picture;
+mod row;
+mod screen;
+mod terminal;
+mod text;
+mod theme;
+mod triage;
+mod ui;
+mod update;
 
 use std::process::ExitCode;
 
@@ -16,14 +36,19 @@ use cli::dlq::{self, DlqCommand};
 use cli::output::CommandError;
 use cli::push::{self, PushArgs};
 use cli::status::{self, StatusArgs};
+use console::ConsoleArgs;
 use demo::DemoArgs;
 
-/// Watch the leads go through, and bring back those that were given up
+/// Watch the leads go through, and bring back those that were given up; without a command this is
+/// the console
 #[derive(Debug, Parser)]
 #[command(name = "bridge", version, about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+
+    #[command(flatten)]
+    console: ConsoleArgs,
 
     #[command(flatten)]
     redis: RedisArgs,
@@ -51,37 +76,56 @@ enum Command {
     Demo(DemoArgs),
 }
 
-fn main() -> ExitCode {
+fn main() -> color_eyre::Result<ExitCode> {
     let cli = Cli::parse();
+    install_hooks()?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing has chosen a provider before main");
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&CommandError::Io(error)),
-    };
-    match runtime.block_on(run(cli)) {
+        .build()?;
+    let code = match runtime.block_on(run(cli)) {
         Ok(code) => code,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+        Err(error) => {
+            eprintln!("bridge: {error}");
+            ExitCode::FAILURE
+        }
+    };
+    // Whatever still waits for a Redis that has gone is not waited for.
+    runtime.shutdown_background();
+    Ok(code)
 }
 
-fn fail(error: &CommandError) -> ExitCode {
-    eprintln!("bridge: {error}");
-    ExitCode::FAILURE
+/// A panic is a bug of ours: the terminal is given back first, then the report is printed.
+fn install_hooks() -> color_eyre::Result<()> {
+    let (panics, errors) = color_eyre::config::HookBuilder::default()
+        .panic_section("This is a bug in the bridge. No lead is lost by it: they are all in Redis.")
+        .into_hooks();
+    errors.install()?;
+    let report = panics.into_panic_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        terminal::give_back();
+        report(panic);
+    }));
+    Ok(())
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let store = Store::new(&cli.redis)?;
     let whole = match cli.command {
+        None => {
+            let _log = log::start();
+            console::run(store, &cli.console).await?;
+            true
+        }
         // These two find out by themselves whether they need a Redis, and which.
-        Command::Demo(args) => return demo::run(&cli.redis, &args, cli.json).await,
-        Command::Push(args) => return push::run(&store, args, cli.json).await,
-        command => {
+        Some(Command::Demo(args)) => {
+            return demo::run(&cli.redis, &args, &cli.console, cli.json).await;
+        }
+        Some(Command::Push(args)) => return push::run(&store, args, cli.json).await,
+        Some(command) => {
             store.check().await?;
             ask(&store, command, cli.json).await?
         }

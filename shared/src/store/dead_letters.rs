@@ -11,6 +11,8 @@ pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
 /// Entries that one call may move. The script stops by itself before it holds the server too
 /// long, so this bounds the request, not the work.
 const BATCH: usize = 200;
+/// Entries that come back from the trash in one step.
+const RESTORE_BATCH: usize = 500;
 
 /// An entry of the dead letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,17 +53,23 @@ impl DeadLetter {
     /// arrive at the left.
     #[must_use]
     fn place(&self) -> i64 {
-        i64::try_from(self.index).unwrap_or(i64::MAX) - i64::try_from(self.of).unwrap_or(i64::MAX)
+        -i64::try_from(self.from_end()).unwrap_or(i64::MAX)
+    }
+
+    /// Its place counted from the oldest, which is 1. New entries do not change it.
+    #[must_use]
+    pub fn from_end(&self) -> u64 {
+        self.of.saturating_sub(self.index)
     }
 }
 
 /// Where entries go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Back to work.
     Redrive,
-    /// The trash, for a day.
-    Trash,
+    /// A trash of this name, for a day: what is thrown away under one name comes back together.
+    Trash(String),
 }
 
 impl Store {
@@ -142,7 +150,7 @@ impl Store {
     pub async fn take_dead(
         &self,
         letters: &[DeadLetter],
-        destination: Destination,
+        destination: &Destination,
         who: &str,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Vec<bool>, StoreError> {
@@ -175,19 +183,69 @@ impl Store {
         Ok(take.moved)
     }
 
-    /// Throws all dead letters into the trash, where they stay for a day; returns how many and
-    /// the trash's key.
+    /// Throws all dead letters into the trash of a name, where they stay for a day; returns how
+    /// many.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
-    pub async fn clear_dead(&self, who: &str) -> Result<(u64, String), StoreError> {
+    pub async fn clear_dead(&self, trash: &str, who: &str) -> Result<u64, StoreError> {
         let keys = self.keys();
         let script = &self.scripts().clear;
-        let trash = keys.trash(&token());
-        let mut cmd = script.call(&[&keys.failed, &trash, &keys.stats, &keys.audit]);
+        let mut cmd = script.call(&[&keys.failed, &keys.trash(trash), &keys.stats, &keys.audit]);
         cmd.arg(who).arg(TRASH_SECONDS);
-        let n = self.run(script, &cmd).await?.next()?;
-        Ok((n, trash))
+        self.run(script, &cmd).await?.next()
+    }
+
+    /// Brings back what was thrown away under a name, as the newest dead letters and in their old
+    /// order; returns how many. Each step on the server is short; `progress` hears how many came
+    /// back so far and may end the rest by `false`.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet. What came back until then is back.
+    pub async fn restore_dead(
+        &self,
+        trash: &str,
+        who: &str,
+        mut progress: impl FnMut(u64) -> bool,
+    ) -> Result<u64, StoreError> {
+        let keys = self.keys();
+        let script = &self.scripts().restore;
+        let mut restored = 0;
+        loop {
+            let mut cmd =
+                script.call(&[&keys.trash(trash), &keys.failed, &keys.stats, &keys.audit]);
+            cmd.arg(who).arg(RESTORE_BATCH);
+            let mut reply = self.run(script, &cmd).await?;
+            let (moved, left): (u64, u64) = (reply.next()?, reply.next()?);
+            restored += moved;
+            if !progress(restored) || left == 0 || moved == 0 {
+                return Ok(restored);
+            }
+        }
+    }
+
+    /// Reads dead letters by their places counted from the oldest, which is 1; in no order. Those
+    /// that are not there are left out. Places close together are read in one go.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn dead_at(&self, places: &[u64]) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        places.dedup();
+        let mut found = Vec::new();
+        for run in places.chunk_by(|a, b| b - a <= 16) {
+            let (first, last) = (run[0], run[run.len() - 1]);
+            let mut cmd = redis::cmd("LRANGE");
+            cmd.arg(&self.keys().failed);
+            cmd.arg(format!("-{last}")).arg(format!("-{first}"));
+            let entries: Vec<Vec<u8>> = self.query(&cmd).await?;
+            // A list that is shorter than the last place answers with what there is.
+            let oldest_first = (first..).zip(entries.into_iter().rev());
+            let wanted = oldest_first.filter(|(place, _)| run.binary_search(place).is_ok());
+            found.extend(wanted.map(|(place, bytes)| DeadLetter::new(0, place, bytes.into())));
+        }
+        Ok(found)
     }
 }
 
@@ -222,7 +280,7 @@ impl DeadWalk {
 /// A move of many entries, under way.
 struct Take<'a> {
     store: &'a Store,
-    destination: Destination,
+    destination: &'a Destination,
     who: &'a str,
     token: String,
     moved: Vec<bool>,
@@ -262,7 +320,7 @@ impl Take<'_> {
         let script = &self.store.scripts().take;
         let (verb, to, kept) = match self.destination {
             Destination::Redrive => ("redriven", keys.queue.clone(), 0),
-            Destination::Trash => ("dropped", keys.trash(&self.token), TRASH_SECONDS),
+            Destination::Trash(name) => ("dropped", keys.trash(name), TRASH_SECONDS),
         };
         let mut cmd = script.call(&[&keys.failed, &to, &keys.stats, &keys.audit]);
         cmd.arg(verb).arg(self.who).arg(kept);
@@ -273,7 +331,7 @@ impl Take<'_> {
                     .envelope
                     .clone()
                     .redriven(letter.origin, || format!("{}-{}", self.token, i + 1)),
-                Destination::Trash => Bytes::new(),
+                Destination::Trash(_) => Bytes::new(),
             };
             cmd.arg(letter.place().saturating_add(*gone))
                 .arg(&letter.bytes[..])

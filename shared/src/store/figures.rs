@@ -105,6 +105,7 @@ fn totals(fields: &HashMap<String, u64>) -> Totals {
         lease_lost: get("lease_lost"),
         redriven: get("redriven"),
         dropped: get("dropped"),
+        restored: get("restored"),
         pushed: get("pushed"),
         retries_by_attempt: fields
             .iter()

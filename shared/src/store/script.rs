@@ -23,6 +23,7 @@ pub(super) struct Scripts {
     pub(super) push: Script,
     pub(super) take: Script,
     pub(super) clear: Script,
+    pub(super) restore: Script,
     pub(super) window: Script,
 }
 
@@ -45,6 +46,7 @@ impl Scripts {
             push: script!("push.lua"),
             take: script!("take.lua"),
             clear: script!("clear.lua"),
+            restore: script!("restore.lua"),
             window: script!("window.lua"),
         }
     }

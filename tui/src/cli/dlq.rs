@@ -4,20 +4,17 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use bridge_shared::clock::{human_duration, rfc3339};
-use bridge_shared::event::{Event, EventBatch, EventKind};
+use bridge_shared::clock::human_duration;
 use bridge_shared::filter::Filter;
 use bridge_shared::store::Store;
 use bridge_shared::store::control::operator;
-use bridge_shared::store::dead_letters::{DeadLetter, Destination};
+use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use clap::{ArgGroup, Args, Subcommand};
-use serde::Serialize;
-use serde_json::value::RawValue;
 
-use super::output::{CommandError, harmless, json, line, plural, thousands};
-
-/// Dead letters read in one step.
-const WINDOW: u64 = 200;
+use super::output::{CommandError, json, line};
+use crate::row::{Row, error_or_unknown};
+use crate::text::{harmless, plural, thousands};
+use crate::triage::{Matching, Move, Report, WINDOW};
 
 /// What `bridge dlq` does.
 #[derive(Debug, Clone, Subcommand)]
@@ -105,67 +102,12 @@ pub(crate) async fn run(
         }
         DlqCommand::List(args) => list(store, &args, as_json).await.map(|()| true),
         DlqCommand::Show { id } => show(store, &id, as_json).await.map(|()| true),
-        DlqCommand::Retry(args) if args.all => retry_all(store, &args, as_json).await,
         DlqCommand::Retry(args) => retry(store, &args, as_json).await,
         DlqCommand::Drop { id } => throw_away(store, &id, as_json).await,
         DlqCommand::Clear { yes } => clear(store, yes, as_json).await.map(|()| true),
         DlqCommand::Export { file, filter } => {
             export(store, &file, &filter, as_json).await.map(|()| true)
         }
-    }
-}
-
-/// A dead letter as scripts get it: the names of the old readers, and more.
-#[derive(Serialize)]
-struct Row<'a> {
-    index: u64,
-    id: &'a str,
-    lead_data: Box<RawValue>,
-    error: &'a str,
-    retry_count: u32,
-    failed_at: String,
-    error_kind: &'a str,
-    station: &'a str,
-    worker: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_seen: Option<String>,
-    attempts: &'a [bridge_shared::envelope::Attempt],
-    redrives: u32,
-    can_retry: bool,
-}
-
-impl<'a> Row<'a> {
-    fn new(letter: &'a DeadLetter) -> Self {
-        let envelope = &letter.envelope;
-        Self {
-            index: letter.index,
-            id: letter.id(),
-            lead_data: lead_as_json(&envelope.lead),
-            error: error_or_unknown(letter),
-            retry_count: envelope.retry_count,
-            failed_at: envelope.failed_at.map_or_else(|| "Unknown".into(), rfc3339),
-            error_kind: envelope.error_kind.as_str(),
-            station: &envelope.station,
-            worker: &envelope.worker,
-            first_seen: envelope.first_seen.map(rfc3339),
-            attempts: &envelope.attempts,
-            redrives: envelope.redrives,
-            can_retry: envelope.is_lead(),
-        }
-    }
-}
-
-/// The lead as it is; where that is no JSON, as a text.
-fn lead_as_json(lead: &[u8]) -> Box<RawValue> {
-    serde_json::from_slice(lead).unwrap_or_else(|_| {
-        serde_json::value::to_raw_value(&String::from_utf8_lossy(lead)).expect("a text is JSON")
-    })
-}
-
-fn error_or_unknown(letter: &DeadLetter) -> &str {
-    match letter.envelope.error.as_str() {
-        "" => "Unknown error",
-        error => error,
     }
 }
 
@@ -227,21 +169,8 @@ fn list_line(letter: &DeadLetter, now: i64) -> String {
     )
 }
 
-async fn find(
-    store: &Store,
-    ids: &[String],
-) -> Result<(Vec<DeadLetter>, Vec<String>), CommandError> {
-    let found = store.find_dead(ids).await?;
-    let missing = ids
-        .iter()
-        .filter(|id| found.iter().all(|letter| letter.id() != id.as_str()))
-        .cloned()
-        .collect();
-    Ok((found, missing))
-}
-
 async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError> {
-    let (found, _) = find(store, &[id.to_owned()]).await?;
+    let found = store.find_dead(&[id.to_owned()]).await?;
     let Some(letter) = found.first() else {
         return Err(CommandError::Said(format!(
             "no dead letter has the id {}; `bridge dlq list` shows those there are",
@@ -286,112 +215,39 @@ async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError
     line(&lines.join("\n"))
 }
 
-/// What a move did, for scripts.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    moved: u64,
-    ids: Vec<String>,
-    /// Not there, or taken by somebody else first.
-    gone: Vec<String>,
-    /// Cannot be a lead; still there.
-    refused: Vec<String>,
-}
-
-impl Report {
-    fn whole(&self) -> bool {
-        self.gone.is_empty() && self.refused.is_empty()
-    }
-}
-
-/// Moves letters and tells everybody who listens.
-async fn take(
-    store: &Store,
-    letters: &[DeadLetter],
-    destination: Destination,
-    result: &mut Report,
-) -> Result<(), CommandError> {
-    if letters.is_empty() {
-        return Ok(());
-    }
-    let who = operator();
-    let moved = store
-        .take_dead(letters, destination, &who, |_| true)
-        .await?;
-    let kind = match destination {
-        Destination::Redrive => EventKind::Redriven,
-        Destination::Trash => EventKind::Dropped,
-    };
-    let mut events = Vec::new();
-    for (letter, moved) in letters.iter().zip(moved) {
-        if moved {
-            result.moved += 1;
-            result.ids.push(letter.id().to_owned());
-            events.push(Event::new(store.now(), kind, letter.id()));
-        } else {
-            result.gone.push(letter.id().to_owned());
-        }
-    }
-    store.publish(&EventBatch::new(who, events)).await?;
-    Ok(())
-}
-
 async fn retry(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, CommandError> {
-    let (found, gone) = find(store, &args.id).await?;
-    let mut result = Report {
-        gone,
-        ..Report::default()
+    let mut progress = |_| true;
+    let mut work = Move {
+        store,
+        destination: Destination::Redrive,
+        force: args.force,
+        progress: &mut progress,
+        report: Report::with_ids(),
     };
-    let (leads, refused): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .partition(|letter| args.force || letter.envelope.is_lead());
-    result.refused = refused
-        .iter()
-        .map(|letter| letter.id().to_owned())
-        .collect();
-    take(store, &leads, Destination::Redrive, &mut result).await?;
-    tell(&result, "put back to work", as_json)
-}
-
-/// From the oldest on, so that new failures that come in meanwhile are not retried for ever.
-async fn retry_all(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, CommandError> {
-    let now = store.observe_time().await?;
-    let mut result = Report::default();
-    let mut left = store.dead_count().await?;
-    // Entries from the right end on that stay.
-    let mut stay = 0;
-    while left > 0 {
-        let total = store.dead_count().await?;
-        let count = left.min(WINDOW).min(total.saturating_sub(stay));
-        if count == 0 {
-            break;
-        }
-        let (_, window) = store.dead_window(total - stay - count, count).await?;
-        left -= count;
-        let mut leads = Vec::new();
-        for letter in window {
-            if !args.filter.matches(&letter, now) {
-                stay += 1;
-            } else if args.force || letter.envelope.is_lead() {
-                leads.push(letter);
-            } else {
-                result.refused.push(letter.id().to_owned());
-                stay += 1;
-            }
-        }
-        take(store, &leads, Destination::Redrive, &mut result).await?;
+    if args.all {
+        let wanted = Matching {
+            filter: args.filter.clone(),
+            ..Matching::default()
+        };
+        work.matching(&wanted).await?;
+    } else {
+        work.ids(&args.id).await?;
     }
-    tell(&result, "put back to work", as_json)
+    tell(&work.report, "put back to work", as_json)
 }
 
 async fn throw_away(store: &Store, ids: &[String], as_json: bool) -> Result<bool, CommandError> {
-    let (found, gone) = find(store, ids).await?;
-    let mut result = Report {
-        gone,
-        ..Report::default()
+    let mut progress = |_| true;
+    let mut work = Move {
+        store,
+        destination: Destination::Trash(token()),
+        force: true,
+        progress: &mut progress,
+        report: Report::with_ids(),
     };
-    take(store, &found, Destination::Trash, &mut result).await?;
+    work.ids(ids).await?;
     tell(
-        &result,
+        &work.report,
         "thrown into the trash, kept there for a day",
         as_json,
     )
@@ -422,7 +278,9 @@ async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandErr
             "this would throw {count} into the trash; do it with: bridge dlq clear --yes"
         )));
     }
-    let (cleared, trash) = store.clear_dead(&operator()).await?;
+    let name = token();
+    let cleared = store.clear_dead(&name, &operator()).await?;
+    let trash = store.keys().trash(&name);
     if as_json {
         return json(&serde_json::json!({ "success": true, "cleared": cleared, "trash": trash }));
     }

@@ -1,7 +1,5 @@
 //! How commands speak: harmless text for people, JSON for scripts, and a status to branch on.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde::Serialize;
@@ -42,72 +40,4 @@ pub(crate) fn line(text: &str) -> Result<(), CommandError> {
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string(value).expect("plain values are JSON");
     line(&text)
-}
-
-/// Text from outside made harmless for a terminal: control characters, and those that turn or hide
-/// what stands beside them, are written out.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if is_harmful(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-/// A number with its thousands set apart: `1,234,567`.
-pub(crate) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// `1 lead`, `2 leads`.
-pub(crate) fn plural(n: u64, one: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{} {one}{s}", thousands(n))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_from_a_lead_reaches_the_terminal_as_a_command() {
-        assert_eq!(harmless("plain Ünïcode 漢字"), "plain Ünïcode 漢字");
-        assert_eq!(
-            harmless("\x1b[2J\u{9b}31m\0\n\u{202e}x"),
-            "\\u{1b}[2J\\u{9b}31m\\u{0}\\n\\u{202e}x"
-        );
-    }
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(plural(1, "lead"), "1 lead");
-        assert_eq!(plural(1_000, "lead"), "1,000 leads");
-    }
 }

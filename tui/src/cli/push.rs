@@ -23,7 +23,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::output::{CommandError, harmless, json, line, thousands};
+use super::output::{CommandError, json, line};
+use crate::text::{harmless, thousands};
 use known::Known;
 
 /// Bytes of leads that one batch holds at most, unless one lead alone is longer.

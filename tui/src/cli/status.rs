@@ -8,7 +8,8 @@ use bridge_shared::store::Store;
 use bridge_shared::store::control::operator;
 use clap::Args;
 
-use super::output::{CommandError, harmless, json, line, thousands};
+use super::output::{CommandError, json, line};
+use crate::text::{harmless, thousands};
 
 /// What `bridge status` takes.
 #[derive(Debug, Clone, Args)]

@@ -3,8 +3,10 @@
 
 mod service;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::config::RedisArgs;
@@ -17,7 +19,9 @@ use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::output::{CommandError, json, line, thousands};
+use crate::cli::output::{CommandError, json, line};
+use crate::console::{self, ConsoleArgs};
+use crate::text::thousands;
 use service::DemoService;
 
 const ROUTE: &str = include_str!("../../../assets/pipelines/demo.toml");
@@ -35,8 +39,12 @@ const SAMPLES: [(&str, Format, &str); 2] = [
 ];
 /// How many workers the demo runs.
 const WORKERS: usize = 2;
-/// Leads pushed in one step, ten steps a second.
+/// Leads that a headless demo pushes where nothing is said.
+const LEADS: usize = 500;
+/// Leads pushed in one step, ten steps a second: in a headless demo, and before a console, where
+/// somebody wants to follow.
 const STEP: usize = 10;
+const CALM_STEP: usize = 2;
 /// How long a headless demo may take after its last lead was pushed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -44,12 +52,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
     /// Run without a terminal and print a summary at the end
-    #[arg(long, required = true)]
+    #[arg(long)]
     headless: bool,
 
-    /// How many leads to push; beyond the samples they begin anew
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    leads: usize,
+    /// How many leads to push; beyond the samples they begin anew [default: 500 with --headless, as
+    /// many as there is time for in the console]
+    #[arg(long, value_name = "N")]
+    leads: Option<usize>,
 }
 
 /// What came of the demo. The sum is true: `pushed` is all the others together.
@@ -104,13 +113,21 @@ struct Stage {
 pub(crate) async fn run(
     redis: &RedisArgs,
     args: &DemoArgs,
+    console: &ConsoleArgs,
     as_json: bool,
 ) -> Result<ExitCode, CommandError> {
+    if !args.headless {
+        console::check_terminal()?;
+    }
     let stage = Stage::set(redis).await?;
     let before = stage.store.snapshot().await?;
-    let result = tokio::select! {
-        result = headless(&stage.store, args.leads, &before) => result,
-        _ = tokio::signal::ctrl_c() => Err(CommandError::Said("interrupted; everything the demo started is gone".into())),
+    let result = if args.headless {
+        tokio::select! {
+            result = headless(&stage.store, args.leads.unwrap_or(LEADS), &before) => result,
+            _ = tokio::signal::ctrl_c() => Err(CommandError::Said("interrupted; everything the demo started is gone".into())),
+        }
+    } else {
+        watched(&stage.store, args.leads, console, &before).await
     };
     stage.strike().await;
     let summary = result?;
@@ -124,6 +141,33 @@ pub(crate) async fn run(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Pushes while the console is open; returns the sums at the moment it was left.
+async fn watched(
+    store: &Store,
+    count: Option<usize>,
+    console: &ConsoleArgs,
+    before: &Snapshot,
+) -> Result<Summary, CommandError> {
+    let _log = crate::log::start();
+    let pushed = AtomicU64::new(0);
+    tokio::select! {
+        result = push(store, count.unwrap_or(usize::MAX), CALM_STEP, &pushed) => {
+            // All are pushed, or cannot be: the console shows either.
+            if let Err(error) = result {
+                tracing::warn!(%error, "the demo pushes no more leads");
+            }
+            std::future::pending::<()>().await;
+        }
+        result = console::run(store.clone(), console) => result?,
+    }
+    let after = store.snapshot().await?;
+    // What the push under way has put in may not be counted on this side yet.
+    let pushed = pushed
+        .into_inner()
+        .max(after.totals.pushed - before.totals.pushed);
+    Ok(Summary::between(pushed, before, &after))
 }
 
 impl Stage {
@@ -219,6 +263,9 @@ fn start_worker(
         .env("RUST_LOG", "error")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A console that is suspended takes its group along; the workers go on.
+        .process_group(0)
         .spawn()
 }
 
@@ -237,21 +284,35 @@ fn samples() -> impl Iterator<Item = Bytes> {
     leads.into_iter().cycle()
 }
 
-/// Pushes at a steady rate, then waits until every lead is done or dead.
-async fn headless(store: &Store, count: usize, before: &Snapshot) -> Result<Summary, CommandError> {
+/// Pushes at a steady rate, and counts.
+async fn push(
+    store: &Store,
+    count: usize,
+    step: usize,
+    pushed: &AtomicU64,
+) -> Result<(), CommandError> {
     let (run, mut leads) = (token(), samples());
-    let mut pushed = 0;
-    let mut batch = 0;
-    while pushed < count {
-        let step: Vec<Bytes> = leads.by_ref().take(STEP.min(count - pushed)).collect();
+    let (mut left, mut batch) = (count, 0);
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    while left > 0 {
+        pace.tick().await;
+        let step: Vec<Bytes> = leads.by_ref().take(step.min(left)).collect();
         batch += 1;
         store.push(&run, batch, &step).await?;
-        pushed += step.len();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        left -= step.len();
+        pushed.fetch_add(step.len() as u64, Ordering::Relaxed);
     }
+    Ok(())
+}
+
+/// Pushes, then waits until every lead is done or dead.
+async fn headless(store: &Store, count: usize, before: &Snapshot) -> Result<Summary, CommandError> {
+    let pushed = AtomicU64::new(0);
+    push(store, count, STEP, &pushed).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let summary = Summary::between(pushed as u64, before, &store.snapshot().await?);
+        let pushed = pushed.load(Ordering::Relaxed);
+        let summary = Summary::between(pushed, before, &store.snapshot().await?);
         if summary.under_way() == 0 || tokio::time::Instant::now() > deadline {
             return Ok(summary);
         }

@@ -1,0 +1,204 @@
+//! The state of the console: everything that can be seen, and nothing of how it is drawn or where
+//! it comes from.
+//!
+//! - [`dlq`]: the dead letter screen, with [`search`], [`letter`] and [`tree`]
+//! - [`trend`]: figures over time
+//! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
+
+pub(crate) mod dlq;
+pub(crate) mod input;
+pub(crate) mod letter;
+pub(crate) mod list;
+pub(crate) mod notice;
+pub(crate) mod overlay;
+pub(crate) mod search;
+pub(crate) mod tree;
+pub(crate) mod trend;
+
+use std::time::Duration;
+
+use bridge_shared::cause::Cause;
+use bridge_shared::clock::Millis;
+use bridge_shared::stats::Snapshot;
+use bridge_shared::store::StoreError;
+use jiff::tz::TimeZone;
+use ratatui::layout::{Rect, Size};
+
+use crate::keymap::Scope;
+use crate::layout;
+use crate::screen::Screen;
+use dlq::{Dlq, View};
+use list::Position;
+use notice::Notices;
+use overlay::Overlay;
+use trend::{Span, Trend};
+
+/// How the console stands with Redis.
+#[derive(Debug, Clone)]
+pub(crate) enum Link {
+    /// No answer yet.
+    Connecting,
+    /// Readings come.
+    Live,
+    /// Readings fail.
+    Lost {
+        /// Since when, counted from the console's start.
+        since: Duration,
+        /// Why.
+        error: StoreError,
+    },
+}
+
+/// What does not change while the console runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Where Redis is, without the password.
+    pub(crate) url: String,
+    /// Whether nothing may be changed.
+    pub(crate) read_only: bool,
+    /// The zone that times are shown in.
+    pub(crate) zone: TimeZone,
+    /// Whether the terminal can show more than ASCII.
+    pub(crate) unicode: bool,
+}
+
+/// A piece of work under way.
+#[derive(Debug, Clone)]
+pub(crate) struct UnderWay {
+    /// What it is, in words.
+    pub(crate) words: String,
+    /// How much of it is done.
+    pub(crate) done: u64,
+    /// How much there is to do.
+    pub(crate) total: u64,
+    /// Whether it was told to stop.
+    pub(crate) stopping: bool,
+}
+
+/// The newest dead letters by cause.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Causes {
+    /// How many were looked at.
+    pub(crate) seen: u64,
+    /// The causes, the most frequent first.
+    pub(crate) list: Vec<(Cause, u64)>,
+}
+
+/// Everything that can be seen.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// What does not change.
+    pub(crate) options: Options,
+    /// The size of the terminal.
+    pub(crate) size: Size,
+    /// How long the console has been running.
+    pub(crate) uptime: Duration,
+    /// The screen in front.
+    pub(crate) screen: Screen,
+    /// What lies over it.
+    pub(crate) overlay: Option<Overlay>,
+    /// How the console stands with Redis.
+    pub(crate) link: Link,
+    /// The last reading, and when it came.
+    pub(crate) figures: Option<(Snapshot, Duration)>,
+    /// The figures over time.
+    pub(crate) trend: Trend,
+    /// How far back the charts go.
+    pub(crate) span: Span,
+    /// What dead letters died of lately.
+    pub(crate) causes: Causes,
+    /// The dead letters.
+    pub(crate) dlq: Dlq,
+    /// Where the cursor is among the workers.
+    pub(crate) workers_at: Position,
+    /// What there is to say.
+    pub(crate) notices: Notices,
+    /// The piece of work under way.
+    pub(crate) work: Option<UnderWay>,
+    /// Whether the console is locked.
+    pub(crate) locked: bool,
+    /// Whether it is time to go.
+    pub(crate) quit: bool,
+}
+
+impl App {
+    /// The console at its start.
+    pub(crate) fn new(options: Options, size: Size) -> Self {
+        Self {
+            options,
+            size,
+            uptime: Duration::ZERO,
+            screen: Screen::Overview,
+            overlay: None,
+            link: Link::Connecting,
+            figures: None,
+            trend: Trend::default(),
+            span: Span::default(),
+            causes: Causes::default(),
+            dlq: Dlq::default(),
+            workers_at: Position::default(),
+            notices: Notices::default(),
+            work: None,
+            locked: false,
+            quit: false,
+        }
+    }
+
+    /// The server's time, carried forward from the last reading; 0 before the first one.
+    pub(crate) fn now(&self) -> Millis {
+        self.figures.as_ref().map_or(0, |(figures, read)| {
+            let since = self.uptime.saturating_sub(*read).as_millis();
+            figures.now + i64::try_from(since).unwrap_or(0)
+        })
+    }
+
+    /// How old the figures on the screen are; `None` before the first reading.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let (_, read) = self.figures.as_ref()?;
+        Some(self.uptime.saturating_sub(*read))
+    }
+
+    /// Whether keys may change anything.
+    pub(crate) fn may_change(&self) -> bool {
+        !self.options.read_only && !self.locked
+    }
+
+    /// Where keys are looked up, the innermost first.
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
+        match self.screen {
+            Screen::Overview => vec![Scope::Overview, Scope::Everywhere],
+            Screen::Dlq => {
+                let inner = match self.dlq.view {
+                    View::List => Scope::Dlq,
+                    View::Groups => Scope::Groups,
+                    View::Letter => Scope::Letter,
+                };
+                vec![inner, Scope::Lists, Scope::Everywhere]
+            }
+            Screen::Workers => vec![Scope::Lists, Scope::Everywhere],
+            _ => vec![Scope::Everywhere],
+        }
+    }
+
+    /// Where the list of the screen in front is.
+    pub(crate) fn list_area(&self) -> Rect {
+        let body = layout::areas(self.size).body;
+        match self.screen {
+            Screen::Dlq if self.dlq.view == View::Letter => self.letter_area(),
+            Screen::Dlq => layout::dlq(body).list,
+            _ => layout::headed(body)[1],
+        }
+    }
+
+    /// Where an opened dead letter is.
+    pub(crate) fn letter_area(&self) -> Rect {
+        let body = layout::areas(self.size).body;
+        let areas = layout::dlq(body);
+        areas.beside.unwrap_or_else(|| layout::headed(body)[1])
+    }
+
+    /// How many rows of the list are seen.
+    pub(crate) fn height(&self) -> usize {
+        self.list_area().height.into()
+    }
+}

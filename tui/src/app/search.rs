@@ -1,0 +1,80 @@
+//! A search through all dead letters: where the matches are, and what they died of.
+
+use std::collections::VecDeque;
+
+use crate::message::{Group, Scanned};
+
+/// What a search has found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// Its number; answers to older ones are not for it.
+    pub(crate) number: u64,
+    /// How many dead letters have been looked at.
+    pub(crate) seen: u64,
+    /// How many there were when it began.
+    pub(crate) total: u64,
+    /// Whether it has come to its end.
+    pub(crate) finished: bool,
+    /// Places of the matches, counted from the oldest, newest first.
+    places: VecDeque<u64>,
+    /// The causes of the matches, the most frequent first.
+    pub(crate) groups: Vec<Group>,
+}
+
+impl Search {
+    /// A search that has found nothing yet.
+    pub(crate) fn new(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a part of the answer.
+    pub(crate) fn learn(&mut self, part: Scanned) {
+        self.seen = part.seen;
+        self.total = part.total;
+        self.finished = part.finished;
+        self.places.extend(part.places);
+        for group in part.groups {
+            match self
+                .groups
+                .iter_mut()
+                .find(|known| known.cause.id == group.cause.id)
+            {
+                Some(known) => {
+                    known.count += group.count;
+                    known.first = known.first.into_iter().chain(group.first).min();
+                    known.last = known.last.max(group.last);
+                }
+                None => self.groups.push(group),
+            }
+        }
+        self.groups
+            .sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.cause.cmp(&b.cause)));
+    }
+
+    /// How many matches.
+    pub(crate) fn count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The place of a row.
+    pub(crate) fn place(&self, row: usize) -> Option<u64> {
+        self.places.get(row).copied()
+    }
+
+    /// The row of a place, or of the next one after it.
+    pub(crate) fn row(&self, place: u64) -> usize {
+        self.places.partition_point(|known| *known > place)
+    }
+
+    /// How far it has come, in percent.
+    pub(crate) fn percent(&self) -> u64 {
+        if self.total == 0 {
+            100
+        } else {
+            self.seen.min(self.total) * 100 / self.total
+        }
+    }
+}

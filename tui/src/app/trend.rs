@@ -1,0 +1,268 @@
+//! How the figures went: second by second as long as the console has been open, minute by minute
+//! for the day before.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bridge_shared::stats::{Minute, Snapshot};
+
+/// How far back a chart goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// Five minutes.
+    #[default]
+    Minutes,
+    /// One hour.
+    Hour,
+    /// 24 hours.
+    Day,
+}
+
+impl Span {
+    /// The next one, round and round.
+    pub(crate) const fn next(self) -> Self {
+        match self {
+            Self::Minutes => Self::Hour,
+            Self::Hour => Self::Day,
+            Self::Day => Self::Minutes,
+        }
+    }
+
+    /// In words.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Minutes => "5 min",
+            Self::Hour => "1 h",
+            Self::Day => "24 h",
+        }
+    }
+
+    /// In seconds.
+    pub(crate) const fn seconds(self) -> u32 {
+        match self {
+            Self::Minutes => 300,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+}
+
+/// The figures of one moment, or the mean over a stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Point {
+    /// Leads done per second.
+    pub(crate) done: f64,
+    /// Attempts that failed per second.
+    pub(crate) failed: f64,
+    /// Leads waiting; `None` where nobody counted.
+    pub(crate) depth: Option<f64>,
+}
+
+/// Between two readings.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    /// When it ended, in milliseconds of server time.
+    at: i64,
+    /// How long it was, in seconds.
+    seconds: f64,
+    point: Point,
+}
+
+/// The figures over time.
+#[derive(Debug, Default)]
+pub(crate) struct Trend {
+    samples: VecDeque<Sample>,
+    last: Option<(Duration, i64, u64, u64)>,
+    minutes: BTreeMap<i64, Minute>,
+}
+
+#[allow(clippy::cast_precision_loss)]
+const fn float(n: u64) -> f64 {
+    n as f64
+}
+
+impl Trend {
+    /// Takes a reading.
+    pub(crate) fn read(&mut self, uptime: Duration, figures: &Snapshot) {
+        let totals = &figures.totals;
+        let failed = totals.retried + totals.dead;
+        if let Some((then, _, done_then, failed_then)) = self.last
+            && let seconds = uptime.saturating_sub(then).as_secs_f64()
+            && seconds > 0.05
+        {
+            // A total that went back belongs to another Redis: nothing can be said of between.
+            let (Some(done), Some(failed)) = (
+                totals.done.checked_sub(done_then),
+                failed.checked_sub(failed_then),
+            ) else {
+                self.samples.clear();
+                self.last = None;
+                return;
+            };
+            self.samples.push_back(Sample {
+                at: figures.now,
+                seconds,
+                point: Point {
+                    done: float(done) / seconds,
+                    failed: float(failed) / seconds,
+                    depth: Some(float(figures.waiting)),
+                },
+            });
+        }
+        self.last = Some((uptime, figures.now, totals.done, failed));
+        let oldest = figures.now - 310_000;
+        while self
+            .samples
+            .front()
+            .is_some_and(|sample| sample.at < oldest)
+        {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Takes minutes, in place of those known before.
+    pub(crate) fn learn(&mut self, minutes: Vec<Minute>) {
+        for minute in minutes {
+            self.minutes.insert(minute.minute, minute);
+        }
+        while self.minutes.len() > 1_500 {
+            self.minutes.pop_first();
+        }
+    }
+
+    /// The last second, as far as it is known.
+    pub(crate) fn now(&self) -> Point {
+        self.samples
+            .back()
+            .map(|sample| sample.point)
+            .unwrap_or_default()
+    }
+
+    /// The span up to now, in `columns` stretches of the same length, the oldest first.
+    pub(crate) fn points(&self, now: i64, span: Span, columns: usize) -> Vec<Point> {
+        if columns == 0 {
+            return Vec::new();
+        }
+        let all = i64::from(span.seconds()) * 1_000;
+        let columns_in = i64::try_from(columns).unwrap_or(i64::MAX);
+        let edge = |column: i64| now - all + all * column / columns_in;
+        (0..columns_in)
+            .map(|column| self.mean(edge(column), edge(column + 1), now))
+            .collect()
+    }
+
+    /// The mean over a stretch: of samples where there are any, else of the minutes it touches.
+    fn mean(&self, from: i64, to: i64, now: i64) -> Point {
+        let known = self.samples.front().map_or(i64::MAX, |first| {
+            #[allow(clippy::cast_possible_truncation)]
+            let length = (first.seconds * 1_000.0) as i64;
+            first.at - length
+        });
+        if from >= known {
+            return self.sampled(from, to);
+        }
+        let (mut sum, mut length, mut depth) = (Point::default(), 0.0, None);
+        for minute in self
+            .minutes
+            .range(from.div_euclid(60_000)..=(to - 1).div_euclid(60_000))
+        {
+            let (minute, counts) = minute;
+            // The running minute has not had its 60 seconds yet.
+            let begin = minute * 60_000;
+            let seconds =
+                float(u64::try_from((now - begin).clamp(1_000, 60_000)).unwrap_or(60_000))
+                    / 1_000.0;
+            sum.done += float(counts.done);
+            sum.failed += float(counts.failed);
+            length += seconds;
+            depth = counts.depth.map(float).or(depth);
+        }
+        Point {
+            done: if length > 0.0 { sum.done / length } else { 0.0 },
+            failed: if length > 0.0 {
+                sum.failed / length
+            } else {
+                0.0
+            },
+            depth,
+        }
+    }
+
+    /// The mean of the samples that lie in a stretch; where none ends in it, the one around it.
+    fn sampled(&self, from: i64, to: i64) -> Point {
+        let first = self.samples.partition_point(|sample| sample.at <= from);
+        let inside = self
+            .samples
+            .range(first..)
+            .take_while(|sample| sample.at <= to);
+        let (mut sum, mut length) = (Point::default(), 0.0);
+        for sample in inside {
+            sum.done += sample.point.done * sample.seconds;
+            sum.failed += sample.point.failed * sample.seconds;
+            sum.depth = sample.point.depth;
+            length += sample.seconds;
+        }
+        if length > 0.0 {
+            return Point {
+                done: sum.done / length,
+                failed: sum.failed / length,
+                depth: sum.depth,
+            };
+        }
+        let around = self.samples.get(first).or(self.samples.back());
+        around.map(|sample| sample.point).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(now: i64, done: u64, waiting: u64) -> Snapshot {
+        let mut figures = Snapshot {
+            now,
+            waiting,
+            ..Snapshot::default()
+        };
+        figures.totals.done = done;
+        figures
+    }
+
+    #[test]
+    fn seconds_come_from_readings_and_what_was_before_from_minutes() {
+        let mut trend = Trend::default();
+        let minute = |minute, done| Minute {
+            minute,
+            done,
+            failed: done / 10,
+            dead: 0,
+            depth: Some(5),
+        };
+        trend.learn((0..10).map(|n| minute(n, 600)).collect());
+        let now = 600_000;
+        for second in 0..=60_u32 {
+            let at = now - 60_000 + i64::from(second) * 1_000;
+            let done = u64::from(second) * 20;
+            trend.read(
+                Duration::from_secs(u64::from(second)),
+                &figures(at, done, 7),
+            );
+        }
+        let points = trend.points(now, Span::Minutes, 300);
+        assert_eq!(points.len(), 300);
+        assert!((points[299].done - 20.0).abs() < 0.01 && points[299].depth == Some(7.0));
+        assert!((points[0].done - 10.0).abs() < 0.01 && points[0].depth == Some(5.0));
+        assert!((points[0].failed - 1.0).abs() < 0.01);
+        let day = trend.points(now, Span::Day, 24);
+        assert!(day[0].depth.is_none() && day[0].done.abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn another_redis_behind_the_same_name_makes_no_nonsense() {
+        let mut trend = Trend::default();
+        trend.read(Duration::from_secs(1), &figures(1_000, 900, 0));
+        trend.read(Duration::from_secs(2), &figures(2_000, 3, 0));
+        trend.read(Duration::from_secs(3), &figures(3_000, 3, 0));
+        assert!(trend.now().done.abs() < f64::EPSILON);
+    }
+}

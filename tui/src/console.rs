@@ -1,0 +1,357 @@
+//! The console at run time: messages in, frames out, commands carried out.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use bridge_shared::store::Store;
+use clap::Args;
+use crossterm::clipboard::CopyToClipboard;
+use crossterm::execute;
+use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use jiff::tz::TimeZone;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::layout::Size;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::app::{App, Link, Options};
+use crate::cli::output::{CommandError, line};
+use crate::event::feed::Feed;
+use crate::event::input::Input;
+use crate::keymap::Key;
+use crate::message::{Command, Message};
+use crate::picture;
+use crate::terminal::{self, Screen};
+use crate::theme::{Theme, ThemeName};
+use crate::ui;
+use crate::update::update;
+
+/// With --once: silence after which nothing more is expected to be read.
+const SETTLED: Duration = Duration::from_millis(150);
+/// With --once: the longest wait for Redis.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the console takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Console")]
+pub(crate) struct ConsoleArgs {
+    /// Show everything, change nothing
+    #[arg(long, global = true)]
+    read_only: bool,
+
+    /// Colours [default: what the terminal and `NO_COLOR` ask for]
+    #[arg(long, global = true, env = "BRIDGE_THEME", value_name = "NAME")]
+    theme: Option<ThemeName>,
+
+    /// Frames a second at most
+    #[arg(long, global = true, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    fps: u32,
+
+    /// On exit say how much was drawn and what it cost
+    #[arg(long, global = true)]
+    stats: bool,
+
+    /// Print one frame and exit, for scripts and bug reports; needs no terminal
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text")]
+    once: Option<Once>,
+
+    /// With --once: the size of the frame
+    #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x40", value_parser = size, requires = "once")]
+    size: (u16, u16),
+
+    /// With --once: keys to press first, apart by spaces: "3 j enter"
+    #[arg(
+        long,
+        value_name = "KEYS",
+        default_value = "",
+        hide_default_value = true,
+        requires = "once"
+    )]
+    keys: String,
+}
+
+/// How a frame is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Once {
+    /// As text.
+    Text,
+    /// As an SVG picture.
+    Svg,
+}
+
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text
+        .split_once('x')
+        .and_then(|(columns, rows)| Some((columns.parse().ok()?, rows.parse().ok()?)));
+    parsed
+        .filter(|(columns, rows)| (1..=1_000).contains(columns) && (1..=1_000).contains(rows))
+        .ok_or_else(|| "give columns and rows, such as 120x40".into())
+}
+
+/// What drawing has cost.
+#[derive(Debug, Default)]
+struct Cost {
+    frames: u32,
+    drawing: Duration,
+    slowest: Duration,
+}
+
+/// Opens the console and returns when it is left.
+///
+/// # Errors
+/// [`CommandError`] where there is no terminal to open it in.
+pub(crate) async fn run(store: Store, args: &ConsoleArgs) -> Result<(), CommandError> {
+    if let Some(format) = args.once {
+        return once(store, args, format).await;
+    }
+    check_terminal()?;
+    let screen = terminal::take().map_err(|error| {
+        CommandError::Said(format!(
+            "cannot take the terminal over: {error}; for scripts there is: bridge status"
+        ))
+    })?;
+    let result = Console::new(screen, store, args)?.run().await;
+    terminal::give_back();
+    let console = result?;
+    if args.stats {
+        console.tell_cost();
+    }
+    Ok(())
+}
+
+/// A terminal that cannot show the console is told so before anything is written to it.
+///
+/// # Errors
+/// One line that says what to use instead.
+pub(crate) fn check_terminal() -> Result<(), CommandError> {
+    let instead = "for scripts there are: bridge status, bridge status --watch, bridge dlq list";
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(CommandError::Said(format!(
+            "the console needs a terminal; {instead}"
+        )));
+    }
+    if matches!(std::env::var("TERM").as_deref(), Ok("dumb" | "") | Err(_)) {
+        return Err(CommandError::Said(format!(
+            "this terminal (TERM=dumb) cannot place text, which the console needs; {instead}"
+        )));
+    }
+    Ok(())
+}
+
+fn options(store: &Store, args: &ConsoleArgs) -> Options {
+    Options {
+        url: store.url().to_owned(),
+        read_only: args.read_only,
+        zone: TimeZone::system(),
+        unicode: terminal::speaks_unicode(|name| std::env::var(name).ok()),
+    }
+}
+
+/// Draws one frame, when what it shows has been read, and prints it.
+async fn once(store: Store, args: &ConsoleArgs, format: Once) -> Result<(), CommandError> {
+    let keys = args.keys.split_whitespace().map(|name| {
+        let key = Key::parse(name)
+            .ok_or_else(|| CommandError::Said(format!("--keys: no key is called {name:?}")));
+        key.map(|key| Message::Key(key.into()))
+    });
+    let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let mut app = App::new(options(&store, args), args.size.into());
+    let (mut feed, mut messages) = Feed::start(store);
+    let begun = Instant::now();
+    loop {
+        // A key is pressed when what came of the one before has been read.
+        let message = match tokio::time::timeout(SETTLED, messages.recv()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => break,
+            Err(_) if begun.elapsed() < PATIENCE && matches!(app.link, Link::Connecting) => {
+                continue;
+            }
+            Err(_) => match keys.next() {
+                Some(key) => key,
+                None => break,
+            },
+        };
+        for command in update(&mut app, begun.elapsed(), message) {
+            feed.run(command);
+        }
+        if begun.elapsed() > PATIENCE {
+            break;
+        }
+    }
+    let theme = Theme::new(args.theme.unwrap_or(ThemeName::Dark));
+    let size = Size::from(args.size);
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(size.width, size.height));
+    let Ok(_) = terminal.draw(|frame| ui::draw(frame, &app, &theme));
+    let buffer = terminal.backend().buffer();
+    let frame = match format {
+        Once::Text => picture::text(buffer),
+        Once::Svg => picture::svg(buffer, args.theme != Some(ThemeName::Light)),
+    };
+    line(frame.trim_end())
+}
+
+struct Console {
+    screen: Screen,
+    app: App,
+    theme: Theme,
+    feed: Feed,
+    messages: mpsc::Receiver<Message>,
+    input: Input,
+    start: Instant,
+    /// Between two frames at least.
+    pace: Duration,
+    cost: Cost,
+}
+
+impl Console {
+    fn new(screen: Screen, store: Store, args: &ConsoleArgs) -> Result<Self, CommandError> {
+        let options = options(&store, args);
+        let size = screen.size()?;
+        let (feed, messages) = Feed::start(store);
+        let theme = args
+            .theme
+            .unwrap_or_else(|| ThemeName::detect(|name| std::env::var(name).ok()));
+        Ok(Self {
+            app: App::new(options, size),
+            theme: Theme::new(theme),
+            screen,
+            feed,
+            messages,
+            input: Input::default(),
+            start: Instant::now(),
+            pace: Duration::from_secs(1) / args.fps,
+            cost: Cost::default(),
+        })
+    }
+
+    /// Draws at once, then on every change, but no more often than the pace allows.
+    async fn run(mut self) -> Result<Self, CommandError> {
+        let mut signals = Signals::new()?;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut next_frame = Instant::now();
+        let mut changed = true;
+        while !self.app.quit {
+            tokio::select! {
+                biased;
+                key = self.input.next() => match key {
+                    Some(message) => changed |= self.take(message)?,
+                    // The terminal has gone, and with it whoever looked at it.
+                    None => break,
+                },
+                signal = signals.next() => match signal {
+                    Asked::Quit => break,
+                    Asked::Continue => self.resume()?,
+                },
+                () = tokio::time::sleep_until(next_frame), if changed => {
+                    self.draw()?;
+                    changed = false;
+                    next_frame = Instant::now() + self.pace;
+                }
+                message = self.messages.recv() => {
+                    let message = message.ok_or_else(|| CommandError::Said("the console's connection to Redis ended unexpectedly".into()))?;
+                    changed |= self.take(message)?;
+                }
+                _ = second.tick() => changed |= self.take(Message::Tick)?,
+            }
+        }
+        Ok(self)
+    }
+
+    /// Takes a message; returns whether there may be something new to see.
+    fn take(&mut self, message: Message) -> Result<bool, CommandError> {
+        for command in update(&mut self.app, self.start.elapsed(), message) {
+            match command {
+                Command::Copy(text) => {
+                    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?
+                }
+                Command::Redraw => self.screen.clear()?,
+                Command::Suspend => self.suspend()?,
+                command => self.feed.run(command),
+            }
+        }
+        Ok(true)
+    }
+
+    fn draw(&mut self) -> Result<(), CommandError> {
+        let begun = Instant::now();
+        let (app, theme) = (&self.app, &self.theme);
+        // The terminal shows the frame when all of it is there; those that do not know these
+        // sequences ignore them.
+        crossterm::queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
+        self.screen.draw(|frame| ui::draw(frame, app, theme))?;
+        crossterm::queue!(self.screen.backend_mut(), EndSynchronizedUpdate)?;
+        io::Write::flush(self.screen.backend_mut())?;
+        let took = begun.elapsed();
+        self.cost.frames += 1;
+        self.cost.drawing += took;
+        self.cost.slowest = self.cost.slowest.max(took);
+        Ok(())
+    }
+
+    /// Stops as a job of a shell does, with the whole group, for a `make` or a script around it
+    /// must stop too before the shell has its terminal back.
+    fn suspend(&mut self) -> Result<(), CommandError> {
+        terminal::give_back();
+        rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)
+            .map_err(io::Error::from)?;
+        self.resume()
+    }
+
+    fn resume(&mut self) -> Result<(), CommandError> {
+        terminal::enter()?;
+        let size = crossterm::terminal::size()?;
+        self.app.size = Size::new(size.0, size.1);
+        self.screen.clear()?;
+        let (app, theme) = (&self.app, &self.theme);
+        self.screen.draw(|frame| ui::draw(frame, app, theme))?;
+        Ok(())
+    }
+
+    fn tell_cost(&self) {
+        let cost = &self.cost;
+        let seconds = self.start.elapsed().as_secs_f64();
+        #[allow(clippy::cast_precision_loss)]
+        let bytes = terminal::bytes_sent() as f64;
+        let mean = cost.drawing / cost.frames.max(1);
+        eprintln!(
+            "{} frames in {seconds:.1} s, {:.2} ms each, {:.2} ms at most; {:.1} KB, {:.2} KB/s",
+            cost.frames,
+            mean.as_secs_f64() * 1e3,
+            cost.slowest.as_secs_f64() * 1e3,
+            bytes / 1e3,
+            bytes / 1e3 / seconds.max(0.001),
+        );
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Quit,
+    Continue,
+}
+
+struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    go_on: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            go_on: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Quit,
+            _ = self.hang_up.recv() => Asked::Quit,
+            _ = self.go_on.recv() => Asked::Continue,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Readings of Redis, and commands carried out there. Nothing here waits for the screen, and the
+//! screen waits for nothing here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_shared::cause::Cause;
+use bridge_shared::stats::Snapshot;
+use bridge_shared::store::control::operator;
+use bridge_shared::store::{Store, StoreError};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{scan, work};
+use crate::message::{Command, Level, Message};
+
+/// Between two readings of the figures.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Between two readings of the running minute.
+const MINUTES_INTERVAL: Duration = Duration::from_secs(5);
+/// Minutes that a chart may go back.
+const DAY: u16 = 1_441;
+/// Dead letters that are looked at for the causes of late.
+const RECENT: u64 = 200;
+/// Messages that may wait for the screen.
+const BACKLOG: usize = 64;
+
+/// What speaks to Redis for the console. Everything under way ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    store: Store,
+    messages: mpsc::Sender<Message>,
+    refresh: Arc<Notify>,
+    minutes: Arc<Notify>,
+    tasks: JoinSet<()>,
+    scan: CancellationToken,
+    work: CancellationToken,
+}
+
+impl Feed {
+    /// Begins to read; the messages come out of the other half.
+    pub(crate) fn start(store: Store) -> (Self, mpsc::Receiver<Message>) {
+        let (messages, out) = mpsc::channel(BACKLOG);
+        let mut feed = Self {
+            store,
+            messages,
+            refresh: Arc::default(),
+            minutes: Arc::default(),
+            tasks: JoinSet::new(),
+            scan: CancellationToken::new(),
+            work: CancellationToken::new(),
+        };
+        let poller = Poller {
+            store: feed.store.clone(),
+            messages: feed.messages.clone(),
+            refresh: Arc::clone(&feed.refresh),
+            minutes: Arc::clone(&feed.minutes),
+            causes_of: None,
+            checked: false,
+        };
+        feed.tasks.spawn(poller.run());
+        (feed, out)
+    }
+
+    /// Carries out what belongs to Redis; anything else is left alone.
+    pub(crate) fn run(&mut self, command: Command) {
+        // Those that have ended are taken off the list.
+        while self.tasks.try_join_next().is_some() {}
+        let (store, messages) = (self.store.clone(), self.messages.clone());
+        match command {
+            Command::Refresh => self.refresh.notify_one(),
+            Command::ReadMinutes => self.minutes.notify_one(),
+            Command::ReadWindow { start, count } => {
+                self.tasks.spawn(async move {
+                    let read = store.dead_window(start, count).await;
+                    let read = read.map(|(total, letters)| Message::Letters { letters, total });
+                    send(&messages, read).await;
+                });
+            }
+            Command::ReadLetters(places) => {
+                self.tasks.spawn(async move {
+                    let read = async {
+                        let total = store.dead_count().await?;
+                        let letters = store.dead_at(&places).await?;
+                        Ok(Message::Letters { letters, total })
+                    };
+                    send(&messages, read.await).await;
+                });
+            }
+            Command::Scan { search, filter } => {
+                self.scan.cancel();
+                self.scan = CancellationToken::new();
+                let stop = self.scan.clone();
+                self.tasks.spawn(async move {
+                    let scan = scan::run(&store, search, &filter, &messages);
+                    if let Some(Err(error)) = stop.run_until_cancelled(scan).await {
+                        send(&messages, Err(error)).await;
+                    }
+                });
+            }
+            Command::Do(work) => {
+                self.work = CancellationToken::new();
+                let stop = self.work.clone();
+                self.tasks.spawn(async move {
+                    let ended = work::run(&store, work, &stop, &messages).await;
+                    send(&messages, Ok(Message::Ended(ended))).await;
+                });
+            }
+            Command::Stop => self.work.cancel(),
+            Command::SetPaused(paused) => {
+                let refresh = Arc::clone(&self.refresh);
+                self.tasks.spawn(async move {
+                    let told = set_paused(&store, paused).await;
+                    send(&messages, Ok(told)).await;
+                    refresh.notify_one();
+                });
+            }
+            Command::Copy(_) | Command::Redraw | Command::Suspend => {}
+        }
+    }
+}
+
+/// Passes a message on, or that Redis gave none. It fails only when the console has ended.
+async fn send(messages: &mpsc::Sender<Message>, message: Result<Message, StoreError>) {
+    let _ = messages
+        .send(message.unwrap_or_else(Message::Trouble))
+        .await;
+}
+
+async fn set_paused(store: &Store, paused: bool) -> Message {
+    match store.set_paused(paused, &operator()).await {
+        Ok(_) if paused => Message::Told(
+            Level::Good,
+            "paused: workers finish what they have and take no more; p resumes".into(),
+        ),
+        Ok(_) => Message::Told(Level::Good, "resumed: workers take leads again".into()),
+        Err(error) => Message::Told(Level::Bad, error.to_string()),
+    }
+}
+
+/// Reads the figures again and again.
+struct Poller {
+    store: Store,
+    messages: mpsc::Sender<Message>,
+    refresh: Arc<Notify>,
+    minutes: Arc<Notify>,
+    /// What the causes were read for last: dead, and moved by hands.
+    causes_of: Option<(u64, u64)>,
+    /// Whether the server was found fit.
+    checked: bool,
+}
+
+impl Poller {
+    async fn run(mut self) {
+        let mut next_minutes = Instant::now();
+        let mut all = true;
+        loop {
+            let next = Instant::now() + INTERVAL;
+            let read = self.read().await;
+            let alive = read.is_ok();
+            match read {
+                Ok(figures) => self.tell(Message::Reading(Box::new(figures))).await,
+                Err(error) => {
+                    // Whatever comes back may be another one.
+                    (self.checked, all, next_minutes) = (false, true, Instant::now());
+                    tracing::warn!(%error, "no reading");
+                    self.tell(Message::Trouble(error)).await;
+                }
+            }
+            if alive && Instant::now() >= next_minutes {
+                let count = if all { DAY } else { 2 };
+                if let Ok(minutes) = self.store.history(count).await {
+                    self.tell(Message::Minutes(minutes)).await;
+                    all = false;
+                }
+                next_minutes = Instant::now() + MINUTES_INTERVAL;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.refresh.notified() => {}
+                () = self.minutes.notified() => (all, next_minutes) = (true, Instant::now()),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Snapshot, StoreError> {
+        if !self.checked {
+            self.store.check().await?;
+            self.checked = true;
+        }
+        let figures = self.store.snapshot().await?;
+        let totals = &figures.totals;
+        let of = (
+            figures.dead,
+            totals.redriven + totals.dropped + totals.restored,
+        );
+        if self.causes_of != Some(of) {
+            let (_, recent) = self.store.dead_window(0, RECENT).await?;
+            let mut causes: HashMap<Cause, u64> = HashMap::new();
+            for letter in &recent {
+                *causes.entry(Cause::of(&letter.envelope)).or_default() += 1;
+            }
+            let mut causes: Vec<_> = causes.into_iter().collect();
+            causes.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+            self.tell(Message::Causes(recent.len() as u64, causes))
+                .await;
+            self.causes_of = Some(of);
+        }
+        Ok(figures)
+    }
+
+    async fn tell(&self, message: Message) {
+        // Fails only when the console has ended, and this task with it.
+        let _ = self.messages.send(message).await;
+    }
+}

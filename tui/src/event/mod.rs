@@ -1,0 +1,12 @@
+//! Where messages come from: the keyboard and Redis.
+//!
+//! - [`input`]: keys, pastes and sizes of the terminal
+//! - [`feed`]: readings of Redis, and commands carried out there
+//! - [`scan`]: the search through all dead letters
+//! - [`work`]: bulk work on dead letters
+
+pub(crate) mod feed;
+pub(crate) mod input;
+
+mod scan;
+mod work;

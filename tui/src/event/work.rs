@@ -1,0 +1,126 @@
+//! Bulk work on dead letters, told as it goes.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write as _};
+
+use bridge_shared::store::Store;
+use bridge_shared::store::control::operator;
+use bridge_shared::store::dead_letters::{DeadLetter, Destination};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::message::{Ended, Message, Which, Work};
+use crate::row::Row;
+use crate::triage::{Matching, Move, Report, SCAN_WINDOW};
+
+/// Does it, unless it is told to stop; what is done then stays done.
+pub(super) async fn run(
+    store: &Store,
+    work: Work,
+    stop: &CancellationToken,
+    messages: &mpsc::Sender<Message>,
+) -> Ended {
+    let mut progress = |done| {
+        // A full channel only means that the next word of progress comes a moment later.
+        let _ = messages.try_send(Message::Progress(done));
+        !stop.is_cancelled()
+    };
+    let mut report = Report::default();
+    let result = match &work {
+        Work::Move { which, trash } => {
+            let mut all = Move {
+                store,
+                destination: trash
+                    .clone()
+                    .map_or(Destination::Redrive, Destination::Trash),
+                force: false,
+                progress: &mut progress,
+                report: Report::default(),
+            };
+            let result = match which {
+                Which::These(letters) => all.letters(letters.clone()).await,
+                Which::Ids(ids) => all.hinted(ids).await,
+                Which::Matching(wanted) => all.matching(wanted).await,
+            };
+            report = all.report;
+            result.map_err(|error| error.to_string())
+        }
+        Work::Clear(trash) => match store.clear_dead(trash, &operator()).await {
+            Ok(moved) => {
+                report.moved = moved;
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        Work::Restore(trash) => {
+            let mut so_far = 0;
+            let result = store
+                .restore_dead(trash, &operator(), |restored| {
+                    so_far = restored;
+                    progress(restored)
+                })
+                .await;
+            report.moved = so_far;
+            report.stopped = stop.is_cancelled();
+            result.map(drop).map_err(|error| error.to_string())
+        }
+        Work::Export(which, file) => {
+            let result = export(store, which, file, &mut report.moved, &mut progress).await;
+            report.stopped = stop.is_cancelled();
+            result
+        }
+    };
+    Ended {
+        work,
+        report,
+        error: result.err(),
+    }
+}
+
+async fn export(
+    store: &Store,
+    which: &Which,
+    file: &str,
+    written: &mut u64,
+    progress: &mut (impl FnMut(u64) -> bool + Send),
+) -> Result<(), String> {
+    let says = |error: std::io::Error| format!("cannot write {file}: {error}");
+    // A file that is there already is never written over.
+    let open = OpenOptions::new().write(true).create_new(true).open(file);
+    let mut out = BufWriter::new(open.map_err(says)?);
+    let mut write = |letter: &DeadLetter| {
+        serde_json::to_writer(&mut out, &Row::new(letter))?;
+        out.write_all(b"\n")?;
+        *written += 1;
+        Ok(())
+    };
+    match which {
+        Which::These(letters) => letters.iter().try_for_each(&mut write).map_err(says)?,
+        which => {
+            let everything = Matching::default();
+            let (ids, wanted) = match which {
+                Which::Ids(ids) => (Some(ids), &everything),
+                Which::Matching(wanted) => (None, wanted),
+                Which::These(_) => (None, &everything),
+            };
+            let now = store
+                .observe_time()
+                .await
+                .map_err(|error| error.to_string())?;
+            let mut walk = store.walk_dead(SCAN_WINDOW);
+            let mut count = 0;
+            while let Some(window) = walk.next().await.map_err(|error| error.to_string())? {
+                for letter in window.iter().filter(|letter| {
+                    ids.is_none_or(|ids| ids.contains_key(letter.id())) && wanted.holds(letter, now)
+                }) {
+                    write(letter).map_err(says)?;
+                    count += 1;
+                }
+                if !progress(count) {
+                    break;
+                }
+            }
+        }
+    }
+    out.flush().map_err(says)
+}

@@ -1,0 +1,331 @@
+//! The keys, as data: what a key does where. The help, the footer and the command palette are made
+//! of the same rows, so they cannot say anything else.
+
+use std::fmt;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::screen::Screen;
+
+/// Something a key can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    Back,
+    ClearAll,
+    Copy,
+    Down,
+    Drop,
+    Export,
+    Filter,
+    Fold,
+    Groups,
+    HalfPageDown,
+    HalfPageUp,
+    Help,
+    Lock,
+    Mark,
+    MarkAll,
+    MarkRange,
+    NextScreen,
+    Open,
+    PageDown,
+    PageUp,
+    Palette,
+    Pause,
+    PreviousScreen,
+    Raw,
+    Refresh,
+    Retry,
+    RetryMatching,
+    Show(Screen),
+    Span,
+    Suspend,
+    ToBottom,
+    ToTop,
+    Undo,
+    Up,
+}
+
+/// Where a key means something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    /// Everywhere where no other row says otherwise.
+    Everywhere,
+    /// Wherever there is a list to go up and down in.
+    Lists,
+    /// The overview.
+    Overview,
+    /// The live events.
+    Live,
+    /// The list of dead letters.
+    Dlq,
+    /// The groups of dead letters.
+    Groups,
+    /// One dead letter, opened.
+    Letter,
+    /// The waiting, in-flight and retry entries.
+    Queue,
+    /// The audit.
+    Audit,
+}
+
+impl Scope {
+    /// Its heading in the help.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Everywhere => "Everywhere",
+            Self::Lists => "Lists",
+            Self::Overview => "Overview",
+            Self::Live => "Live",
+            Self::Dlq => "Dead letters",
+            Self::Groups => "Groups",
+            Self::Letter => "One dead letter",
+            Self::Queue => "Queue",
+            Self::Audit => "Audit",
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    /// Where.
+    pub(crate) scope: Scope,
+    /// The keys, apart by spaces; the first one is shown in the footer.
+    pub(crate) keys: &'static str,
+    /// What they do.
+    pub(crate) action: Action,
+    /// In the footer; empty where it is not shown there.
+    pub(crate) label: &'static str,
+    /// In the help and the palette.
+    pub(crate) help: &'static str,
+    /// Whether it changes anything in Redis: hidden and refused where the console may not.
+    pub(crate) changes: bool,
+}
+
+const fn reads(
+    scope: Scope,
+    keys: &'static str,
+    action: Action,
+    label: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        scope,
+        keys,
+        action,
+        label,
+        help,
+        changes: false,
+    }
+}
+
+const fn changes(
+    scope: Scope,
+    keys: &'static str,
+    action: Action,
+    label: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        scope,
+        keys,
+        action,
+        label,
+        help,
+        changes: true,
+    }
+}
+
+/// The table.
+#[rustfmt::skip]
+pub(crate) const BINDINGS: &[Binding] = &[
+    changes(Scope::Dlq, "r", Action::Retry, "retry", "put the marked dead letters, or the one under the cursor, back to work"),
+    changes(Scope::Dlq, "R", Action::RetryMatching, "retry all", "put every dead letter that matches the filter back to work"),
+    changes(Scope::Dlq, "d", Action::Drop, "drop", "throw the marked ones, or the one under the cursor, into the trash"),
+    reads(Scope::Dlq, "enter l right", Action::Open, "open", "open the dead letter"),
+    reads(Scope::Dlq, "/", Action::Filter, "filter", "filter: words, and error: kind: station: worker: id: name: url: lead: attempts:>2 age:>1h"),
+    reads(Scope::Dlq, "f", Action::Groups, "groups", "fold into groups by cause, with counts"),
+    reads(Scope::Dlq, "space", Action::Mark, "mark", "mark or unmark, and go on to the next"),
+    changes(Scope::Dlq, "C", Action::ClearAll, "clear", "throw every dead letter into the trash"),
+    changes(Scope::Dlq, "u", Action::Undo, "undo", "bring back what was thrown away last (the trash keeps it for a day)"),
+    reads(Scope::Dlq, "v", Action::MarkRange, "", "mark from here: go to the other end and press v again"),
+    reads(Scope::Dlq, "*", Action::MarkAll, "", "mark all that match the filter, or none"),
+    reads(Scope::Dlq, "x", Action::Export, "", "write the marked ones, or all that match, to a JSON lines file"),
+    reads(Scope::Dlq, "y", Action::Copy, "", "copy the lead to the clipboard of this terminal"),
+    reads(Scope::Groups, "enter l right", Action::Open, "look into", "show only this group"),
+    reads(Scope::Groups, "f", Action::Groups, "list", "back to the list"),
+    changes(Scope::Groups, "r", Action::Retry, "retry", "put the whole group back to work"),
+    changes(Scope::Groups, "d", Action::Drop, "drop", "throw the whole group into the trash"),
+    changes(Scope::Groups, "u", Action::Undo, "undo", "bring back what was thrown away last"),
+    changes(Scope::Letter, "r", Action::Retry, "retry", "put this dead letter back to work"),
+    changes(Scope::Letter, "d", Action::Drop, "drop", "throw it into the trash"),
+    changes(Scope::Letter, "u", Action::Undo, "undo", "bring back what was thrown away last"),
+    reads(Scope::Letter, "enter space", Action::Fold, "fold", "fold or unfold the field under the cursor"),
+    reads(Scope::Letter, "J", Action::Raw, "raw", "the bytes as they are, or the fields"),
+    reads(Scope::Letter, "y", Action::Copy, "copy", "copy the lead to the clipboard of this terminal"),
+    reads(Scope::Letter, "esc q h left", Action::Back, "back", "back to the list"),
+    reads(Scope::Overview, "t", Action::Span, "span", "charts over 5 minutes, 1 hour or 24 hours"),
+    reads(Scope::Live, "space", Action::Mark, "hold", "hold the lines still, or follow again"),
+    reads(Scope::Live, "/", Action::Filter, "filter", "show only lines that contain these words"),
+    reads(Scope::Queue, "t", Action::Span, "place", "look at waiting, in-flight or retry entries"),
+    reads(Scope::Lists, "j down", Action::Down, "", "down"),
+    reads(Scope::Lists, "k up", Action::Up, "", "up"),
+    reads(Scope::Lists, "g home", Action::ToTop, "", "to the top"),
+    reads(Scope::Lists, "G end", Action::ToBottom, "", "to the bottom"),
+    reads(Scope::Lists, "ctrl-d", Action::HalfPageDown, "", "half a page down"),
+    reads(Scope::Lists, "ctrl-u", Action::HalfPageUp, "", "half a page up"),
+    reads(Scope::Lists, "pgdn ctrl-f", Action::PageDown, "", "a page down"),
+    reads(Scope::Lists, "pgup ctrl-b", Action::PageUp, "", "a page up"),
+    reads(Scope::Everywhere, "1", Action::Show(Screen::Overview), "", "overview"),
+    reads(Scope::Everywhere, "2", Action::Show(Screen::Live), "", "live events"),
+    reads(Scope::Everywhere, "3", Action::Show(Screen::Dlq), "", "dead letters"),
+    reads(Scope::Everywhere, "4", Action::Show(Screen::Queue), "", "queue"),
+    reads(Scope::Everywhere, "5", Action::Show(Screen::Workers), "", "workers"),
+    reads(Scope::Everywhere, "6", Action::Show(Screen::Pipeline), "", "pipeline"),
+    reads(Scope::Everywhere, "7", Action::Show(Screen::Audit), "", "audit"),
+    reads(Scope::Everywhere, "tab", Action::NextScreen, "", "next screen"),
+    reads(Scope::Everywhere, "backtab", Action::PreviousScreen, "", "previous screen"),
+    changes(Scope::Everywhere, "p", Action::Pause, "pause", "pause the workers, or let them go on"),
+    reads(Scope::Everywhere, "L", Action::Lock, "", "lock the console: nothing can be changed until it is unlocked"),
+    reads(Scope::Everywhere, "ctrl-l", Action::Refresh, "", "read everything again and draw it anew"),
+    reads(Scope::Everywhere, "?", Action::Help, "help", "the keys of this screen"),
+    reads(Scope::Everywhere, ": ctrl-p", Action::Palette, "", "command palette"),
+    reads(Scope::Everywhere, "ctrl-z", Action::Suspend, "", "suspend, as in a shell"),
+    reads(Scope::Everywhere, "q esc", Action::Back, "quit", "back; on a screen itself q quits"),
+];
+
+/// A key with what is held down with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    code: KeyCode,
+    ctrl: bool,
+    alt: bool,
+}
+
+impl Key {
+    /// What the terminal reports, with the shift key already in the character.
+    pub(crate) fn of(event: KeyEvent) -> Self {
+        Self {
+            code: event.code,
+            ctrl: event.modifiers.contains(KeyModifiers::CONTROL),
+            alt: event.modifiers.contains(KeyModifiers::ALT),
+        }
+    }
+
+    /// Reads `j`, `ctrl-d`, `enter`, `pgdn`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (mut rest, mut ctrl, mut alt) = (text, false, false);
+        loop {
+            if let Some(after) = rest.strip_prefix("ctrl-").filter(|after| !after.is_empty()) {
+                (rest, ctrl) = (after, true);
+            } else if let Some(after) = rest.strip_prefix("alt-").filter(|after| !after.is_empty())
+            {
+                (rest, alt) = (after, true);
+            } else {
+                break;
+            }
+        }
+        let code = NAMES.iter().find(|(name, _)| *name == rest).map_or_else(
+            || {
+                let mut chars = rest.chars();
+                chars
+                    .next()
+                    .filter(|_| chars.next().is_none())
+                    .map(KeyCode::Char)
+            },
+            |(_, code)| Some(*code),
+        )?;
+        Some(Self { code, ctrl, alt })
+    }
+}
+
+impl From<Key> for KeyEvent {
+    fn from(key: Key) -> Self {
+        let mut modifiers = KeyModifiers::NONE;
+        modifiers.set(KeyModifiers::CONTROL, key.ctrl);
+        modifiers.set(KeyModifiers::ALT, key.alt);
+        Self::new(key.code, modifiers)
+    }
+}
+
+const NAMES: &[(&str, KeyCode)] = &[
+    ("space", KeyCode::Char(' ')),
+    ("enter", KeyCode::Enter),
+    ("esc", KeyCode::Esc),
+    ("tab", KeyCode::Tab),
+    ("backtab", KeyCode::BackTab),
+    ("up", KeyCode::Up),
+    ("down", KeyCode::Down),
+    ("left", KeyCode::Left),
+    ("right", KeyCode::Right),
+    ("home", KeyCode::Home),
+    ("end", KeyCode::End),
+    ("pgup", KeyCode::PageUp),
+    ("pgdn", KeyCode::PageDown),
+    ("backspace", KeyCode::Backspace),
+    ("del", KeyCode::Delete),
+];
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ctrl {
+            f.write_str("ctrl-")?;
+        }
+        if self.alt {
+            f.write_str("alt-")?;
+        }
+        match (NAMES.iter().find(|(_, code)| *code == self.code), self.code) {
+            (Some((name, _)), _) => f.write_str(name),
+            (None, KeyCode::Char(c)) => write!(f, "{c}"),
+            (None, code) => write!(f, "{code}"),
+        }
+    }
+}
+
+/// What a key does where the innermost of these scopes knows it.
+pub(crate) fn find(scopes: &[Scope], key: Key) -> Option<&'static Binding> {
+    scopes.iter().find_map(|scope| {
+        BINDINGS.iter().find(|binding| {
+            binding.scope == *scope
+                && binding
+                    .keys
+                    .split(' ')
+                    .any(|name| Key::parse(name) == Some(key))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_can_be_read_and_means_one_thing_in_its_scope() {
+        let mut seen = std::collections::HashSet::new();
+        for binding in BINDINGS {
+            for name in binding.keys.split(' ') {
+                let key = Key::parse(name).unwrap_or_else(|| panic!("{name}"));
+                assert_eq!(key.to_string(), name);
+                assert!(
+                    seen.insert((binding.scope, key)),
+                    "{name} twice in {:?}",
+                    binding.scope
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_innermost_scope_wins() {
+        let action = |scopes: &[Scope], key: &str| {
+            find(scopes, Key::parse(key).expect(key)).map(|binding| binding.action)
+        };
+        let letter = [Scope::Letter, Scope::Lists, Scope::Everywhere];
+        assert_eq!(action(&letter, "q"), Some(Action::Back));
+        assert_eq!(action(&letter, "j"), Some(Action::Down));
+        assert_eq!(action(&letter, "enter"), Some(Action::Fold));
+        assert_eq!(action(&letter, "R"), None);
+        assert_eq!(action(&[Scope::Everywhere], "j"), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! What comes in, and what goes out: the console's state changes by messages only, and touches the
+//! world by commands only.
+
+use std::collections::HashMap;
+
+use bridge_shared::cause::Cause;
+use bridge_shared::clock::Millis;
+use bridge_shared::filter::Filter;
+use bridge_shared::stats::{Minute, Snapshot};
+use bridge_shared::store::StoreError;
+use bridge_shared::store::dead_letters::DeadLetter;
+use crossterm::event::KeyEvent;
+
+use crate::triage::{Matching, Report};
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// Text was pasted.
+    Paste(String),
+    /// The terminal has this many columns and rows now.
+    Size(u16, u16),
+    /// Time has passed, and nothing else.
+    Tick,
+    /// Every figure, read in one step.
+    Reading(Box<Snapshot>),
+    /// Redis did not answer a reading.
+    Trouble(StoreError),
+    /// What happened minute by minute; those known before are replaced.
+    Minutes(Vec<Minute>),
+    /// The newest dead letters, by cause: how many were looked at, and the causes, the most
+    /// frequent first.
+    Causes(u64, Vec<(Cause, u64)>),
+    /// Dead letters that were asked for, and how many there are in all.
+    Letters {
+        /// Those read; not all that were asked for may be there any more.
+        letters: Vec<DeadLetter>,
+        /// How many there are.
+        total: u64,
+    },
+    /// A part of a search through the dead letters.
+    Scanned(Scanned),
+    /// A piece of work under way has come this far.
+    Progress(u64),
+    /// A piece of work has ended.
+    Ended(Ended),
+    /// Something to tell, from outside.
+    Told(Level, String),
+}
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Done as asked.
+    Good,
+    /// Good to know.
+    Note,
+    /// Not done, or not all.
+    Bad,
+}
+
+/// A part of a search through the dead letters, newest first.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    /// Which search; one that was given up may still speak.
+    pub(crate) search: u64,
+    /// How many have been looked at in all.
+    pub(crate) seen: u64,
+    /// How many there were at the beginning.
+    pub(crate) total: u64,
+    /// Places, counted from the oldest, of the matches since the last part, newest first.
+    pub(crate) places: Vec<u64>,
+    /// Matches since the last part, by cause.
+    pub(crate) groups: Vec<Group>,
+    /// Whether that was the last part.
+    pub(crate) finished: bool,
+}
+
+/// Dead letters of one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The cause.
+    pub(crate) cause: Cause,
+    /// The station they failed at.
+    pub(crate) station: String,
+    /// The kind of error.
+    pub(crate) kind: &'static str,
+    /// How many there are.
+    pub(crate) count: u64,
+    /// When the first one failed.
+    pub(crate) first: Option<Millis>,
+    /// When the last one failed.
+    pub(crate) last: Option<Millis>,
+}
+
+/// Something to be done outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Read the minutes of the last day again.
+    ReadMinutes,
+    /// Read dead letters by their places counted from the oldest.
+    ReadLetters(Vec<u64>),
+    /// Read a window of the dead letters, newest first.
+    ReadWindow {
+        /// The first index, 0 the newest.
+        start: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Search all dead letters; a search under way is given up.
+    Scan {
+        /// Its number.
+        search: u64,
+        /// What to look for.
+        filter: Filter,
+    },
+    /// Read every figure at once, and not only at the next turn.
+    Refresh,
+    /// Do a piece of work; there is one at a time.
+    Do(Work),
+    /// Stop the piece of work under way.
+    Stop,
+    /// Pause or resume the workers.
+    SetPaused(bool),
+    /// Put a text into the terminal's clipboard.
+    Copy(String),
+    /// Draw everything anew.
+    Redraw,
+    /// Stop as a shell's job does.
+    Suspend,
+}
+
+/// Work that takes a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Move dead letters.
+    Move {
+        /// Which.
+        which: Which,
+        /// Into a trash of this name; back to work where there is none.
+        trash: Option<String>,
+    },
+    /// Throw all dead letters into a trash of this name.
+    Clear(String),
+    /// Bring back what is in the trash of this name.
+    Restore(String),
+    /// Write dead letters to this file.
+    Export(Which, String),
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// These.
+    These(Vec<DeadLetter>),
+    /// Those of these ids, with the places they were last seen at.
+    Ids(HashMap<String, u64>),
+    /// All that match.
+    Matching(Matching),
+}
+
+/// How a piece of work ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What it was.
+    pub(crate) work: Work,
+    /// What was done and what was not.
+    pub(crate) report: Report,
+    /// What went wrong, where it did.
+    pub(crate) error: Option<String>,
+}

@@ -1,0 +1,62 @@
+//! A dead letter as scripts and files get it.
+
+use bridge_shared::clock::rfc3339;
+use bridge_shared::store::dead_letters::DeadLetter;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A dead letter as scripts get it: the names of the old readers, and more.
+#[derive(Serialize)]
+pub(crate) struct Row<'a> {
+    pub(crate) index: u64,
+    pub(crate) id: &'a str,
+    pub(crate) lead_data: Box<RawValue>,
+    pub(crate) error: &'a str,
+    pub(crate) retry_count: u32,
+    pub(crate) failed_at: String,
+    pub(crate) error_kind: &'a str,
+    pub(crate) station: &'a str,
+    pub(crate) worker: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_seen: Option<String>,
+    pub(crate) attempts: &'a [bridge_shared::envelope::Attempt],
+    pub(crate) redrives: u32,
+    pub(crate) can_retry: bool,
+}
+
+impl<'a> Row<'a> {
+    /// The row of a dead letter.
+    pub(crate) fn new(letter: &'a DeadLetter) -> Self {
+        let envelope = &letter.envelope;
+        Self {
+            index: letter.index,
+            id: letter.id(),
+            lead_data: lead_as_json(&envelope.lead),
+            error: error_or_unknown(letter),
+            retry_count: envelope.retry_count,
+            failed_at: envelope.failed_at.map_or_else(|| "Unknown".into(), rfc3339),
+            error_kind: envelope.error_kind.as_str(),
+            station: &envelope.station,
+            worker: &envelope.worker,
+            first_seen: envelope.first_seen.map(rfc3339),
+            attempts: &envelope.attempts,
+            redrives: envelope.redrives,
+            can_retry: envelope.is_lead(),
+        }
+    }
+}
+
+/// The lead as it is; where that is no JSON, as a text.
+fn lead_as_json(lead: &[u8]) -> Box<RawValue> {
+    serde_json::from_slice(lead).unwrap_or_else(|_| {
+        serde_json::value::to_raw_value(&String::from_utf8_lossy(lead)).expect("a text is JSON")
+    })
+}
+
+/// Its error, as the old readers show it.
+pub(crate) fn error_or_unknown(letter: &DeadLetter) -> &str {
+    match letter.envelope.error.as_str() {
+        "" => "Unknown error",
+        error => error,
+    }
+}

@@ -1,0 +1,125 @@
+//! The terminal: taken over at the start, given back on every way out.
+
+use std::io::{self, Stdout, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use crossterm::{execute, terminal};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+
+/// Whether the terminal is ours right now; a panic must know.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Bytes sent to the terminal so far.
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes sent to the terminal so far.
+pub(crate) fn bytes_sent() -> u64 {
+    BYTES.load(Ordering::Relaxed)
+}
+
+/// Bytes of a frame, sent in one go, so that a slow link shows whole frames.
+#[derive(Debug)]
+pub(crate) struct FrameWriter {
+    frame: Vec<u8>,
+    out: Stdout,
+}
+
+impl Write for FrameWriter {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.frame.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let mut out = self.out.lock();
+        out.write_all(&self.frame)?;
+        out.flush()?;
+        BYTES.fetch_add(self.frame.len() as u64, Ordering::Relaxed);
+        self.frame.clear();
+        Ok(())
+    }
+}
+
+/// The terminal, taken over.
+pub(crate) type Screen = Terminal<CrosstermBackend<FrameWriter>>;
+
+/// Takes the terminal over.
+///
+/// # Errors
+/// Where standard output is no terminal.
+pub(crate) fn take() -> io::Result<Screen> {
+    enter()?;
+    let writer = FrameWriter {
+        frame: Vec::with_capacity(16 * 1024),
+        out: io::stdout(),
+    };
+    Terminal::new(CrosstermBackend::new(writer)).inspect_err(|_| give_back())
+}
+
+/// Makes the terminal ours, at the start and after a suspension.
+///
+/// # Errors
+/// Where standard output is no terminal.
+pub(crate) fn enter() -> io::Result<()> {
+    terminal::enable_raw_mode()?;
+    TAKEN.store(true, Ordering::Relaxed);
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        EnableBracketedPaste,
+        Hide
+    )
+    .inspect_err(|_| give_back())
+}
+
+/// Gives the terminal back as it was; does nothing where it is not ours. A terminal that has gone
+/// cannot be helped, so nothing is said of failing.
+pub(crate) fn give_back() {
+    if TAKEN.swap(false, Ordering::Relaxed) {
+        let _ = execute!(
+            io::stdout(),
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            Show
+        );
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// Whether the locale can show more than ASCII.
+pub(crate) fn speaks_unicode(env: impl Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| env(name).filter(|value| !value.is_empty()));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_uppercase();
+        locale.contains("UTF-8") || locale.contains("UTF8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_says_what_can_be_shown() {
+        for (vars, expected) in [
+            (&[("LANG", "en_US.UTF-8")][..], true),
+            (&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")], false),
+            (&[("LC_ALL", ""), ("LANG", "C.utf8")], true),
+            (&[], false),
+        ] {
+            let env = |name: &str| {
+                let found = vars.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(speaks_unicode(env), expected, "{vars:?}");
+        }
+    }
+}

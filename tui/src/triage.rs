@@ -1,0 +1,202 @@
+//! Bulk work on dead letters, for the commands and the console alike: step by step, told as it
+//! goes, and with an account at the end of what was done and what was not.
+
+use std::collections::{HashMap, HashSet};
+
+use bridge_shared::clock::Millis;
+use bridge_shared::event::{Event, EventBatch, EventKind};
+use bridge_shared::filter::Filter;
+use bridge_shared::store::control::operator;
+use bridge_shared::store::dead_letters::{DeadLetter, Destination};
+use bridge_shared::store::{Store, StoreError};
+use serde::Serialize;
+
+/// Dead letters read in one step.
+pub(crate) const WINDOW: u64 = 200;
+/// Dead letters read in one step where most of them are only looked at.
+pub(crate) const SCAN_WINDOW: u64 = 1_000;
+
+/// Dead letters looked for by place in one step.
+const HINTED: usize = 2_000;
+
+/// What was done and what was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Report {
+    /// How many were moved.
+    pub(crate) moved: u64,
+    /// Their ids, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ids: Option<Vec<String>>,
+    /// Not there, or taken by somebody else first.
+    pub(crate) gone: Vec<String>,
+    /// Cannot be a lead; still there.
+    pub(crate) refused: Vec<String>,
+    /// Whether it was stopped before its end.
+    #[serde(skip)]
+    pub(crate) stopped: bool,
+}
+
+impl Report {
+    /// A report that keeps the ids of what was moved.
+    pub(crate) fn with_ids() -> Self {
+        Self {
+            ids: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether all that was asked for was done.
+    pub(crate) fn whole(&self) -> bool {
+        self.gone.is_empty() && self.refused.is_empty() && !self.stopped
+    }
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Matching {
+    /// Those that match this,
+    pub(crate) filter: Filter,
+    /// but not these ids.
+    pub(crate) except: HashSet<String>,
+}
+
+impl Matching {
+    /// Whether a dead letter is one of them, `now` being the server's time.
+    pub(crate) fn holds(&self, letter: &DeadLetter, now: Millis) -> bool {
+        self.filter.matches(letter, now) && !self.except.contains(letter.id())
+    }
+}
+
+/// One piece of bulk work.
+pub(crate) struct Move<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) destination: Destination,
+    /// Whether what cannot be a lead is put back to work all the same.
+    pub(crate) force: bool,
+    /// Hears how many were moved so far; `false` ends the work.
+    pub(crate) progress: &'a mut (dyn FnMut(u64) -> bool + Send),
+    pub(crate) report: Report,
+}
+
+impl Move<'_> {
+    /// Moves letters that were read before, and tells everybody who listens.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
+    pub(crate) async fn letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), StoreError> {
+        let (letters, refused): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| {
+            self.destination != Destination::Redrive || self.force || letter.envelope.is_lead()
+        });
+        let refused = refused.iter().map(|letter| letter.id().to_owned());
+        self.report.refused.extend(refused);
+        if letters.is_empty() || self.report.stopped {
+            return Ok(());
+        }
+        let (who, before) = (operator(), self.report.moved);
+        let mut stopped = false;
+        let moved = self
+            .store
+            .take_dead(&letters, &self.destination, &who, |so_far| {
+                let go_on = (self.progress)(before + so_far as u64);
+                stopped |= !go_on;
+                go_on
+            })
+            .await?;
+        self.report.stopped |= stopped;
+        let kind = match self.destination {
+            Destination::Redrive => EventKind::Redriven,
+            Destination::Trash(_) => EventKind::Dropped,
+        };
+        let mut events = Vec::new();
+        for (letter, moved) in letters.iter().zip(moved) {
+            if moved {
+                self.report.moved += 1;
+                if let Some(ids) = &mut self.report.ids {
+                    ids.push(letter.id().to_owned());
+                }
+                events.push(Event::new(self.store.now(), kind, letter.id()));
+            } else if !stopped {
+                self.report.gone.push(letter.id().to_owned());
+            }
+        }
+        // The move is done; that nobody can be told of it is no reason to call it failed.
+        if !events.is_empty()
+            && let Err(error) = self.store.publish(&EventBatch::new(who, events)).await
+        {
+            tracing::warn!(%error, "the move could not be told over pub/sub");
+        }
+        Ok(())
+    }
+
+    /// Moves the dead letters of these ids.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
+    pub(crate) async fn ids(&mut self, ids: &[String]) -> Result<(), StoreError> {
+        let found = self.store.find_dead(ids).await?;
+        let there: HashSet<&str> = found.iter().map(DeadLetter::id).collect();
+        let gone = ids.iter().filter(|id| !there.contains(id.as_str()));
+        self.report.gone.extend(gone.cloned());
+        self.letters(found).await
+    }
+
+    /// Moves the dead letters of these ids, looking first where each was seen last.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
+    pub(crate) async fn hinted(&mut self, ids: &HashMap<String, u64>) -> Result<(), StoreError> {
+        let mut order: Vec<(&String, u64)> = ids.iter().map(|(id, place)| (id, *place)).collect();
+        // The newest first: taking those out moves no place of an older one.
+        order.sort_by_key(|(_, place)| std::cmp::Reverse(*place));
+        let mut elsewhere = Vec::new();
+        for part in order.chunks(HINTED) {
+            let places: Vec<u64> = part.iter().map(|(_, place)| *place).collect();
+            let mut letters = self.store.dead_at(&places).await?;
+            letters.retain(|letter| ids.contains_key(letter.id()));
+            let there: HashSet<String> = letters.iter().map(|l| l.id().to_owned()).collect();
+            let missing = part.iter().filter(|(id, _)| !there.contains(*id));
+            elsewhere.extend(missing.map(|(id, _)| (*id).clone()));
+            self.letters(letters).await?;
+            if self.report.stopped {
+                return Ok(());
+            }
+        }
+        if elsewhere.is_empty() {
+            Ok(())
+        } else {
+            self.ids(&elsewhere).await
+        }
+    }
+
+    /// Moves all that match, from the oldest on, so that new failures that come in meanwhile are
+    /// left alone.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
+    pub(crate) async fn matching(&mut self, wanted: &Matching) -> Result<(), StoreError> {
+        let now = self.store.observe_time().await?;
+        let mut left = self.store.dead_count().await?;
+        // Entries from the right end on that stay.
+        let mut stay = 0;
+        while left > 0 && !self.report.stopped {
+            let total = self.store.dead_count().await?;
+            let count = left.min(WINDOW).min(total.saturating_sub(stay));
+            if count == 0 {
+                break;
+            }
+            let (_, window) = self.store.dead_window(total - stay - count, count).await?;
+            left -= count;
+            let seen = window.len() as u64;
+            let letters: Vec<_> = window
+                .into_iter()
+                .filter(|letter| wanted.holds(letter, now))
+                .collect();
+            let (before, gone) = (self.report.moved, self.report.gone.len());
+            self.letters(letters).await?;
+            let taken = self.report.moved - before + (self.report.gone.len() - gone) as u64;
+            stay += seen - taken;
+            self.report.stopped |= !(self.progress)(self.report.moved);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Around every screen: what and where this is, the screens, what was just done, and the keys.
+
+use bridge_shared::clock::human_duration;
+use jiff::Timestamp;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::Ui;
+use crate::app::Link;
+use crate::keymap::BINDINGS;
+use crate::message::Level;
+use crate::screen::Screen;
+use crate::text::{clip, thousands};
+
+/// From this age on figures are called stale.
+const STALE: u128 = 3_000;
+
+impl Ui<'_> {
+    /// The top line.
+    pub(super) fn bar(&self, frame: &mut Frame<'_>, area: Rect) {
+        let app = self.app;
+        let mut right: Vec<Span<'_>> = Vec::new();
+        let mut tell = |text: String, style: Style| {
+            right.push(Span::styled(text, style));
+            right.push(Span::raw("  "));
+        };
+        if app.options.read_only {
+            tell("READ-ONLY".into(), self.theme.warn);
+        }
+        if app.locked {
+            tell("LOCKED".into(), self.theme.warn);
+        }
+        if app
+            .figures
+            .as_ref()
+            .is_some_and(|(figures, _)| figures.paused)
+        {
+            tell("PAUSED".into(), self.theme.warn);
+        }
+        let (state, style) = self.state();
+        tell(state, style);
+        tell(self.clock(), Style::new());
+        let used: usize = right.iter().map(Span::width).sum();
+        let room = usize::from(area.width).saturating_sub(used + 16);
+        let left = vec![
+            Span::styled(" Redis Bridge", self.theme.title),
+            Span::styled(
+                format!("  {}", clip(&app.options.url, room)),
+                self.theme.dim,
+            ),
+        ];
+        let filled: usize = left.iter().map(Span::width).sum();
+        let gap = usize::from(area.width).saturating_sub(filled + used);
+        let spans = left
+            .into_iter()
+            .chain([Span::raw(" ".repeat(gap))])
+            .chain(right);
+        Self::line(frame, area, spans.collect(), self.theme.bar);
+    }
+
+    fn state(&self) -> (String, Style) {
+        let age = self.app.age().map(|age| age.as_millis());
+        let old = |age: u128| human_duration(i64::try_from(age).unwrap_or(i64::MAX));
+        match (&self.app.link, age) {
+            (Link::Connecting, _) => (format!("{} connecting", self.signs.ring), self.theme.warn),
+            (Link::Lost { .. }, Some(age)) => (
+                format!("{} lost, shown as {} ago", self.signs.cross, old(age)),
+                self.theme.bad,
+            ),
+            (Link::Lost { .. }, None) => (format!("{} no Redis", self.signs.cross), self.theme.bad),
+            (Link::Live, Some(age)) if age > STALE => (
+                format!("{} stale, {} old", self.signs.ring, old(age)),
+                self.theme.warn,
+            ),
+            (Link::Live, _) => (format!("{} live", self.signs.dot), self.theme.ok),
+        }
+    }
+
+    fn clock(&self) -> String {
+        match self.app.now() {
+            0 => "--:--:--".into(),
+            now => Timestamp::from_millisecond(now).map_or_else(
+                |_| "--:--:--".into(),
+                |at| {
+                    at.to_zoned_datetime(self.app.options.zone.clone())
+                        .strftime("%H:%M:%S")
+                        .to_string()
+                },
+            ),
+        }
+    }
+
+    /// The screens.
+    pub(super) fn tabs(&self, frame: &mut Frame<'_>, area: Rect) {
+        let mut spans = vec![Span::raw(" ")];
+        for (number, screen) in (1..).zip(Screen::ALL) {
+            let here = screen == self.app.screen;
+            let style = if here {
+                self.theme.accent.patch(self.theme.title)
+            } else {
+                self.theme.dim
+            };
+            let (open, close) = if here { ("[", "]") } else { (" ", " ") };
+            let dead = self
+                .app
+                .figures
+                .as_ref()
+                .map_or(0, |(figures, _)| figures.dead);
+            let count = if screen == Screen::Dlq && dead > 0 {
+                format!(" {}", thousands(dead))
+            } else {
+                String::new()
+            };
+            spans.push(Span::styled(
+                format!("{open}{number} {}{count}{close}", screen.title()),
+                style,
+            ));
+        }
+        Self::line(frame, area, Line::from(spans), Style::new());
+    }
+
+    /// What is being done, what was just done, or what is wrong.
+    pub(super) fn status(&self, frame: &mut Frame<'_>, area: Rect) {
+        let width = usize::from(area.width);
+        let app = self.app;
+        let (text, style) = if let Some(work) = &app.work {
+            let stop = if work.stopping {
+                "stopping"
+            } else {
+                "esc stops"
+            };
+            let gauge = self.gauge(work.done, work.total, 20);
+            let told = format!(
+                " {gauge} {} of {}, {stop}: {}",
+                thousands(work.done),
+                thousands(work.total),
+                work.words
+            );
+            (told, self.theme.accent)
+        } else if let Some(notice) = app.notices.last() {
+            let (sign, style) = match notice.level {
+                Level::Good => (self.signs.dot, self.theme.ok),
+                Level::Note => (self.signs.ring, self.theme.text),
+                Level::Bad => (self.signs.cross, self.theme.bad),
+            };
+            (format!(" {sign} {}", notice.text), style)
+        } else if let Link::Lost { error, .. } = &app.link {
+            (format!(" {} {error}", self.signs.cross), self.theme.bad)
+        } else {
+            (String::new(), self.theme.text)
+        };
+        Self::line(frame, area, Line::from(clip(&text, width)), style);
+    }
+
+    /// How far something has come.
+    pub(super) fn gauge(&self, done: u64, total: u64, width: u64) -> String {
+        let filled = if total == 0 {
+            width
+        } else {
+            done.min(total) * width / total
+        };
+        let (full, empty) = if self.app.options.unicode {
+            ("█", "░")
+        } else {
+            ("#", ".")
+        };
+        let times = |sign: &str, n: u64| sign.repeat(usize::try_from(n).unwrap_or(0));
+        times(full, filled) + &times(empty, width - filled)
+    }
+
+    /// The keys that work here.
+    pub(super) fn footer(&self, frame: &mut Frame<'_>, area: Rect) {
+        let scopes = self.app.scopes();
+        let mut spans = vec![Span::raw(" ")];
+        let mut used = 1;
+        let mut shown = std::collections::HashSet::new();
+        for scope in &scopes {
+            for binding in BINDINGS.iter().filter(|binding| binding.scope == *scope) {
+                let key = binding.keys.split(' ').next().unwrap_or_default();
+                let hidden =
+                    binding.label.is_empty() || (binding.changes && !self.app.may_change());
+                if hidden || !shown.insert(key) {
+                    continue;
+                }
+                let width = key.width() + binding.label.width() + 3;
+                // The way to all the others must always be seen.
+                let last =
+                    binding.label == "help" || binding.label == "quit" || binding.label == "back";
+                if !last && used + width + 16 > usize::from(area.width) {
+                    continue;
+                }
+                used += width;
+                spans.push(Span::styled(key, self.theme.key));
+                spans.push(Span::styled(
+                    format!(" {}  ", binding.label),
+                    self.theme.dim,
+                ));
+            }
+        }
+        Self::line(frame, area, Line::from(spans), Style::new());
+    }
+}

@@ -1,0 +1,169 @@
+//! The drawing: a pure function of the state. One file for each part of the screen.
+//!
+//! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
+//! - [`overview`], [`dlq`], [`letter`], [`workers`]: the screens
+//! - [`overlay`]: what lies over them
+//! - [`chart`]: figures over time as bars
+
+mod chart;
+mod dlq;
+mod frame;
+mod letter;
+mod overlay;
+mod overview;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Alignment, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Paragraph};
+
+use crate::app::App;
+use crate::app::dlq::View;
+use crate::layout;
+use crate::screen::Screen;
+use crate::theme::Theme;
+
+/// Signs, for terminals that can show them and for those that cannot.
+#[derive(Debug, Clone, Copy)]
+struct Signs {
+    dot: &'static str,
+    ring: &'static str,
+    cross: &'static str,
+    mark: &'static str,
+    open: &'static str,
+    folded: &'static str,
+    rule: &'static str,
+    cursor: &'static str,
+}
+
+const UNICODE: Signs = Signs {
+    dot: "●",
+    ring: "○",
+    cross: "✗",
+    mark: "●",
+    open: "▾",
+    folded: "▸",
+    rule: "─",
+    cursor: "▏",
+};
+
+const ASCII: Signs = Signs {
+    dot: "*",
+    ring: "o",
+    cross: "x",
+    mark: "*",
+    open: "-",
+    folded: "+",
+    rule: "-",
+    cursor: "_",
+};
+
+/// What every part of the drawing needs.
+struct Ui<'a> {
+    app: &'a App,
+    theme: &'a Theme,
+    signs: Signs,
+}
+
+/// Draws the console.
+pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
+    let ui = Ui {
+        app,
+        theme,
+        signs: if app.options.unicode { UNICODE } else { ASCII },
+    };
+    let size = frame.area().as_size();
+    if size.width < layout::SMALLEST.width || size.height < layout::SMALLEST.height {
+        ui.too_small(frame);
+        return;
+    }
+    let areas = layout::areas(size);
+    ui.bar(frame, areas.bar);
+    ui.tabs(frame, areas.tabs);
+    match app.screen {
+        Screen::Overview => ui.overview(frame, areas.body),
+        Screen::Dlq => match app.dlq.view {
+            View::Letter if layout::dlq(areas.body).beside.is_none() => {
+                ui.opened(frame, areas.body);
+            }
+            _ => ui.dlq(frame, areas.body),
+        },
+        Screen::Workers => ui.workers(frame, areas.body),
+        _ => {}
+    }
+    ui.status(frame, areas.status);
+    ui.footer(frame, areas.footer);
+    ui.overlay(frame, areas.body);
+    if !app.options.unicode {
+        to_ascii(frame.buffer_mut());
+    }
+}
+
+/// Leaves nothing on the screen that the terminal cannot show.
+fn to_ascii(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        if !cell.symbol().is_ascii() {
+            let sign = if cell.symbol() == "…" { "~" } else { "?" };
+            cell.set_symbol(sign);
+        }
+    }
+}
+
+impl Ui<'_> {
+    fn too_small(&self, frame: &mut Frame<'_>) {
+        let area = frame.area();
+        let needs = layout::SMALLEST;
+        let text = format!(
+            "{}x{} is too small for the console; it needs {}x{}",
+            area.width, area.height, needs.width, needs.height
+        );
+        let lines: Vec<Line<'_>> = crate::text::wrap(&text, area.width.into())
+            .into_iter()
+            .map(|line| Line::styled(line, self.theme.warn))
+            .collect();
+        frame.render_widget(Paragraph::new(lines).alignment(Alignment::Center), area);
+    }
+
+    /// A panel: a rule with its title, and the room below it.
+    fn panel(&self, frame: &mut Frame<'_>, area: Rect, title: Line<'_>) -> Rect {
+        let mut block = Block::new()
+            .borders(Borders::TOP)
+            .border_style(self.theme.dim)
+            .title(title);
+        if !self.app.options.unicode {
+            block = block.border_set(ratatui::symbols::border::Set {
+                horizontal_top: self.signs.rule,
+                ..ratatui::symbols::border::PLAIN
+            });
+        }
+        let inner = block.inner(area);
+        frame.render_widget(block, area);
+        inner
+    }
+
+    /// The title of a panel: its name, and more that matters less.
+    fn title(&self, name: &str, more: &str) -> Line<'static> {
+        let mut spans = vec![Span::styled(format!("{name} "), self.theme.title)];
+        if !more.is_empty() {
+            spans.push(Span::styled(format!("{more} "), self.theme.dim));
+        }
+        Line::from(spans)
+    }
+
+    /// A line of text over the whole width, so that its style is seen to the end.
+    fn line(frame: &mut Frame<'_>, area: Rect, line: Line<'_>, style: Style) {
+        frame.render_widget(Paragraph::new(line).style(style), area);
+    }
+
+    /// The `n`th row of an area, where it has that many.
+    fn row(area: Rect, n: usize) -> Option<Rect> {
+        let n = u16::try_from(n).ok().filter(|n| *n < area.height)?;
+        Some(Rect::new(area.x, area.y + n, area.width, 1))
+    }
+}

@@ -1,0 +1,263 @@
+//! What lies over a screen: help, questions, accounts, the palette.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
+
+use super::Ui;
+use crate::app::input::Input;
+use crate::app::overlay::{Account, Confirm, Overlay, Palette};
+use crate::keymap::BINDINGS;
+use crate::text::{clip, fit, thousands, wrap};
+
+impl Ui<'_> {
+    pub(super) fn overlay(&self, frame: &mut Frame<'_>, body: Rect) {
+        match &self.app.overlay {
+            Some(Overlay::Help(at)) => self.help(frame, body, *at),
+            Some(Overlay::Confirm(confirm)) => self.confirm(frame, body, confirm),
+            Some(Overlay::File(input, _)) => self.file(frame, body, input),
+            Some(Overlay::Account(account)) => self.account(frame, body, account),
+            Some(Overlay::Palette(palette)) => self.palette(frame, body, palette),
+            None => {}
+        }
+    }
+
+    /// A box in the middle; returns the room in it.
+    fn window(
+        &self,
+        frame: &mut Frame<'_>,
+        body: Rect,
+        title: &str,
+        width: u16,
+        height: u16,
+    ) -> Rect {
+        let width = (width + 4).min(body.width);
+        let height = (height + 2).min(body.height);
+        let area = Rect::new(
+            body.x + (body.width - width) / 2,
+            body.y + (body.height - height) / 2,
+            width,
+            height,
+        );
+        let mut block = Block::bordered()
+            .border_type(BorderType::Rounded)
+            .border_style(self.theme.accent)
+            .title(Line::styled(format!(" {title} "), self.theme.title))
+            .padding(ratatui::widgets::Padding::horizontal(1));
+        if !self.app.options.unicode {
+            block = block.border_set(ASCII_BORDER);
+        }
+        let inner = block.inner(area);
+        frame.render_widget(Clear, area);
+        frame.render_widget(block, area);
+        inner
+    }
+
+    fn help(&self, frame: &mut Frame<'_>, body: Rect, at: usize) {
+        let mut lines = Vec::new();
+        for scope in self.app.scopes() {
+            if !lines.is_empty() {
+                lines.push(Line::default());
+            }
+            lines.push(Line::styled(scope.title(), self.theme.title));
+            for binding in BINDINGS.iter().filter(|binding| binding.scope == scope) {
+                if binding.changes && !self.app.may_change() {
+                    continue;
+                }
+                lines.push(Line::from(vec![
+                    Span::styled(fit(binding.keys, 15), self.theme.key),
+                    Span::styled(binding.help, self.theme.text),
+                ]));
+            }
+        }
+        let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+        let inner = self.window(
+            frame,
+            body,
+            "Keys: any other key closes, j and k scroll",
+            92,
+            height,
+        );
+        let at = at.min(lines.len().saturating_sub(inner.height.into()));
+        let width = usize::from(inner.width);
+        let seen = lines
+            .into_iter()
+            .skip(at)
+            .flat_map(|line| split(line, width));
+        frame.render_widget(Paragraph::new(seen.collect::<Vec<_>>()), inner);
+    }
+
+    fn confirm(&self, frame: &mut Frame<'_>, body: Rect, confirm: &Confirm) {
+        let width = usize::from(body.width.saturating_sub(8).min(72));
+        let mut lines: Vec<Line<'_>> = wrap(&confirm.question, width)
+            .into_iter()
+            .map(|text| Line::styled(text, self.theme.figure))
+            .collect();
+        lines.push(Line::default());
+        for note in &confirm.notes {
+            lines.extend(
+                wrap(note, width)
+                    .into_iter()
+                    .map(|text| Line::styled(text, self.theme.dim)),
+            );
+        }
+        lines.push(Line::default());
+        lines.push(match &confirm.typed {
+            Some((wanted, input)) => {
+                let mut spans = vec![Span::styled(
+                    format!("Type {} and press enter, esc leaves: ", thousands(*wanted)),
+                    self.theme.warn,
+                )];
+                spans.extend(self.typed(input));
+                Line::from(spans)
+            }
+            None => Line::from(vec![
+                Span::styled("y", self.theme.key),
+                Span::styled(" yes   ", self.theme.text),
+                Span::styled("n", self.theme.key),
+                Span::styled(" no", self.theme.text),
+            ]),
+        });
+        let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+        let inner = self.window(
+            frame,
+            body,
+            "Sure?",
+            u16::try_from(width).unwrap_or(72),
+            height,
+        );
+        frame.render_widget(Paragraph::new(lines), inner);
+    }
+
+    fn file(&self, frame: &mut Frame<'_>, body: Rect, input: &Input) {
+        let inner = self.window(
+            frame,
+            body,
+            "Write dead letters to a file: enter writes, esc leaves",
+            64,
+            1,
+        );
+        let line: Line<'_> = self.typed(input).into_iter().collect();
+        frame.render_widget(Paragraph::new(line), inner);
+    }
+
+    fn typed(&self, input: &Input) -> [Span<'static>; 3] {
+        let (before, after) = input.halves();
+        [
+            Span::styled(before.to_owned(), self.theme.text),
+            Span::styled(self.signs.cursor, self.theme.accent),
+            Span::styled(after.to_owned(), self.theme.text),
+        ]
+    }
+
+    fn account(&self, frame: &mut Frame<'_>, body: Rect, account: &Account) {
+        let height = u16::try_from(account.rest.len() + 2)
+            .unwrap_or(u16::MAX)
+            .min(body.height.saturating_sub(4));
+        let inner = self.window(frame, body, "What was not done; esc closes", 72, height);
+        let width = usize::from(inner.width);
+        if let Some(row) = Self::row(inner, 0) {
+            Self::line(
+                frame,
+                row,
+                Line::from(clip(&account.summary, width)),
+                self.theme.figure,
+            );
+        }
+        let rows = account.at.rows(
+            account.rest.len(),
+            usize::from(inner.height.saturating_sub(2)),
+        );
+        for (n, index) in rows.enumerate() {
+            let Some(row) = Self::row(inner, n + 2) else {
+                break;
+            };
+            let (id, why) = &account.rest[index];
+            let here = if index == account.at.cursor {
+                self.theme.cursor
+            } else {
+                self.theme.text
+            };
+            Self::line(
+                frame,
+                row,
+                Line::from(clip(&format!("{}  {why}", fit(id, 32)), width)),
+                here,
+            );
+        }
+    }
+
+    fn palette(&self, frame: &mut Frame<'_>, body: Rect, palette: &Palette) {
+        let found = palette.found(&self.app.scopes(), self.app.may_change());
+        let height = body.height.saturating_sub(4);
+        let inner = self.window(
+            frame,
+            body,
+            "Commands: enter does it, esc leaves",
+            78,
+            height,
+        );
+        let width = usize::from(inner.width);
+        if let Some(row) = Self::row(inner, 0) {
+            let line = [Span::styled(": ", self.theme.key)]
+                .into_iter()
+                .chain(self.typed(&palette.input));
+            Self::line(frame, row, line.collect(), Style::new());
+        }
+        let rows = palette
+            .at
+            .rows(found.len(), usize::from(inner.height.saturating_sub(1)));
+        for (n, index) in rows.enumerate() {
+            let Some(row) = Self::row(inner, n + 1) else {
+                break;
+            };
+            let binding = found[index];
+            let here = index == palette.at.cursor;
+            let line = Line::from(vec![
+                Span::styled(fit(binding.keys, 15), self.theme.key),
+                Span::styled(fit(binding.help, width.saturating_sub(15)), self.theme.text),
+            ]);
+            let style = if here {
+                self.theme.cursor
+            } else {
+                Style::new()
+            };
+            Self::line(
+                frame,
+                row,
+                if here { super::dlq::plain(line) } else { line },
+                style,
+            );
+        }
+    }
+}
+
+/// A line of the help in as many rows as it needs, the rest under its text.
+fn split(line: Line<'_>, width: usize) -> Vec<Line<'_>> {
+    let [key, text] = line.spans.as_slice() else {
+        return vec![line];
+    };
+    let parts = wrap(&text.content, width.saturating_sub(key.width()));
+    let rest = Span::raw(" ".repeat(key.width()));
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(n, part)| {
+            let first = if n == 0 { key.clone() } else { rest.clone() };
+            Line::from(vec![first, Span::styled(part, text.style)])
+        })
+        .collect()
+}
+
+const ASCII_BORDER: ratatui::symbols::border::Set<'_> = ratatui::symbols::border::Set {
+    top_left: "+",
+    top_right: "+",
+    bottom_left: "+",
+    bottom_right: "+",
+    vertical_left: "|",
+    vertical_right: "|",
+    horizontal_top: "-",
+    horizontal_bottom: "-",
+};

@@ -1,0 +1,350 @@
+//! The overview.
+
+use bridge_shared::clock::human_duration;
+use bridge_shared::stats::Snapshot;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::Ui;
+use super::chart::{Bars, round_top};
+use crate::app::trend::Point;
+use crate::text::{brief, clip, fit, thousands};
+
+/// One figure in large.
+struct Tile {
+    name: &'static str,
+    value: String,
+    note: String,
+    style: Style,
+}
+
+impl Ui<'_> {
+    pub(super) fn overview(&self, frame: &mut Frame<'_>, body: Rect) {
+        let below = if body.height >= 24 {
+            Constraint::Percentage(42)
+        } else {
+            Constraint::Length(7)
+        };
+        let [tiles, charts, below] =
+            Layout::vertical([Constraint::Length(4), Constraint::Fill(1), below]).areas(body);
+        self.tiles(frame, tiles);
+        let halves = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2);
+        let [throughput, depth] = halves.areas(charts);
+        self.throughput(frame, throughput);
+        self.depth(frame, depth);
+        let [left, right] = halves.areas(below);
+        self.crew(frame, left);
+        let retries =
+            u16::try_from(self.figures().totals.retries_by_attempt.len()).unwrap_or(u16::MAX);
+        let [errors, retries] = Layout::vertical([
+            Constraint::Fill(1),
+            Constraint::Length(if retries == 0 { 0 } else { 2 }),
+        ])
+        .areas(right);
+        self.errors(frame, errors);
+        self.retries(frame, retries);
+    }
+
+    fn figures(&self) -> &Snapshot {
+        static NONE: std::sync::LazyLock<Snapshot> = std::sync::LazyLock::new(Snapshot::default);
+        self.app
+            .figures
+            .as_ref()
+            .map_or(&NONE, |(figures, _)| figures)
+    }
+
+    fn tiles(&self, frame: &mut Frame<'_>, area: Rect) {
+        let tiles = self.tile_texts();
+        let columns = Layout::horizontal(vec![Constraint::Fill(1); tiles.len()]).split(area);
+        for (tile, column) in tiles.into_iter().zip(columns.iter()) {
+            let width = usize::from(column.width).saturating_sub(1);
+            let value = if self.app.figures.is_some() {
+                tile.value
+            } else {
+                "-".into()
+            };
+            let lines = [
+                (tile.name.to_owned(), self.theme.dim),
+                (value, tile.style),
+                (tile.note, self.theme.dim),
+            ];
+            for (n, (text, style)) in lines.into_iter().enumerate() {
+                if let Some(row) = Self::row(*column, n) {
+                    Self::line(
+                        frame,
+                        row,
+                        Line::from(format!(" {}", clip(&text, width))),
+                        style,
+                    );
+                }
+            }
+        }
+    }
+
+    fn tile_texts(&self) -> Vec<Tile> {
+        let figures = self.figures();
+        let totals = &figures.totals;
+        let now = self.app.now();
+        let slots: u64 = figures
+            .workers
+            .iter()
+            .map(|worker| u64::from(worker.info.concurrency))
+            .sum();
+        let failed = self
+            .app
+            .trend
+            .points(now, crate::app::trend::Span::Minutes, 1);
+        let failed = failed.first().map_or(0.0, |point| point.failed);
+        let tile = |name, value, note, style| Tile {
+            name,
+            value,
+            note,
+            style,
+        };
+        let lively = |n: u64, style| {
+            if n > 0 {
+                self.theme.figure.patch(style)
+            } else {
+                self.theme.figure
+            }
+        };
+        vec![
+            tile(
+                "waiting",
+                thousands(figures.waiting),
+                self.time_to_empty(),
+                self.theme.figure,
+            ),
+            tile(
+                "in flight",
+                thousands(figures.in_flight),
+                format!("of {} slots", thousands(slots)),
+                self.theme.figure,
+            ),
+            tile(
+                "retry",
+                thousands(figures.retry),
+                figures.next_retry.map_or_else(
+                    || "none due".into(),
+                    |due| format!("next in {}", human_duration(due - now)),
+                ),
+                lively(figures.retry, self.theme.warn),
+            ),
+            tile(
+                "dead",
+                thousands(figures.dead),
+                format!("{} in all", thousands(totals.dead)),
+                lively(figures.dead, self.theme.bad),
+            ),
+            tile(
+                "done",
+                thousands(totals.done),
+                "in all".into(),
+                self.theme.figure.patch(self.theme.ok),
+            ),
+            tile(
+                "per second",
+                rate(figures.rate_per_s),
+                format!("{} failing", rate(failed)),
+                self.theme.figure,
+            ),
+        ]
+    }
+
+    /// When the waiting list will be empty at the present rate.
+    fn time_to_empty(&self) -> String {
+        let figures = self.figures();
+        if figures.waiting == 0 {
+            return "empty".into();
+        }
+        if figures.paused {
+            return "paused".into();
+        }
+        if figures.workers.is_empty() {
+            return "no worker".into();
+        }
+        if figures.rate_per_s < 0.05 {
+            return "not moving".into();
+        }
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+        let ms = (figures.waiting as f64 / figures.rate_per_s * 1_000.0) as i64;
+        format!("empty in {}", human_duration(ms))
+    }
+
+    fn throughput(&self, frame: &mut Frame<'_>, area: Rect) {
+        let now = self.app.trend.now();
+        let title = Line::from(vec![
+            Span::styled("Done/s ", self.theme.title),
+            Span::styled(format!("{} ", rate(now.done)), self.theme.ok),
+            Span::styled("failed/s ", self.theme.title),
+            Span::styled(format!("{} ", rate(now.failed)), self.theme.bad),
+            Span::styled(format!("{} ", self.app.span.title()), self.theme.dim),
+        ]);
+        let inner = self.panel(frame, area, title);
+        let failed_rows = if inner.height >= 6 {
+            inner.height / 3
+        } else {
+            1
+        };
+        let [done, failed] =
+            Layout::vertical([Constraint::Fill(1), Constraint::Length(failed_rows)]).areas(inner);
+        let points = self.points(inner);
+        let done_values: Vec<_> = points.iter().map(|point| Some(point.done)).collect();
+        let failed_values: Vec<_> = points.iter().map(|point| Some(point.failed)).collect();
+        // Both on one scale, or a few failures would look like many.
+        let top = round_top(points.iter().map(|point| point.done));
+        self.bars(frame, done, &done_values, top, self.theme.ok);
+        let share = f64::from(failed.height) / f64::from(done.height.max(1));
+        let failed_top = (top * share).max(
+            round_top(points.iter().map(|point| point.failed)) * f64::from(u8::from(share >= 1.0)),
+        );
+        self.bars(frame, failed, &failed_values, failed_top, self.theme.bad);
+        self.scale(frame, done, top, "/s");
+    }
+
+    fn depth(&self, frame: &mut Frame<'_>, area: Rect) {
+        let title = self.title("Waiting", self.app.span.title());
+        let inner = self.panel(frame, area, title);
+        let values: Vec<_> = self.points(inner).iter().map(|point| point.depth).collect();
+        let top = round_top(values.iter().copied().flatten());
+        self.bars(frame, inner, &values, top, self.theme.accent);
+        self.scale(frame, inner, top, "");
+    }
+
+    fn points(&self, area: Rect) -> Vec<Point> {
+        let columns = usize::from(area.width);
+        self.app
+            .trend
+            .points(self.app.now(), self.app.span, columns)
+    }
+
+    fn bars(
+        &self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        values: &[Option<f64>],
+        top: f64,
+        style: Style,
+    ) {
+        let bars = Bars {
+            values,
+            top,
+            style,
+            unknown: self.theme.dim,
+            unicode: self.app.options.unicode,
+        };
+        frame.render_widget(bars, area);
+    }
+
+    /// What a full bar stands for, in the corner.
+    fn scale(&self, frame: &mut Frame<'_>, area: Rect, top: f64, unit: &str) {
+        if let Some(row) = Self::row(area, 0) {
+            let text = format!("{}{unit}", rate(top));
+            let width = u16::try_from(text.len())
+                .unwrap_or(row.width)
+                .min(row.width);
+            let corner = Rect::new(row.x, row.y, width, 1);
+            Self::line(frame, corner, Line::from(text), self.theme.dim);
+        }
+    }
+
+    fn crew(&self, frame: &mut Frame<'_>, area: Rect) {
+        let workers = &self.figures().workers;
+        let title = self.title("Workers", &workers.len().to_string());
+        let inner = self.panel(frame, area, title);
+        if workers.is_empty() && self.app.figures.is_some() {
+            let text = "no worker is running; start one: scrapegoat-worker";
+            self.note(frame, inner, text);
+        }
+        let rows = usize::from(inner.height);
+        for (n, worker) in workers.iter().take(rows).enumerate() {
+            let Some(row) = Self::row(inner, n) else {
+                break;
+            };
+            if n + 1 == rows && workers.len() > rows {
+                let more = format!(" and {} more: 5 shows all", workers.len() - n);
+                Self::line(frame, row, Line::from(more), self.theme.dim);
+                break;
+            }
+            let width = usize::from(row.width);
+            let (sign, word, style) = self.worker_state(worker);
+            let load = format!("{}/{}", worker.in_flight, worker.info.concurrency);
+            let name = width.saturating_sub(load.len() + word.len() + 6);
+            let spans = vec![
+                Span::styled(format!(" {sign} "), style),
+                Span::styled(fit(&worker.id, name), self.theme.text),
+                Span::styled(format!(" {word} "), style),
+                Span::styled(load, self.theme.dim),
+            ];
+            Self::line(frame, row, Line::from(spans), Style::new());
+        }
+    }
+
+    fn errors(&self, frame: &mut Frame<'_>, area: Rect) {
+        let causes = &self.app.causes;
+        let more = match causes.seen {
+            0 => String::new(),
+            n => format!("of the newest {}", thousands(n)),
+        };
+        let title = self.title("Top errors", &more);
+        let inner = self.panel(frame, area, title);
+        if causes.list.is_empty() && self.app.figures.is_some() {
+            self.note(frame, inner, "no dead letters");
+        }
+        for (n, (cause, count)) in causes.list.iter().enumerate() {
+            let Some(row) = Self::row(inner, n) else {
+                break;
+            };
+            let width = usize::from(row.width).saturating_sub(8);
+            let spans = vec![
+                Span::styled(format!(" {:>5}  ", thousands(*count)), self.theme.figure),
+                Span::styled(clip(&brief(&cause.text), width), self.theme.text),
+            ];
+            Self::line(frame, row, Line::from(spans), Style::new());
+        }
+    }
+
+    fn retries(&self, frame: &mut Frame<'_>, area: Rect) {
+        if area.height == 0 {
+            return;
+        }
+        let inner = self.panel(frame, area, self.title("Retries", "by attempt"));
+        let by_attempt = &self.figures().totals.retries_by_attempt;
+        let told: Vec<String> = by_attempt
+            .iter()
+            .map(|(attempt, n)| format!("#{attempt} {}", thousands(*n)))
+            .collect();
+        let text = clip(
+            &told.join("   "),
+            usize::from(inner.width).saturating_sub(1),
+        );
+        Self::line(
+            frame,
+            inner,
+            Line::from(format!(" {text}")),
+            self.theme.text,
+        );
+    }
+
+    /// A word where there is nothing else to show.
+    pub(super) fn note(&self, frame: &mut Frame<'_>, area: Rect, text: &str) {
+        if let Some(row) = Self::row(area, 0) {
+            let text = clip(text, usize::from(row.width).saturating_sub(1));
+            Self::line(frame, row, Line::from(format!(" {text}")), self.theme.dim);
+        }
+    }
+}
+
+/// A rate in as few digits as say it.
+fn rate(n: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    if n >= 100.0 {
+        thousands(n.round() as u64)
+    } else if n > 0.0 && n < 0.1 {
+        format!("{n:.2}")
+    } else {
+        format!("{n:.1}")
+    }
+}

@@ -1,0 +1,87 @@
+//! What a message does to the state, and what is to be done for it.
+
+mod press;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use ratatui::layout::Size;
+
+use crate::app::{App, Causes, Link};
+use crate::message::{Command, Level, Message};
+use crate::screen::Screen;
+
+/// Takes a message at a time counted from the console's start; returns what is to be done.
+pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<Command> {
+    app.uptime = app.uptime.max(uptime);
+    app.notices.fade(app.uptime);
+    let mut commands = match message {
+        Message::Key(key) => press::key(app, key),
+        Message::Paste(text) => press::paste(app, &text),
+        Message::Size(columns, rows) => {
+            app.size = Size::new(columns, rows);
+            let height = app.height();
+            let count = app.dlq.count();
+            app.dlq.at.keep(count, height);
+            Vec::new()
+        }
+        Message::Tick => Vec::new(),
+        Message::Reading(figures) => {
+            if matches!(app.link, Link::Lost { .. }) {
+                app.notices
+                    .say(app.uptime, Level::Good, "Redis answers again");
+            }
+            app.link = Link::Live;
+            app.trend.read(app.uptime, &figures);
+            let commands = app.dlq.read(&figures);
+            app.figures = Some((*figures, app.uptime));
+            commands
+        }
+        Message::Trouble(error) => {
+            app.dlq.trouble();
+            let since = match app.link {
+                Link::Lost { since, .. } => since,
+                _ => app.uptime,
+            };
+            app.link = Link::Lost { since, error };
+            Vec::new()
+        }
+        Message::Minutes(minutes) => {
+            app.trend.learn(minutes);
+            Vec::new()
+        }
+        Message::Causes(seen, list) => {
+            app.causes = Causes { seen, list };
+            Vec::new()
+        }
+        Message::Letters { letters, total } => {
+            let height = app.height();
+            app.dlq.learn(letters, total, height);
+            Vec::new()
+        }
+        Message::Scanned(part) => {
+            let height = app.height();
+            app.dlq.found(part, height);
+            Vec::new()
+        }
+        Message::Progress(done) => {
+            if let Some(work) = &mut app.work {
+                work.done = done;
+            }
+            Vec::new()
+        }
+        Message::Ended(ended) => work::ended(app, ended),
+        Message::Told(level, text) => {
+            app.notices.say(app.uptime, level, text);
+            Vec::new()
+        }
+    };
+    if app.screen == Screen::Dlq {
+        let height = app.height();
+        commands.extend(app.dlq.wants(height));
+    }
+    commands
+}

@@ -1,0 +1,358 @@
+//! What keys do.
+
+use bridge_shared::store::dead_letters::DeadLetter;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::work;
+use crate::app::App;
+use crate::app::dlq::View;
+use crate::app::list::Position;
+use crate::app::overlay::{Account, Confirm, Overlay, Palette};
+use crate::keymap::{self, Action, Key};
+use crate::message::{Command, Level, Work};
+use crate::screen::Screen;
+
+/// Takes a key.
+pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
+    // Whatever is in front: the way out that every terminal user tries.
+    if event.code == KeyCode::Char('c') && event.modifiers.contains(KeyModifiers::CONTROL) {
+        return interrupt(app);
+    }
+    if let Some(overlay) = app.overlay.take() {
+        return on_overlay(app, overlay, event);
+    }
+    if app.screen == Screen::Dlq && app.dlq.writing.is_some() {
+        return write_filter(app, event);
+    }
+    match keymap::find(&app.scopes(), Key::of(event)) {
+        Some(binding) if binding.changes && !app.may_change() => {
+            let why = if app.options.read_only {
+                "this console is read-only: nothing can be changed from here"
+            } else {
+                "the console is locked; L unlocks it"
+            };
+            app.notices.say(app.uptime, Level::Note, why);
+            Vec::new()
+        }
+        Some(binding) => act(app, binding.action),
+        None => Vec::new(),
+    }
+}
+
+/// Takes pasted text, where text is being written.
+pub(super) fn paste(app: &mut App, text: &str) -> Vec<Command> {
+    match &mut app.overlay {
+        Some(Overlay::Confirm(Confirm {
+            typed: Some((_, input)),
+            ..
+        })) => input.insert(text),
+        Some(Overlay::File(input, _)) => input.insert(text),
+        Some(Overlay::Palette(palette)) => palette.input.insert(text),
+        Some(_) => {}
+        None => {
+            if let Some(input) = &mut app.dlq.writing {
+                input.insert(text);
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// Ctrl-C: first whatever is under way, then the console itself.
+fn interrupt(app: &mut App) -> Vec<Command> {
+    if app.overlay.take().is_some() || app.dlq.writing.take().is_some() {
+        return Vec::new();
+    }
+    if app.work.is_some() {
+        return work::stop(app);
+    }
+    app.quit = true;
+    Vec::new()
+}
+
+fn act(app: &mut App, action: Action) -> Vec<Command> {
+    match action {
+        Action::Show(screen) => show(app, screen),
+        Action::NextScreen => show(app, app.screen.step(1)),
+        Action::PreviousScreen => show(app, app.screen.step(-1)),
+        Action::Help => {
+            app.overlay = Some(Overlay::Help(0));
+            Vec::new()
+        }
+        Action::Palette => {
+            app.overlay = Some(Overlay::Palette(Palette::default()));
+            Vec::new()
+        }
+        Action::Lock => {
+            app.locked = !app.locked;
+            let told = if app.locked {
+                "locked: nothing can be changed until L is pressed again"
+            } else {
+                "unlocked"
+            };
+            app.notices.say(app.uptime, Level::Note, told);
+            Vec::new()
+        }
+        Action::Pause => {
+            let paused = app
+                .figures
+                .as_ref()
+                .is_some_and(|(figures, _)| figures.paused);
+            vec![Command::SetPaused(!paused)]
+        }
+        Action::Refresh => vec![Command::Redraw, Command::Refresh, Command::ReadMinutes],
+        Action::Suspend => vec![Command::Suspend],
+        Action::Back => back(app),
+        action => match app.screen {
+            Screen::Overview => {
+                if action == Action::Span {
+                    app.span = app.span.next();
+                }
+                Vec::new()
+            }
+            Screen::Dlq => on_dlq(app, action),
+            Screen::Workers => {
+                let count = app
+                    .figures
+                    .as_ref()
+                    .map_or(0, |(figures, _)| figures.workers.len());
+                let height = app.height();
+                app.workers_at.act(action, count, height);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn show(app: &mut App, screen: Screen) -> Vec<Command> {
+    app.screen = screen;
+    if screen == Screen::Dlq {
+        let (count, height) = (app.dlq.count(), app.height());
+        app.dlq.at.keep(count, height);
+    }
+    Vec::new()
+}
+
+/// One step back: a notice that stays, work under way, what is open, and at last the console.
+fn back(app: &mut App) -> Vec<Command> {
+    app.notices.hush();
+    if app.work.is_some() {
+        return work::stop(app);
+    }
+    if app.screen == Screen::Dlq
+        && let Some(commands) = app.dlq.back()
+    {
+        return commands;
+    }
+    app.quit = true;
+    Vec::new()
+}
+
+fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
+    let area = app.list_area();
+    let (width, height) = (usize::from(area.width), usize::from(area.height));
+    match (app.dlq.view, action) {
+        (_, Action::Undo) => work::undo(app),
+        (View::List, Action::Retry) => match app.dlq.chosen() {
+            Ok(chosen) => work::retry(app, chosen),
+            Err(why) => work::refuse(app, why),
+        },
+        (View::List, Action::RetryMatching) => {
+            match app.dlq.all_matching(std::collections::HashSet::new()) {
+                Ok(chosen) => work::retry_asked(app, chosen),
+                Err(why) => work::refuse(app, why),
+            }
+        }
+        (View::List, Action::Drop) => match app.dlq.chosen() {
+            Ok(chosen) => work::throw_away(app, chosen),
+            Err(why) => work::refuse(app, why),
+        },
+        (View::List, Action::ClearAll) => work::clear(app),
+        (View::List, Action::Export) => work::ask_export(app),
+        (View::List, Action::Copy) => copy(app, app.dlq.under_cursor().cloned()),
+        (View::List, action) => app.dlq.act(action, height).unwrap_or_default(),
+        (View::Groups, Action::Groups) => app.dlq.fold(),
+        (View::Groups, Action::Open) => app.dlq.look_into_group(),
+        (View::Groups, Action::Retry) => match app.dlq.chosen_group() {
+            Ok(chosen) => work::retry_asked(app, chosen),
+            Err(why) => work::refuse(app, why),
+        },
+        (View::Groups, Action::Drop) => match app.dlq.chosen_group() {
+            Ok(chosen) => work::throw_away(app, chosen),
+            Err(why) => work::refuse(app, why),
+        },
+        (View::Groups, action) => {
+            let count = app.dlq.groups().len();
+            app.dlq.groups_at.act(action, count, height);
+            Vec::new()
+        }
+        (View::Letter, Action::Retry | Action::Drop) => {
+            let Some(letter) = &app.dlq.letter else {
+                return Vec::new();
+            };
+            let chosen = crate::app::dlq::one(letter.letter.clone());
+            if action == Action::Retry {
+                work::retry(app, chosen)
+            } else {
+                work::throw_away(app, chosen)
+            }
+        }
+        (View::Letter, Action::Copy) => {
+            let letter = app.dlq.letter.as_ref().map(|letter| letter.letter.clone());
+            copy(app, letter)
+        }
+        (View::Letter, action) => {
+            let now = app.now();
+            app.dlq.act_on_letter(action, width, height, now);
+            Vec::new()
+        }
+    }
+}
+
+fn copy(app: &mut App, letter: Option<DeadLetter>) -> Vec<Command> {
+    let Some(letter) = letter else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&letter.envelope.lead).into_owned();
+    app.notices.say(
+        app.uptime,
+        Level::Note,
+        "the lead was sent to the terminal's clipboard (OSC 52)",
+    );
+    vec![Command::Copy(text)]
+}
+
+fn write_filter(app: &mut App, event: KeyEvent) -> Vec<Command> {
+    let Some(mut input) = app.dlq.writing.take() else {
+        return Vec::new();
+    };
+    match event.code {
+        KeyCode::Esc => {
+            app.dlq.mistake = None;
+            return Vec::new();
+        }
+        KeyCode::Enter => match app.dlq.set_filter(input.text()) {
+            Ok(commands) => {
+                app.dlq.mistake = None;
+                return commands;
+            }
+            Err(mistake) => app.dlq.mistake = Some(mistake),
+        },
+        _ => {
+            if input.key(event) {
+                let parsed = bridge_shared::filter::Filter::parse(input.text());
+                app.dlq.mistake = parsed.err().map(|error| error.to_string());
+            }
+        }
+    }
+    app.dlq.writing = Some(input);
+    Vec::new()
+}
+
+fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> {
+    match overlay {
+        Overlay::Help(at) => {
+            let step = |at: usize, by: isize| Some(Overlay::Help(at.saturating_add_signed(by)));
+            app.overlay = match event.code {
+                KeyCode::Down | KeyCode::Char('j') => step(at, 1),
+                KeyCode::Up | KeyCode::Char('k') => step(at, -1),
+                KeyCode::PageDown | KeyCode::Char(' ') => step(at, 10),
+                KeyCode::PageUp => step(at, -10),
+                _ => None,
+            };
+            Vec::new()
+        }
+        Overlay::Account(account) => on_account(app, account, event),
+        Overlay::Confirm(confirm) => on_confirm(app, confirm, event),
+        Overlay::File(mut input, which) => match event.code {
+            KeyCode::Esc => Vec::new(),
+            KeyCode::Enter if !input.text().trim().is_empty() => {
+                let file = input.text().trim().to_owned();
+                work::export(app, which, file)
+            }
+            _ => {
+                input.key(event);
+                app.overlay = Some(Overlay::File(input, which));
+                Vec::new()
+            }
+        },
+        Overlay::Palette(palette) => on_palette(app, palette, event),
+    }
+}
+
+fn on_account(app: &mut App, mut account: Account, event: KeyEvent) -> Vec<Command> {
+    let binding = keymap::find(&[keymap::Scope::Lists], Key::of(event));
+    let height = usize::from(app.size.height).saturating_sub(10).max(1);
+    if let Some(binding) = binding {
+        account.at.act(binding.action, account.rest.len(), height);
+        app.overlay = Some(Overlay::Account(account));
+    }
+    Vec::new()
+}
+
+fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Command> {
+    let plain = confirm.typed.is_none();
+    match event.code {
+        KeyCode::Esc => return Vec::new(),
+        KeyCode::Char('n' | 'q') if plain => return Vec::new(),
+        KeyCode::Enter if confirm.is_ready() => {
+            return work::begin(app, confirm.work, confirm.words, confirm.count);
+        }
+        KeyCode::Char('y') if plain => {
+            return work::begin(app, confirm.work, confirm.words, confirm.count);
+        }
+        _ => {
+            if let Some((_, input)) = &mut confirm.typed {
+                input.key(event);
+            }
+        }
+    }
+    app.overlay = Some(Overlay::Confirm(confirm));
+    Vec::new()
+}
+
+fn on_palette(app: &mut App, mut palette: Palette, event: KeyEvent) -> Vec<Command> {
+    let found = palette.found(&app.scopes(), app.may_change());
+    let height = usize::from(app.size.height).saturating_sub(8).max(1);
+    match event.code {
+        KeyCode::Esc => return Vec::new(),
+        KeyCode::Enter => {
+            return found
+                .get(palette.at.cursor)
+                .map_or_else(Vec::new, |binding| act(app, binding.action));
+        }
+        KeyCode::Down => {
+            palette.at.act(Action::Down, found.len(), height);
+        }
+        KeyCode::Up => {
+            palette.at.act(Action::Up, found.len(), height);
+        }
+        _ => {
+            if palette.input.key(event) {
+                palette.at = Position::default();
+            }
+        }
+    }
+    app.overlay = Some(Overlay::Palette(palette));
+    Vec::new()
+}
+
+/// Asks before a piece of work, or begins it at once.
+pub(super) fn ask(app: &mut App, confirm: Confirm) -> Vec<Command> {
+    if app.work.is_some() {
+        app.notices.say(
+            app.uptime,
+            Level::Note,
+            "one thing at a time: esc stops what is under way",
+        );
+        return Vec::new();
+    }
+    app.overlay = Some(Overlay::Confirm(confirm));
+    Vec::new()
+}
+
+/// Whether a piece of work changes anything.
+pub(super) const fn changes(work: &Work) -> bool {
+    !matches!(work, Work::Export(..))
+}

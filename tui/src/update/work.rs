@@ -1,0 +1,258 @@
+//! Work that changes the dead letters: asked for, begun, stopped and accounted for.
+
+use bridge_shared::store::dead_letters::token;
+
+use super::press::{ask, changes};
+use crate::app::dlq::{Chosen, Unchosen};
+use crate::app::input::Input;
+use crate::app::list::Position;
+use crate::app::overlay::{Account, Confirm, Overlay};
+use crate::app::{App, UnderWay};
+use crate::message::{Command, Ended, Level, Which, Work};
+use crate::text::{plural, thousands};
+
+/// From this many on the number must be typed.
+const MANY: u64 = 100;
+
+/// Says why nothing was done.
+pub(super) fn refuse(app: &mut App, why: Unchosen) -> Vec<Command> {
+    app.notices.say(app.uptime, Level::Note, why.0);
+    Vec::new()
+}
+
+/// Retries what was chosen; asks first where it is more than one.
+pub(super) fn retry(app: &mut App, chosen: Chosen) -> Vec<Command> {
+    if chosen.count == 1 && matches!(chosen.which, Which::These(_)) {
+        let work = Work::Move {
+            which: chosen.which,
+            trash: None,
+        };
+        return begin(app, work, format!("retrying {}", chosen.words), 1);
+    }
+    retry_asked(app, chosen)
+}
+
+/// Retries what was chosen, once that has been confirmed.
+pub(super) fn retry_asked(app: &mut App, chosen: Chosen) -> Vec<Command> {
+    let confirm = Confirm {
+        question: format!("Put {} back to work?", chosen.words),
+        notes: vec!["Entries that cannot be a lead stay where they are.".into()],
+        typed: typed(chosen.count),
+        words: format!("retrying {}", chosen.words),
+        count: chosen.count,
+        work: Work::Move {
+            which: chosen.which,
+            trash: None,
+        },
+    };
+    ask(app, confirm)
+}
+
+/// Throws away what was chosen; asks first where it is more than one.
+pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
+    let words = format!("dropping {}", chosen.words);
+    let work = Work::Move {
+        which: chosen.which,
+        trash: Some(token()),
+    };
+    if chosen.count == 1
+        && matches!(
+            &work,
+            Work::Move {
+                which: Which::These(_),
+                ..
+            }
+        )
+    {
+        return begin(app, work, words, 1);
+    }
+    let confirm = Confirm {
+        question: format!("Throw {} into the trash?", chosen.words),
+        notes: vec!["The trash is kept for a day; u brings them back.".into()],
+        typed: typed(chosen.count),
+        words,
+        count: chosen.count,
+        work,
+    };
+    ask(app, confirm)
+}
+
+/// Throws all dead letters away, once that has been confirmed.
+pub(super) fn clear(app: &mut App) -> Vec<Command> {
+    let count = app
+        .figures
+        .as_ref()
+        .map_or(app.dlq.total, |(figures, _)| figures.dead);
+    if count == 0 {
+        return refuse(app, Unchosen("there are no dead letters".into()));
+    }
+    let mut notes = vec!["The trash is kept for a day; u brings them back.".into()];
+    if !app.dlq.filter_text.is_empty() {
+        notes.insert(
+            0,
+            "This is about ALL of them, not only those that match the filter.".into(),
+        );
+    }
+    let confirm = Confirm {
+        question: format!("Throw all {} into the trash?", plural(count, "dead letter")),
+        notes,
+        typed: typed(count),
+        words: format!("clearing {}", plural(count, "dead letter")),
+        count,
+        work: Work::Clear(token()),
+    };
+    ask(app, confirm)
+}
+
+/// Brings back what was thrown away last.
+pub(super) fn undo(app: &mut App) -> Vec<Command> {
+    let Some((trash, count)) = app.dlq.trashes.last().cloned() else {
+        return refuse(
+            app,
+            Unchosen("nothing was thrown away from this console".into()),
+        );
+    };
+    let words = format!("bringing back {}", plural(count, "dead letter"));
+    begin(app, Work::Restore(trash), words, count)
+}
+
+/// Asks for the file to write to.
+pub(super) fn ask_export(app: &mut App) -> Vec<Command> {
+    let none = app.dlq.marks.count(app.dlq.count() as u64) == 0;
+    let chosen = if none {
+        app.dlq.all_matching(std::collections::HashSet::new())
+    } else {
+        app.dlq.chosen()
+    };
+    match chosen {
+        Ok(chosen) => {
+            let file = format!("dead-letters-{}.jsonl", app.now() / 1_000);
+            app.overlay = Some(Overlay::File(Input::new(file), chosen.which));
+            Vec::new()
+        }
+        Err(why) => refuse(app, why),
+    }
+}
+
+/// Writes what was chosen to a file.
+pub(super) fn export(app: &mut App, which: Which, file: String) -> Vec<Command> {
+    let count = match &which {
+        Which::These(letters) => letters.len() as u64,
+        Which::Ids(ids) => ids.len() as u64,
+        Which::Matching(_) => app.dlq.matching().unwrap_or(app.dlq.total),
+    };
+    let words = format!("writing {}", plural(count, "dead letter"));
+    begin(app, Work::Export(which, file), words, count)
+}
+
+/// Begins a piece of work, unless another one is under way.
+pub(super) fn begin(app: &mut App, work: Work, words: String, total: u64) -> Vec<Command> {
+    if app.work.is_some() {
+        app.notices.say(
+            app.uptime,
+            Level::Note,
+            "one thing at a time: esc stops what is under way",
+        );
+        return Vec::new();
+    }
+    // It may have been locked while the question stood there.
+    if changes(&work) && !app.may_change() {
+        app.notices
+            .say(app.uptime, Level::Note, "nothing can be changed from here");
+        return Vec::new();
+    }
+    app.notices.hush();
+    app.work = Some(UnderWay {
+        words,
+        done: 0,
+        total,
+        stopping: false,
+    });
+    vec![Command::Do(work)]
+}
+
+/// Stops the piece of work under way: what is done stays done.
+pub(super) fn stop(app: &mut App) -> Vec<Command> {
+    if let Some(work) = &mut app.work {
+        work.stopping = true;
+    }
+    vec![Command::Stop]
+}
+
+/// Takes the account of a piece of work.
+pub(super) fn ended(app: &mut App, ended: Ended) -> Vec<Command> {
+    app.work = None;
+    let report = &ended.report;
+    let letters = plural(report.moved, "dead letter");
+    let mut summary = match &ended.work {
+        Work::Move { trash: None, .. } => format!("{letters} back to work"),
+        Work::Move { trash: Some(_), .. } | Work::Clear(_) => {
+            format!("{letters} in the trash for a day; u brings back")
+        }
+        Work::Restore(_) => format!("{letters} brought back"),
+        Work::Export(_, file) => format!("{letters} written to {file}"),
+    };
+    match &ended.work {
+        Work::Move {
+            trash: Some(name), ..
+        }
+        | Work::Clear(name)
+            if report.moved > 0 =>
+        {
+            app.dlq.trashes.push((name.clone(), report.moved));
+        }
+        Work::Restore(name) => {
+            let left = &mut app.dlq.trashes;
+            if let Some(at) = left.iter().position(|(trash, _)| trash == name) {
+                if report.stopped || ended.error.is_some() {
+                    left[at].1 = left[at].1.saturating_sub(report.moved);
+                } else {
+                    left.remove(at);
+                }
+            }
+            if report.moved == 0 && ended.error.is_none() {
+                "nothing to bring back: the trash is empty, or its day is over"
+                    .clone_into(&mut summary);
+            }
+        }
+        _ => {}
+    }
+    if changes(&ended.work) {
+        app.dlq.done();
+    }
+    if report.stopped {
+        summary.push_str("; stopped before the end");
+    }
+    let missing = report.gone.len() + report.refused.len();
+    let level = if ended.error.is_some() || missing > 0 || report.stopped {
+        Level::Bad
+    } else {
+        Level::Good
+    };
+    if let Some(error) = &ended.error {
+        summary = format!("{summary}, then: {error}");
+    }
+    if missing > 0 {
+        summary = format!("{summary}; {} not", thousands(missing as u64));
+        let gone = report
+            .gone
+            .iter()
+            .map(|id| (id.clone(), "not there any more"));
+        let refused = report
+            .refused
+            .iter()
+            .map(|id| (id.clone(), "cannot be a lead, so it stays"));
+        app.overlay = Some(Overlay::Account(Account {
+            summary: summary.clone(),
+            rest: gone.chain(refused).collect(),
+            at: Position::default(),
+        }));
+    }
+    app.notices.say(app.uptime, level, summary);
+    vec![Command::Refresh]
+}
+
+/// The number that must be typed, where it is a large one.
+fn typed(count: u64) -> Option<(u64, Input)> {
+    (count > MANY).then(|| (count, Input::default()))
+}
