@@ -8,7 +8,8 @@ use redis::aio::{
     ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
 };
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult,
+    ServerErrorKind, Value,
 };
 use tokio::sync::watch;
 
@@ -281,32 +282,54 @@ impl Followed {
         }
     }
 
-    /// Sees a call through.
-    async fn call<T>(
+    /// Sees a call through. A node that turns it away has done nothing: it is made once more,
+    /// where it belongs by now.
+    async fn call<T, F>(
         &self,
-        link: &Link,
-        call: impl Future<Output = RedisResult<T>>,
+        link: &Arc<Link>,
         refused: impl Fn(&T) -> Option<RedisError>,
-    ) -> RedisResult<T> {
-        let result = tokio::select! {
-            biased;
-            result = call => result,
-            () = self.replaced(link) => Err(std::io::Error::new(
-                std::io::ErrorKind::ConnectionAborted,
-                "another node is the primary now",
-            )
-            .into()),
-        };
-        match &result {
-            Err(error) => self.note(link.id, error),
-            Ok(answer) => {
-                if let Some(error) = refused(answer) {
-                    self.note(link.id, &error);
-                }
+        call: impl Fn(MultiplexedConnection) -> F,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let mut link = Arc::clone(link);
+        let mut again = true;
+        loop {
+            let result = tokio::select! {
+                biased;
+                result = call(link.connection.clone()) => result,
+                () = self.replaced(&link) => Err(std::io::Error::new(
+                    std::io::ErrorKind::ConnectionAborted,
+                    "another node is the primary now",
+                )
+                .into()),
+            };
+            let error = match &result {
+                Ok(answer) => refused(answer),
+                Err(error) => Some(error.clone()),
+            };
+            let Some(error) = error else {
+                return result;
+            };
+            self.note(link.id, &error);
+            if !std::mem::take(&mut again) || !is_turned_away(&error) {
+                return result;
             }
+            let Ok(other) = self.link().await else {
+                return result;
+            };
+            link = other;
         }
-        result
     }
+}
+
+/// Whether the node says that another one is to be asked.
+fn is_turned_away(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::ReadOnly)
+    )
 }
 
 /// A connection, ready for a call.
@@ -327,12 +350,10 @@ impl ConnectionLike for Connection {
         match self {
             Self::Plain(manager) => manager.req_packed_command(cmd),
             Self::Followed { link, followed } => {
-                let mut connection = link.connection.clone();
-                async move {
-                    let call = connection.send_packed_command(cmd);
-                    followed.call(link, call, refusal).await
-                }
-                .boxed()
+                let call = move |mut connection: MultiplexedConnection| async move {
+                    connection.send_packed_command(cmd).await
+                };
+                followed.call(link, refusal, call).boxed()
             }
         }
     }
@@ -346,13 +367,13 @@ impl ConnectionLike for Connection {
         match self {
             Self::Plain(manager) => manager.req_packed_commands(pipeline, offset, count),
             Self::Followed { link, followed } => {
-                let mut connection = link.connection.clone();
-                async move {
-                    let call = connection.send_packed_commands(pipeline, offset, count);
-                    let refused = |values: &Vec<Value>| values.iter().find_map(refusal);
-                    followed.call(link, call, refused).await
-                }
-                .boxed()
+                let refused = |values: &Vec<Value>| values.iter().find_map(refusal);
+                let call = move |mut connection: MultiplexedConnection| async move {
+                    connection
+                        .send_packed_commands(pipeline, offset, count)
+                        .await
+                };
+                followed.call(link, refused, call).boxed()
             }
         }
     }
