@@ -58,7 +58,7 @@ impl Cluster {
     /// The primary that holds the keys.
     ///
     /// # Errors
-    /// [`StoreError`]: of the first node that answers with one, else of the first node.
+    /// [`StoreError`]: the first node's that answers with one, else that of the connection.
     pub(super) async fn find(&mut self) -> Result<Client, StoreError> {
         let mut nodes = self.told.clone();
         for node in &self.nodes {
@@ -68,9 +68,9 @@ impl Cluster {
         }
         let asks: Vec<_> = nodes.iter().map(|node| ask(node, &self.key)).collect();
         let mut asks = futures::stream::iter(asks).buffered(ASKED_AT_ONCE);
-        let mut first = None;
+        let mut trouble: Option<StoreError> = None;
         while let Some(answer) = asks.next().await {
-            match answer {
+            let error = match answer {
                 Ok(Some((holder, mut others))) => {
                     let client = Client::open(holder.clone()).map_err(|error| self.error(&error));
                     drop(asks);
@@ -78,18 +78,20 @@ impl Cluster {
                     self.told = others;
                     return client;
                 }
-                Ok(None) => {
-                    first.get_or_insert_with(|| StoreError::ClusterDown {
-                        url: self.url.clone(),
-                        cause: "no node holds the bridge's slot".into(),
-                    });
-                }
-                Err(error) => {
-                    first.get_or_insert_with(|| self.error(&error));
-                }
+                Ok(None) => StoreError::ClusterDown {
+                    url: self.url.clone(),
+                    cause: "no node holds their slot".into(),
+                },
+                Err(error) => self.error(&error),
+            };
+            if trouble
+                .as_ref()
+                .is_none_or(|first| matches!(first, StoreError::Unreachable { .. }))
+            {
+                trouble = Some(error);
             }
         }
-        Err(first.expect("a URL names at least one node"))
+        Err(trouble.expect("a URL names at least one node"))
     }
 
     fn error(&self, error: &RedisError) -> StoreError {

@@ -245,8 +245,12 @@ impl Followed {
     }
 
     /// Lets go of a connection that broke, or whose other end is not, or no longer, the one to
-    /// talk to.
+    /// talk to. While a slot is on its way (`ASK`, `TRYAGAIN`) it is still this one's.
     fn note(&self, id: u64, error: &RedisError) {
+        let on_its_way = matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain)
+        );
         let elsewhere = matches!(
             StoreError::new(error, &self.url),
             StoreError::Unreachable { .. }
@@ -255,7 +259,7 @@ impl Followed {
                 | StoreError::Moved(_)
                 | StoreError::ClusterDown { .. }
         );
-        if elsewhere || error.is_unrecoverable_error() {
+        if (elsewhere && !on_its_way) || error.is_unrecoverable_error() {
             self.end(id);
         }
     }

@@ -217,15 +217,17 @@ impl Store {
     /// Returns when calls no longer go to this server. A node that is no longer the primary may
     /// keep a subscription open for ever, so a call now and again finds out.
     async fn replaced(self, server: Server) {
+        if !server.is_followed() {
+            return std::future::pending().await;
+        }
+        let mut cmd = redis::cmd("EXISTS");
+        cmd.arg(&self.keys().paused);
         while tokio::time::timeout(LISTEN_CHECK, server.gone())
             .await
             .is_err()
         {
-            if server.is_followed() {
-                let mut cmd = redis::cmd("EXISTS");
-                // What matters of the answer, the door takes note of.
-                let _ = self.query::<Value>(cmd.arg(&self.keys().paused)).await;
-            }
+            // What matters of the answer, the door takes note of.
+            let _ = self.query::<Value>(&cmd).await;
         }
     }
 

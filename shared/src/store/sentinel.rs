@@ -9,6 +9,7 @@ use redis::{
     RedisResult, ServerErrorKind, TlsMode,
 };
 
+use super::error::words;
 use super::{CONNECT_TIMEOUT, StoreError};
 
 /// How long one sentinel may take to say why there is no primary.
@@ -98,26 +99,28 @@ impl Sentinels {
 
     /// None of the sentinels answered as one.
     fn no_sentinel(&self, errors: &[RedisError]) -> StoreError {
-        let says = |error: &&RedisError, words: &[&str]| {
+        let url = self.url.clone();
+        let login = |error: &&RedisError| {
             let text = error.to_string();
-            words.iter().any(|word| text.contains(word))
+            error.kind() == ErrorKind::AuthenticationFailed
+                || ["NOAUTH", "WRONGPASS"]
+                    .iter()
+                    .any(|word| text.contains(word))
         };
-        let (url, cause) = (
-            self.url.clone(),
-            errors.first().map_or_else(String::new, super::error::words),
-        );
-        if errors
-            .iter()
-            .any(|error| says(&error, &["NOAUTH", "WRONGPASS", "AuthenticationFailed"]))
-        {
-            StoreError::SentinelLogin { url, cause }
-        } else if errors
-            .iter()
-            .all(|error| error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError))
-        {
+        let unknown =
+            |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError);
+        if let Some(error) = errors.iter().find(login) {
+            StoreError::SentinelLogin {
+                url,
+                cause: words(error),
+            }
+        } else if errors.iter().all(unknown) {
             StoreError::NotASentinel(url)
         } else {
-            StoreError::NoSentinel { url, cause }
+            StoreError::NoSentinel {
+                url,
+                cause: errors.first().map_or_else(String::new, words),
+            }
         }
     }
 }
