@@ -14,7 +14,8 @@ pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379/0";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Where Redis is; `APP_REDIS_URL` counts where neither this nor `REDIS_URL` is set, then
+    /// Where Redis is: `redis://host:port/db`, `redis+sentinel://host:port,host:port/NAME/db` or
+    /// `redis+cluster://host:port,host:port`, `rediss` for TLS; `APP_REDIS_URL` counts where neither this nor `REDIS_URL` is set, then
     /// `redis://127.0.0.1:6379/0`
     #[arg(
         long,

@@ -31,7 +31,7 @@ pub struct Sandbox {
     port: u16,
     folder: TempDir,
     program: PathBuf,
-    settings: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Sandbox {
@@ -41,21 +41,79 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`].
     pub fn start(settings: &[&str]) -> Result<Self, SandboxError> {
-        let program = find_server().ok_or(SandboxError::NotInstalled)?;
+        Self::launch(TempDir::with_prefix("redis-bridge-")?, settings, free_port)
+    }
+
+    /// Starts a node of a cluster, which knows no other and holds no slot.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn cluster_node(settings: &[&str]) -> Result<Self, SandboxError> {
         let folder = TempDir::with_prefix("redis-bridge-")?;
-        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let settings = [&["--cluster-enabled", "yes"], settings].concat();
+        Self::launch(folder, &settings, || {
+            // The nodes talk among themselves on the port 10,000 further up.
+            loop {
+                let port = free_port()?;
+                if let Some(bus) = port.checked_add(10_000)
+                    && TcpListener::bind((Ipv4Addr::LOCALHOST, bus)).is_ok()
+                {
+                    return Ok(port);
+                }
+            }
+        })
+    }
+
+    /// Starts a sentinel that watches this server by a name, and alone decides, after
+    /// `down_after` of silence, that a replica must take over.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn sentinel(
+        &self,
+        name: &str,
+        down_after: Duration,
+        settings: &[&str],
+    ) -> Result<Self, SandboxError> {
+        let folder = TempDir::with_prefix("redis-bridge-")?;
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(
+            &file,
+            format!(
+                "sentinel monitor {name} 127.0.0.1 {} 1\n\
+                 sentinel down-after-milliseconds {name} {}\n\
+                 sentinel failover-timeout {name} 3000\n",
+                self.port,
+                down_after.as_millis(),
+            ),
+        )?;
+        let file = file.to_string_lossy();
+        Self::launch(
+            folder,
+            &[&[&file, "--sentinel"], settings].concat(),
+            free_port,
+        )
+    }
+
+    fn launch(
+        folder: TempDir,
+        arguments: &[&str],
+        port: impl Fn() -> std::io::Result<u16>,
+    ) -> Result<Self, SandboxError> {
+        let program = find_server().ok_or(SandboxError::NotInstalled)?;
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let mut last = SandboxError::NotInstalled;
         // Between finding a free port and taking it somebody else may take it.
         for _ in 0..5 {
-            let port = free_port()?;
-            match spawn(&program, port, &folder, &settings) {
+            let port = port()?;
+            match spawn(&program, port, &folder, &arguments) {
                 Ok(server) => {
                     return Ok(Self {
                         server,
                         port,
                         folder,
                         program,
-                        settings,
+                        arguments,
                     });
                 }
                 Err(error) => last = error,
@@ -95,7 +153,7 @@ impl Sandbox {
     /// [`SandboxError`].
     pub fn restart(&mut self) -> Result<(), SandboxError> {
         self.kill();
-        self.server = spawn(&self.program, self.port, &self.folder, &self.settings)?;
+        self.server = spawn(&self.program, self.port, &self.folder, &self.arguments)?;
         Ok(())
     }
 }
@@ -110,10 +168,14 @@ fn spawn(
     program: &PathBuf,
     port: u16,
     folder: &TempDir,
-    settings: &[String],
+    arguments: &[String],
 ) -> Result<Child, SandboxError> {
     let mut log = tempfile::tempfile()?;
+    let files = arguments.iter().take_while(|word| !word.starts_with("--"));
+    // A file of settings must come first, and what comes last counts.
+    let (file, settings) = arguments.split_at(files.count());
     let mut server = Command::new(program)
+        .args(file)
         .args([
             "--bind",
             "127.0.0.1",

@@ -8,7 +8,7 @@ use url::Url;
 pub enum StoreError {
     /// The URL is not one.
     #[error(
-        "{url} is not a Redis URL: {why}. Write it as redis://[user:password@]host[:port][/db], or rediss:// for TLS."
+        "{url} is not a Redis URL: {why}. Write it as redis://[user:password@]host[:port][/db], redis+sentinel://[user:password@]host[:port],host/NAME[/db] or redis+cluster://[user:password@]host[:port],host; rediss for TLS."
     )]
     BadUrl {
         /// The URL, without its password.
@@ -47,6 +47,74 @@ pub enum StoreError {
     /// The server is a replica.
     #[error("Redis at {0} is a read-only replica. Set --redis-url to the primary.")]
     ReadOnly(String),
+    /// No sentinel answers.
+    #[error(
+        "no sentinel of {url} answers: {cause}. Are they running, and on these ports? They listen on 26379 where nothing else is set."
+    )]
+    NoSentinel {
+        /// The URL, without its passwords.
+        url: String,
+        /// The first one's cause.
+        cause: String,
+    },
+    /// The sentinels want a login of their own.
+    #[error(
+        "the sentinels of {url} refuse the login: {cause}. Put it behind the URL: ?sentinel_username=USER&sentinel_password=PASSWORD."
+    )]
+    SentinelLogin {
+        /// The URL, without its passwords.
+        url: String,
+        /// The first one's words.
+        cause: String,
+    },
+    /// What should be sentinels is something else.
+    #[error(
+        "{0} does not lead to sentinels. Give their ports, mostly 26379; for a Redis itself write redis://host:port."
+    )]
+    NotASentinel(String),
+    /// The sentinels know no primary of this name.
+    #[error(
+        "the sentinels do not know a primary `{name}`; they know {known}. Put the right name into the URL: redis+sentinel://host:port/NAME."
+    )]
+    UnknownPrimary {
+        /// The name in the URL.
+        name: String,
+        /// The names they know.
+        known: String,
+    },
+    /// The sentinels know the name but hold the primary for down.
+    #[error(
+        "the sentinels know no primary of `{0}` that answers. They make a replica the new one, if there is one; the bridge follows."
+    )]
+    NoPrimary(String),
+    /// The URL of one server leads to a sentinel.
+    #[error("{0} is a sentinel. Set --redis-url to redis+sentinel://host:port/NAME.")]
+    IsSentinel(String),
+    /// The URL of one server leads to a node of a cluster.
+    #[error("Redis at {0} belongs to a cluster. Set --redis-url to redis+cluster://host:port.")]
+    InCluster(String),
+    /// The URL of a cluster leads to a server that is none.
+    #[error("Redis at {0} is not a cluster. Set --redis-url to redis://host:port.")]
+    NotACluster(String),
+    /// The names given would put the keys into more than one slot.
+    #[error(
+        "on Redis Cluster all keys must share one hash tag, and {} do not. Set QUEUE_NAME='{{leads}}_to_enrich', FAILED_QUEUE_NAME='{{leads}}_failed' and ENRICHED_STREAM='{{leads}}_enriched', or others with one {{tag}}.",
+        .0.join(", ")
+    )]
+    Scattered([String; 3]),
+    /// The keys are on another node than was thought, or on their way to one.
+    #[error("the keys are moving to another node of the cluster {0}. The bridge follows.")]
+    Moved(String),
+    /// The cluster does not serve the keys.
+    #[error(
+        "the cluster {url} does not serve the bridge's keys: {cause}. CLUSTER INFO and CLUSTER NODES tell more."
+    )]
+    ClusterDown {
+        /// The URL, without its password.
+        url: String,
+        /// The server's words.
+        cause: String,
+    },
     /// The server has no room or may not write.
     #[error("Redis at {url} refuses to write: {cause}")]
     WriteRefused {
@@ -90,6 +158,15 @@ impl StoreError {
                 }
                 ServerErrorKind::ReadOnly => return Self::ReadOnly(url),
                 ServerErrorKind::NoPerm => return Self::NotAllowed(cause),
+                ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain
+                    if is_cluster(&url) =>
+                {
+                    return Self::Moved(url);
+                }
+                ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot => {
+                    return Self::InCluster(url);
+                }
+                ServerErrorKind::ClusterDown => return Self::ClusterDown { url, cause },
                 _ => {}
             },
             _ => {}
@@ -107,6 +184,8 @@ impl StoreError {
             Self::WriteRefused { url, cause }
         } else if says("WRONGTYPE") {
             Self::WrongType(cause)
+        } else if says("cluster support disabled") {
+            Self::NotACluster(url)
         } else {
             Self::Answer(cause)
         }
@@ -121,6 +200,10 @@ impl StoreError {
             Self::Unreachable { .. }
                 | Self::Loading(_)
                 | Self::ReadOnly(_)
+                | Self::NoSentinel { .. }
+                | Self::NoPrimary(_)
+                | Self::Moved(_)
+                | Self::ClusterDown { .. }
                 | Self::WriteRefused { .. }
                 | Self::Answer(_)
         )
@@ -128,7 +211,7 @@ impl StoreError {
 }
 
 /// What the server or the operating system said, without the driver's wrapping.
-fn words(error: &RedisError) -> String {
+pub(super) fn words(error: &RedisError) -> String {
     if error.kind() == ErrorKind::Io {
         return if error.is_timeout() {
             "no answer in time".into()
@@ -145,10 +228,17 @@ fn words(error: &RedisError) -> String {
     }
 }
 
-/// A Redis URL that may be shown: the password is gone.
+/// Whether a URL names a cluster.
+fn is_cluster(url: &str) -> bool {
+    url.split_once("://")
+        .is_some_and(|(scheme, _)| scheme.ends_with("+cluster"))
+}
+
+/// A Redis URL that may be shown: the passwords are gone.
 #[must_use]
 pub fn redact(url: &str) -> String {
-    match Url::parse(url) {
+    let url = without_query_passwords(url);
+    match Url::parse(&url) {
         Ok(mut parsed) if parsed.has_host() || !url.contains('@') => {
             if parsed.password().is_some() {
                 // Fails only for URLs that cannot carry a password.
@@ -161,9 +251,19 @@ pub fn redact(url: &str) -> String {
                 format!("{}***{}", &url[..scheme + 3], &url[at..])
             }
             (None, Some(at)) => format!("***{}", &url[at..]),
-            _ => url.to_owned(),
+            _ => url,
         },
     }
+}
+
+/// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give.
+fn without_query_passwords(url: &str) -> String {
+    let mut parts = url.split('&').map(|part| match part.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}=***"),
+        _ => part.to_owned(),
+    });
+    let first = parts.next().unwrap_or_default();
+    parts.fold(first, |url, part| url + "&" + &part)
 }
 
 #[cfg(test)]
@@ -178,6 +278,11 @@ mod tests {
             "redis://user:hunter2@ho st",
             "user:hunter2@host",
             "redis://user:hun@ter2@[bad",
+            "redis+sentinel://user:hunter2@a:1,b:2/main/0",
+            "redis+sentinel://a:1,b:2/main?sentinel_password=hunter2",
+            "redis+sentinel://a:1/main?protocol=3&sentinel_password=hun@ter2",
+            "redis+cluster://:hunter2@a,b",
+            "unix:///socket?user=ada&pass=hunter2",
         ] {
             let shown = redact(url);
             assert!(

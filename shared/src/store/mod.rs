@@ -6,6 +6,8 @@
 //! - [`figures`]: counts and charts
 //! - [`produce`]: pushing leads in, and looking for those already there
 //! - [`control`]: pause, resume, the audit
+//! - `door`: the connections, to one server or to whichever node holds the data (`address`,
+//!   `sentinel`, `cluster`)
 //! - `*.lua`: every step that must not come apart, one file each
 //!
 //! Every call ends within a bounded time. No call changes more than one thing's state outside a
@@ -18,19 +20,23 @@ pub mod figures;
 pub mod produce;
 pub mod work;
 
+mod address;
+mod cluster;
+mod door;
 mod script;
+mod sentinel;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, Value};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, Value};
 
 use crate::clock::{Millis, ServerClock};
 use crate::config::RedisArgs;
 use crate::event::EventBatch;
 use crate::keys::Keys;
+use door::{Door, Server};
 use script::{Script, Scripts};
 
 pub use error::{StoreError, redact};
@@ -40,15 +46,18 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The store: one multiplexed connection that comes back by itself, cheap to clone.
+/// How often a subscription makes sure that it listens at the right node.
+const LISTEN_CHECK: Duration = Duration::from_secs(2);
+
+/// The store: one multiplexed connection that comes back by itself, cheap to clone. Behind
+/// sentinels and in a cluster it comes back at the node that is the primary by then.
 #[derive(Clone)]
 pub struct Store {
-    connection: ConnectionManager,
+    door: Door,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    client: Client,
     keys: Keys,
     /// The URL as it may be shown.
     url: String,
@@ -69,36 +78,20 @@ impl Store {
     /// within a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`].
+    /// [`StoreError::BadUrl`]; [`StoreError::Scattered`] for a cluster whose keys would not stand
+    /// in one slot.
     pub fn new(args: &RedisArgs) -> Result<Self, StoreError> {
         let url = args.url();
         let shown = redact(&url);
-        let bad = |error: &redis::RedisError| StoreError::BadUrl {
-            url: shown.clone(),
-            why: error
-                .detail()
-                .map_or_else(|| error.to_string(), ToOwned::to_owned)
-                .replace(&url, &shown),
-        };
-        let client = Client::open(url.as_str()).map_err(|error| bad(&error))?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(Duration::from_millis(500))
-            .set_number_of_retries(1);
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
-            .map_err(|error| bad(&error))?;
-        let shared = Shared {
-            client,
-            keys: args.keys(),
-            url: shown,
-            scripts: Scripts::new(),
-            clock: ServerClock::default(),
-        };
+        let keys = args.keys();
         Ok(Self {
-            connection,
-            shared: Arc::new(shared),
+            door: Door::new(&url, &shown, &keys)?,
+            shared: Arc::new(Shared {
+                keys,
+                url: shown,
+                scripts: Scripts::new(),
+                clock: ServerClock::default(),
+            }),
         })
     }
 
@@ -116,24 +109,37 @@ impl Store {
     /// version is taken at their word.
     ///
     /// # Errors
-    /// Every [`StoreError`] that a first call can meet; [`StoreError::TooOld`].
+    /// Every [`StoreError`] that a first call can meet; [`StoreError::TooOld`],
+    /// [`StoreError::IsSentinel`], [`StoreError::InCluster`].
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.observe_time().await?;
-        let info: String = match self.query(redis::cmd("INFO").arg("server")).await {
-            Err(StoreError::NotAllowed(_)) => return Ok(()),
-            answer => answer?,
+        match self.query::<String>(redis::cmd("INFO").arg("server")).await {
+            Ok(info) => self.check_info(&info)?,
+            Err(StoreError::NotAllowed(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.observe_time().await.map(|_| ())
+    }
+
+    fn check_info(&self, info: &str) -> Result<(), StoreError> {
+        let field = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
         };
-        let version = info
-            .lines()
-            .find_map(|line| line.strip_prefix("redis_version:"));
+        let url = || self.shared.url.clone();
+        match (field("redis_mode"), &self.door) {
+            (Some("sentinel"), _) => return Err(StoreError::IsSentinel(url())),
+            (Some("cluster"), Door::Plain { .. }) => return Err(StoreError::InCluster(url())),
+            _ => {}
+        }
         let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
-        if let Some(version) = version {
-            let mut parts = version.trim().split('.');
+        if let Some(version) = field("redis_version") {
+            let mut parts = version.split('.');
             let (major, minor) = (number(parts.next()), number(parts.next()));
             if major.is_some() && (major, minor) < (Some(6), Some(2)) {
                 return Err(StoreError::TooOld {
-                    url: self.shared.url.clone(),
-                    version: version.trim().to_owned(),
+                    url: url(),
+                    version: version.to_owned(),
                 });
             }
         }
@@ -181,7 +187,7 @@ impl Store {
     }
 
     /// Listens to the events, on a connection of its own. The stream ends when the connection
-    /// does.
+    /// does, or when another node becomes the primary.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
@@ -189,8 +195,9 @@ impl Store {
         &self,
     ) -> Result<impl futures::Stream<Item = Bytes> + Send + use<>, StoreError> {
         use futures::StreamExt as _;
+        let server = self.door.server().await?;
         let connect = async {
-            let mut pubsub = self.shared.client.get_async_pubsub().await?;
+            let mut pubsub = server.client.get_async_pubsub().await?;
             pubsub.subscribe(&self.shared.keys.events).await?;
             Ok(pubsub)
         };
@@ -203,19 +210,44 @@ impl Store {
             .map_err(|error: redis::RedisError| self.error(&error))?;
         Ok(pubsub
             .into_on_message()
-            .map(|message| Bytes::copy_from_slice(message.get_payload_bytes())))
+            .map(|message| Bytes::copy_from_slice(message.get_payload_bytes()))
+            .take_until(Box::pin(self.clone().replaced(server))))
     }
 
-    /// A connection of its own for a blocking command.
-    async fn blocking_connection(&self) -> Result<redis::aio::MultiplexedConnection, StoreError> {
+    /// Returns when calls no longer go to this server. A node that is no longer the primary may
+    /// keep a subscription open for ever, so a call now and again finds out.
+    async fn replaced(self, server: Server) {
+        if !server.is_followed() {
+            return std::future::pending().await;
+        }
+        let mut cmd = redis::cmd("EXISTS");
+        cmd.arg(&self.keys().paused);
+        while tokio::time::timeout(LISTEN_CHECK, server.gone())
+            .await
+            .is_err()
+        {
+            // What matters of the answer, the door takes note of.
+            let _ = self.query::<Value>(&cmd).await;
+        }
+    }
+
+    /// A connection of its own for a blocking command, and the server it leads to.
+    async fn blocking_connection(
+        &self,
+    ) -> Result<(redis::aio::MultiplexedConnection, Server), StoreError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(None);
-        self.shared
+        let server = self.door.server().await?;
+        let connection = server
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(|error| self.error(&error))
+            .map_err(|error| {
+                server.note(&error);
+                self.error(&error)
+            })?;
+        Ok((connection, server))
     }
 
     fn scripts(&self) -> &Scripts {
@@ -227,14 +259,14 @@ impl Store {
     }
 
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
-        cmd.query_async(&mut self.connection.clone())
+        cmd.query_async(&mut self.door.connection().await?)
             .await
             .map_err(|error| self.error(&error))
     }
 
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         pipeline
-            .query_async(&mut self.connection.clone())
+            .query_async(&mut self.door.connection().await?)
             .await
             .map_err(|error| self.error(&error))
     }
@@ -243,7 +275,7 @@ impl Store {
     /// and taken off.
     async fn run(&self, script: &Script, cmd: &Cmd) -> Result<Reply, StoreError> {
         let answer = script
-            .run(cmd, &mut self.connection.clone())
+            .run(cmd, &mut self.door.connection().await?)
             .await
             .map_err(|error| self.error(&error))?;
         let Value::Array(values) = answer else {

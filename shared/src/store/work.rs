@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
+use super::door::Server;
 use super::{Store, StoreError, convert, time_or_none};
 use crate::clock::Millis;
 use crate::stats::WorkerInfo;
@@ -347,19 +348,25 @@ impl Store {
 
 /// Waits for a lead without taking it: the server moves the rightmost lead onto its own place,
 /// so nothing is in anybody's hands when the answer is lost.
-#[derive(Debug)]
 pub struct Waiter {
     store: Store,
-    connection: Option<redis::aio::MultiplexedConnection>,
+    connection: Option<(redis::aio::MultiplexedConnection, Server)>,
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiter").finish_non_exhaustive()
+    }
 }
 
 impl Waiter {
-    /// Returns as soon as a lead waits, or after `timeout`.
+    /// Returns as soon as a lead waits, or after `timeout`, or when another node becomes the
+    /// primary.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet; the next call connects anew.
     pub async fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {
-        let mut connection = match self.connection.take() {
+        let (mut connection, server) = match self.connection.take() {
             Some(connection) => connection,
             None => self.store.blocking_connection().await?,
         };
@@ -374,18 +381,23 @@ impl Waiter {
         let answer = tokio::time::timeout(
             timeout + super::CONNECT_TIMEOUT,
             cmd.query_async::<Value>(&mut connection),
-        )
-        .await;
-        match answer {
-            Ok(Ok(_)) => {
-                self.connection = Some(connection);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(self.store.error(&error)),
-            Err(_) => Err(StoreError::Unreachable {
-                url: self.store.url().to_owned(),
-                cause: "no answer in time".into(),
-            }),
+        );
+        tokio::select! {
+            () = server.gone() => Ok(()),
+            answer = answer => match answer {
+                Ok(Ok(_)) => {
+                    self.connection = Some((connection, server));
+                    Ok(())
+                }
+                Ok(Err(error)) => {
+                    server.note(&error);
+                    Err(self.store.error(&error))
+                }
+                Err(_) => Err(StoreError::Unreachable {
+                    url: self.store.url().to_owned(),
+                    cause: "no answer in time".into(),
+                }),
+            },
         }
     }
 }

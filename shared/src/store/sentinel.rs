@@ -1,0 +1,140 @@
+//! Asks sentinels where the primary is.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError,
+    RedisResult, ServerErrorKind, TlsMode,
+};
+
+use super::error::words;
+use super::{CONNECT_TIMEOUT, StoreError};
+
+/// How long one sentinel may take to say why there is no primary.
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The sentinels of one primary.
+pub(super) struct Sentinels {
+    client: SentinelClient,
+    nodes: Vec<ConnectionInfo>,
+    name: String,
+    url: String,
+}
+
+/// What a sentinel says of each primary it watches.
+type Primaries = Vec<HashMap<String, String>>;
+
+impl Sentinels {
+    pub(super) fn new(
+        nodes: Vec<ConnectionInfo>,
+        name: String,
+        node: &ConnectionInfo,
+        url: String,
+    ) -> RedisResult<Self> {
+        let mut talk = SentinelNodeConnectionInfo::default()
+            .set_redis_connection_info(node.redis_settings().clone());
+        if let ConnectionAddr::TcpTls { insecure, .. } = node.addr() {
+            talk = talk.set_tls_mode(if *insecure {
+                TlsMode::Insecure
+            } else {
+                TlsMode::Secure
+            });
+        }
+        let client =
+            SentinelClient::build(nodes.clone(), &name, Some(talk), SentinelServerType::Master)?;
+        Ok(Self {
+            client,
+            nodes,
+            name,
+            url,
+        })
+    }
+
+    /// The primary, which was asked whether it is one.
+    ///
+    /// # Errors
+    /// [`StoreError`], with the sentinels' reason where they have one.
+    pub(super) async fn find(&mut self) -> Result<Client, StoreError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.client.async_get_client()).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(self.reason(Some(&error)).await),
+            Err(_) => Err(self.reason(None).await),
+        }
+    }
+
+    /// Puts into words why there is no primary.
+    async fn reason(&self, error: Option<&RedisError>) -> StoreError {
+        let answers = futures::future::join_all(self.nodes.iter().map(primaries)).await;
+        let known: Primaries = answers.iter().flatten().flatten().cloned().collect();
+        if answers.iter().all(Result::is_err) {
+            let errors = answers.into_iter().filter_map(Result::err);
+            return self.no_sentinel(&errors.collect::<Vec<_>>());
+        }
+        let name = |primary: &HashMap<String, String>| primary.get("name").cloned();
+        let ours = known
+            .iter()
+            .find(|primary| name(primary).is_some_and(|name| name == self.name));
+        let Some(primary) = ours else {
+            let names: BTreeSet<String> = known.iter().filter_map(name).collect();
+            return StoreError::UnknownPrimary {
+                name: self.name.clone(),
+                known: match &Vec::from_iter(names)[..] {
+                    [] => "none".to_owned(),
+                    names => names.join(", "),
+                },
+            };
+        };
+        let down = primary
+            .get("flags")
+            .is_some_and(|flags| flags.contains("_down"));
+        match error {
+            Some(error) if !down && error.kind() != ErrorKind::MasterNameNotFoundBySentinel => {
+                StoreError::new(error, &self.url)
+            }
+            _ => StoreError::NoPrimary(self.name.clone()),
+        }
+    }
+
+    /// None of the sentinels answered as one.
+    fn no_sentinel(&self, errors: &[RedisError]) -> StoreError {
+        let url = self.url.clone();
+        let login = |error: &&RedisError| {
+            let text = error.to_string();
+            error.kind() == ErrorKind::AuthenticationFailed
+                || ["NOAUTH", "WRONGPASS"]
+                    .iter()
+                    .any(|word| text.contains(word))
+        };
+        let unknown =
+            |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError);
+        if let Some(error) = errors.iter().find(login) {
+            StoreError::SentinelLogin {
+                url,
+                cause: words(error),
+            }
+        } else if errors.iter().all(unknown) {
+            StoreError::NotASentinel(url)
+        } else {
+            StoreError::NoSentinel {
+                url,
+                cause: errors.first().map_or_else(String::new, words),
+            }
+        }
+    }
+}
+
+/// Asks one sentinel what it watches.
+async fn primaries(sentinel: &ConnectionInfo) -> RedisResult<Primaries> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(REASON_TIMEOUT))
+        .set_response_timeout(Some(REASON_TIMEOUT));
+    let mut connection = Client::open(sentinel.clone())?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    redis::cmd("SENTINEL")
+        .arg("MASTERS")
+        .query_async(&mut connection)
+        .await
+}
