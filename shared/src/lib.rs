@@ -8,6 +8,7 @@
 //! - [`config`]: settings both programs share
 //! - [`store`]: the one door to Redis, and the Lua scripts behind it
 //! - [`stats`]: the figures an operator sees
+//! - [`money`]: US dollars, counted exactly
 //! - [`filter`]: the language that picks dead letters
 //! - [`source`]: files to leads
 //! - [`clock`]: the server's time
@@ -20,6 +21,7 @@ pub mod event;
 pub mod filter;
 pub mod keys;
 pub mod lead;
+pub mod money;
 pub mod sandbox;
 pub mod source;
 pub mod stats;
