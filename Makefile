@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check redis
+.PHONY: help demo build test e2e check redis
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: redis ## See the whole bridge at work on made-up leads, in the console
 	$(CARGO) build --workspace --bins
@@ -17,6 +17,9 @@ build: ## Build both programs
 test: redis ## Run every test against a real Redis
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
+	@.ci/e2e
 
 check: ## Format, lints and documentation, as strict as the landing
 	$(CARGO) fmt --all --check

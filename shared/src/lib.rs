@@ -9,6 +9,7 @@
 //! - [`store`]: the one door to Redis, and the Lua scripts behind it
 //! - [`cause`]: why dead letters died, as few causes
 //! - [`stats`]: the figures an operator sees
+//! - [`money`]: US dollars, counted exactly
 //! - [`filter`]: the language that picks dead letters
 //! - [`source`]: files to leads
 //! - [`clock`]: the server's time
@@ -22,6 +23,7 @@ pub mod event;
 pub mod filter;
 pub mod keys;
 pub mod lead;
+pub mod money;
 pub mod sandbox;
 pub mod source;
 pub mod stats;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::{self, Settings};
+use crate::health::Health;
 use crate::pipeline::Pipeline;
 
 /// Takes leads from Redis, enriches them, and loses none
@@ -29,6 +30,10 @@ pub(crate) struct Cli {
     /// How the log on standard error is written [default: text on a terminal, else json]
     #[arg(long, global = true, env = "LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
+
+    /// A file in which the worker says once a second that it is well, for `healthcheck` to read
+    #[arg(long, global = true, env = "HEALTH_FILE", value_name = "FILE")]
+    pub(crate) health_file: Option<PathBuf>,
 }
 
 /// What to do.
@@ -36,6 +41,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Work on leads until told to stop; the default
     Run,
+    /// Exit with 0 where the worker that writes `HEALTH_FILE` is well, and say in one line how it is
+    ///
+    /// It is well while its lease is alive, and while it waits for a Redis that is away. It is not
+    /// where Redis refuses it, and where it has said nothing for 10 seconds.
+    Healthcheck,
 }
 
 /// How the log is written.
@@ -100,7 +110,11 @@ pub(crate) struct RunArgs {
 ///
 /// # Errors
 /// One line that says what is wrong and what to do.
-pub(crate) async fn run(redis: RedisArgs, args: RunArgs) -> Result<(), String> {
+pub(crate) async fn run(
+    redis: RedisArgs,
+    args: RunArgs,
+    health_file: Option<PathBuf>,
+) -> Result<(), String> {
     let given = |text: &&str| !text.trim().is_empty();
     let pipeline = Pipeline::load(
         args.pipeline
@@ -118,7 +132,8 @@ pub(crate) async fn run(redis: RedisArgs, args: RunArgs) -> Result<(), String> {
         lease: args.lease_seconds,
         shutdown_timeout: args.shutdown_timeout,
     };
-    engine::run(store, settings, Arc::new(pipeline))
+    let health = Health::start(health_file.filter(|file| !file.as_os_str().is_empty()))?;
+    engine::run(store, settings, Arc::new(pipeline), health)
         .await
         .map_err(|error| error.to_string())
 }

@@ -3,10 +3,12 @@
 //!
 //! - [`cli`]: flags and environment
 //! - [`engine`]: from the waiting list to a recorded outcome, one file for each role
+//! - [`health`]: whether the worker is well, for whoever restarts it
 //! - [`pipeline`]: the route a lead takes, station by station
 
 mod cli;
 mod engine;
+mod health;
 mod pipeline;
 
 use std::process::ExitCode;
@@ -17,6 +19,9 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Healthcheck) = cli.command {
+        return healthcheck(&cli);
+    }
     cli::start_log(cli.log_format);
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -28,11 +33,18 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
-    let result = match cli.command.unwrap_or(Command::Run) {
-        Command::Run => runtime.block_on(cli::run(cli.redis, cli.run)),
-    };
-    match result {
+    match runtime.block_on(cli::run(cli.redis, cli.run, cli.health_file)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
+    }
+}
+
+fn healthcheck(cli: &Cli) -> ExitCode {
+    match health::check(cli.health_file.as_deref()) {
+        Ok(words) => {
+            println!("{words}");
+            ExitCode::SUCCESS
+        }
         Err(message) => fail(&message),
     }
 }

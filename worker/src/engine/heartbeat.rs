@@ -46,10 +46,14 @@ pub(super) async fn run(context: Arc<Context>) {
                     tracing::warn!("the lease ran out and the leads in hand were taken away");
                     continue;
                 }
+                context
+                    .health
+                    .registered(context.id.as_str(), context.settings.lease);
                 context.pulse.send_replace(Some(pulse));
             }
             Err(error) => {
                 backoff.tell(&error, "heartbeat");
+                context.health.trouble(&error);
                 context.pulse.send_replace(None);
             }
         }

@@ -42,6 +42,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::health::Health;
 use crate::pipeline::Pipeline;
 use committer::Committed;
 use publisher::Publisher;
@@ -97,6 +98,7 @@ struct Context {
     settings: Settings,
     id: WorkerId,
     pipeline: Arc<Pipeline>,
+    health: Health,
     events: Publisher,
     /// Leads finished, whatever came of them.
     finished: AtomicU64,
@@ -134,11 +136,12 @@ pub(crate) async fn run(
     store: Store,
     settings: Settings,
     pipeline: Arc<Pipeline>,
+    health: Health,
 ) -> Result<(), StoreError> {
     let stop = CancellationToken::new();
     let give_back = CancellationToken::new();
     shutdown::listen(stop.clone(), give_back.clone());
-    if !wait_for_redis(&store, &stop).await? {
+    if !wait_for_redis(&store, &health, &stop).await? {
         return Ok(());
     }
 
@@ -149,6 +152,7 @@ pub(crate) async fn run(
         settings,
         id,
         pipeline,
+        health,
         events,
         finished: AtomicU64::new(0),
         pulse: watch::Sender::new(None),
@@ -205,7 +209,11 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
 }
 
 /// Waits until Redis answers, for as long as it takes; `false` where a stop came first.
-async fn wait_for_redis(store: &Store, stop: &CancellationToken) -> Result<bool, StoreError> {
+async fn wait_for_redis(
+    store: &Store,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<bool, StoreError> {
     let mut backoff = Backoff::default();
     loop {
         match stop.run_until_cancelled(store.check()).await {
@@ -213,6 +221,7 @@ async fn wait_for_redis(store: &Store, stop: &CancellationToken) -> Result<bool,
             Some(Ok(())) => return Ok(true),
             Some(Err(error)) if error.is_transient() => {
                 backoff.tell(&error, "waiting for Redis");
+                health.trouble(&error);
                 if stop.run_until_cancelled(backoff.wait()).await.is_none() {
                     return Ok(false);
                 }

@@ -1,10 +1,18 @@
 //! The route a lead takes, station by station.
 //!
 //! - [`route`]: the route file
+//! - [`keys`]: a table of it, taken apart with every mistake in it
+//! - [`step`]: a station in its place: what every station has
 //! - [`station`]: what a station is, and one file for each kind
+//! - [`expression`]: conditions and texts over a lead's fields
+//! - [`secrets`]: what comes from the environment, and keeping it out of what is shown
 
+mod expression;
+mod keys;
 mod route;
+mod secrets;
 mod station;
+mod step;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,15 +20,17 @@ use std::time::{Duration, Instant};
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
 
-use route::Route;
 pub(crate) use route::RouteError;
-use station::Station;
+use secrets::Secrets;
+use station::{Call, Outcome};
+use step::Step;
 
 /// A route, ready to run.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     name: String,
-    stations: Vec<Box<dyn Station>>,
+    steps: Vec<Step>,
+    secrets: Secrets,
 }
 
 /// Where a lead is on its route.
@@ -73,11 +83,20 @@ impl Pipeline {
     /// # Errors
     /// [`RouteError`].
     pub(crate) fn load(file: Option<&Path>, name: Option<&str>) -> Result<Self, RouteError> {
-        let Route { name, stations } = match file {
-            Some(file) => Route::read(file, name)?,
-            None => Route::built_in(name)?,
+        let routes = route::read(file, name)?;
+        let name = name.map(ToOwned::to_owned).or(routes.default);
+        let route = routes
+            .pipelines
+            .into_iter()
+            .find(|route| Some(&route.name) == name.as_ref());
+        let Some(route) = route else {
+            return Err(RouteError::NoChoice);
         };
-        Ok(Self { name, stations })
+        Ok(Self {
+            name: route.name,
+            steps: route.steps,
+            secrets: routes.secrets,
+        })
     }
 
     /// The pipeline's name.
@@ -97,28 +116,35 @@ impl Pipeline {
     ) -> Result<Vec<u8>, Failure> {
         let mut lead = Lead::parse(bytes)
             .map_err(|error| Failure::new(ErrorKind::Invalid, error.to_string()))?;
-        for station in &self.stations {
-            let name = station.name();
+        for step in &self.steps {
+            let name = step.name();
             observe(Progress::Arrived { station: name });
             let started = Instant::now();
-            let result = station.work(id, &mut lead).await;
+            let call = Call::new(id, None, false);
+            let result = step
+                .work(&call, &mut lead)
+                .await
+                .map_err(|failure| Failure {
+                    station: name.to_owned(),
+                    error: self.secrets.hide(failure.error),
+                    ..failure
+                });
             observe(Progress::Left {
                 station: name,
                 ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 error: result.as_ref().err().map(|failure| failure.error.as_str()),
             });
-            result.map_err(|failure| Failure {
-                station: name.to_owned(),
-                ..failure
-            })?;
+            if matches!(result?, Outcome::SkipRest { .. }) {
+                break;
+            }
         }
         Ok(self.seal(lead))
     }
 
     /// Adds what readers of enriched leads expect. Source: the wire contract in `ARCHITECTURE.md`.
     fn seal(&self, mut lead: Lead) -> Vec<u8> {
-        let executed: Vec<&str> = self.stations.iter().map(|station| station.name()).collect();
-        let cost: f64 = self.stations.iter().map(|station| station.cost()).sum();
+        let executed: Vec<&str> = self.steps.iter().map(Step::name).collect();
+        let cost: f64 = self.steps.iter().map(|step| step.cost().dollars()).sum();
         lead.set("saved", &true);
         lead.set("_pipeline_cost", &cost);
         lead.set("_pipeline_stations_executed", &executed);

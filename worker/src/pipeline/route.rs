@@ -8,16 +8,20 @@
 //! name = "identity"
 //! ```
 
-use std::ops::Range;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::station::{self, Keys, Station};
+use super::keys::{Keys, Mistake, Reading, suggest};
+use super::secrets::Secrets;
+use super::step::{self, Step};
 
 /// The route that needs no outside service, used where no file is named.
 const BUILT_IN: &str = include_str!("../../../assets/pipelines/default.toml");
+/// What the built-in route is called where a file would be named.
+const BUILT_IN_NAME: &str = "the built-in route";
 
 /// What is wrong with a route file, and where.
 #[derive(Debug, thiserror::Error)]
@@ -30,169 +34,208 @@ pub(crate) enum RouteError {
         /// The system's words.
         cause: std::io::Error,
     },
+    /// Several pipelines, and none chosen.
+    #[error("name one of the pipelines with --pipeline-name, PIPELINE_NAME or default_pipeline")]
+    NoChoice,
     /// The file says something that cannot be.
-    #[error("{file}:{line}: {what}")]
-    Wrong {
-        /// The file.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong and what to write instead.
-        what: String,
-    },
+    #[error("{}", lines(.0))]
+    Wrong(Vec<Fault>),
 }
 
-/// Something wrong at a place in the text.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    pub(super) span: Range<usize>,
-    pub(super) what: String,
+/// A mistake in a route file.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Fault {
+    /// The file.
+    pub(crate) file: String,
+    /// The line, from 1.
+    pub(crate) line: usize,
+    /// What is wrong.
+    pub(crate) error: String,
+    /// What to do.
+    pub(crate) hint: String,
 }
 
-impl Wrong {
-    pub(super) fn at<T>(place: &Spanned<T>, what: impl Into<String>) -> Self {
-        Self {
-            span: place.span(),
-            what: what.into(),
-        }
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            line,
+            error,
+            hint,
+        } = self;
+        write!(f, "{file}:{line}: {error}; {hint}")
     }
+}
+
+fn lines(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// A route file, read and found sound.
+#[derive(Debug)]
+pub(super) struct Routes {
+    /// The pipeline the file names as its default, or the only one there is.
+    pub(super) default: Option<String>,
+    /// Every pipeline of the file, in its order.
+    pub(super) pipelines: Vec<Route>,
+    /// What the environment gave.
+    pub(super) secrets: Secrets,
 }
 
 /// A pipeline of a route file.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) name: String,
-    pub(super) stations: Vec<Box<dyn Station>>,
+    pub(super) steps: Vec<Step>,
 }
 
-impl Route {
-    pub(super) fn read(file: &Path, name: Option<&str>) -> Result<Self, RouteError> {
-        let text = std::fs::read_to_string(file).map_err(|cause| RouteError::Unreadable {
-            file: file.to_owned(),
-            cause,
-        })?;
-        Self::parse(&file.display().to_string(), &text, name)
-    }
-
-    pub(super) fn built_in(name: Option<&str>) -> Result<Self, RouteError> {
-        Self::parse("the built-in route", BUILT_IN, name)
-    }
-
-    fn parse(file: &str, text: &str, name: Option<&str>) -> Result<Self, RouteError> {
-        parse(text, name).map_err(|wrong| RouteError::Wrong {
-            file: file.to_owned(),
-            line: text[..wrong.span.start.min(text.len())]
-                .matches('\n')
-                .count()
-                + 1,
-            what: wrong.what,
-        })
-    }
-}
-
-fn parse(text: &str, name: Option<&str>) -> Result<Route, Wrong> {
-    let root = DeTable::parse(text).map_err(|error| Wrong {
-        span: error.span().unwrap_or(0..0),
-        what: error.message().to_owned(),
+/// Reads a route file, or the built-in route, with all its pipelines: a mistake shows before it
+/// is needed. `wanted` is the pipeline that must be there.
+///
+/// # Errors
+/// [`RouteError`].
+pub(super) fn read(file: Option<&Path>, wanted: Option<&str>) -> Result<Routes, RouteError> {
+    let Some(file) = file else {
+        return parse(BUILT_IN_NAME, Path::new(""), BUILT_IN, wanted);
+    };
+    let text = std::fs::read_to_string(file).map_err(|cause| RouteError::Unreadable {
+        file: file.to_owned(),
+        cause,
     })?;
-    let mut keys = Keys::new(root.into_inner(), "the file", 0..0);
-    let default = keys.text("default_pipeline")?;
-    let pipelines = keys.table("pipelines")?.ok_or_else(|| Wrong {
-        span: 0..0,
-        what: "there are no pipelines; begin one with [[pipelines.main.stations]]".into(),
-    })?;
-    keys.finish()?;
-    let wanted = choose(name, default, &pipelines)?;
-    // Every pipeline is checked, so that a mistake shows before it is needed.
-    let mut chosen = None;
-    for (key, value) in pipelines.into_inner() {
-        let name = key.get_ref().to_string();
-        let stations = stations(&name, value)?;
-        if name == wanted {
-            chosen = Some(Route { name, stations });
-        }
-    }
-    Ok(chosen.expect("the choice was one of them"))
+    let folder = file.parent().unwrap_or(Path::new(""));
+    parse(&file.display().to_string(), folder, &text, wanted)
 }
 
-fn choose(
-    name: Option<&str>,
-    default: Option<Spanned<String>>,
-    pipelines: &Spanned<DeTable<'_>>,
-) -> Result<String, Wrong> {
-    let there: Vec<&str> = pipelines
-        .get_ref()
-        .keys()
-        .map(|key| key.get_ref().as_ref())
+fn parse(
+    file: &str,
+    folder: &Path,
+    text: &str,
+    wanted: Option<&str>,
+) -> Result<Routes, RouteError> {
+    let reading = Reading::new(text, folder);
+    let routes = pipelines(&reading, wanted);
+    let (mistakes, secrets) = reading.end();
+    match routes {
+        Some((default, pipelines)) if mistakes.is_empty() => Ok(Routes {
+            default,
+            pipelines,
+            secrets,
+        }),
+        _ => Err(RouteError::Wrong(
+            mistakes
+                .into_iter()
+                .map(|mistake| fault(file, text, mistake, &secrets))
+                .collect(),
+        )),
+    }
+}
+
+fn fault(file: &str, text: &str, mistake: Mistake, secrets: &Secrets) -> Fault {
+    let before = &text[..mistake.at.min(text.len())];
+    Fault {
+        file: file.to_owned(),
+        line: before.matches('\n').count() + 1 + mistake.down,
+        error: secrets.hide(mistake.what),
+        hint: mistake.hint,
+    }
+}
+
+fn pipelines(reading: &Reading<'_>, wanted: Option<&str>) -> Option<(Option<String>, Vec<Route>)> {
+    let (root, errors) = DeTable::parse_recoverable(reading.text());
+    for error in &errors {
+        reading.wrong(
+            &error.span().unwrap_or(0..0),
+            error.message(),
+            "see https://toml.io for how it is written",
+        );
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    let mut keys = Keys::new(reading, root.into_inner(), "the file", 0..0);
+    let default = keys.text("default_pipeline");
+    let pipelines = keys.table("pipelines");
+    let pipelines = keys.need(
+        "pipelines",
+        pipelines,
+        "one with [[pipelines.main.stations]]",
+    );
+    keys.finish();
+    let routes: Vec<Route> = pipelines?
+        .into_entries()
+        .into_iter()
+        .filter_map(|(name, value)| route(reading, &name, value))
         .collect();
-    let (wanted, span) = match (name, default) {
-        (Some(name), _) => (name.to_owned(), pipelines.span()),
-        (None, Some(default)) => (default.get_ref().clone(), default.span()),
-        (None, None) => {
-            let [only] = there.as_slice() else {
-                return Err(Wrong::at(
-                    pipelines,
-                    format!(
-                        "name one of the pipelines {} with --pipeline-name or default_pipeline",
-                        there.join(", ")
-                    ),
-                ));
-            };
-            return Ok((*only).to_owned());
+    let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
+    for (name, at) in [
+        (wanted, 0..0),
+        (
+            default.as_ref().map(|name| name.get_ref().as_str()),
+            default.as_ref().map_or(0..0, Spanned::span),
+        ),
+    ] {
+        if let Some(name) = name
+            && !names.contains(&name)
+        {
+            reading.wrong(
+                &at,
+                format!("no pipeline is called \"{name}\""),
+                suggest(name, &names),
+            );
         }
-    };
-    if there.contains(&wanted.as_str()) {
-        Ok(wanted)
-    } else {
-        let there = there.join(", ");
-        Err(Wrong {
-            span,
-            what: format!("no pipeline is called \"{wanted}\"; there are: {there}"),
-        })
     }
+    let default = default.map(Spanned::into_inner).or_else(|| {
+        let [only] = names.as_slice() else {
+            return None;
+        };
+        Some((*only).to_owned())
+    });
+    Some((default, routes))
 }
 
-fn stations(pipeline: &str, value: Spanned<DeValue<'_>>) -> Result<Vec<Box<dyn Station>>, Wrong> {
-    let span = value.span();
+fn route(
+    reading: &Reading<'_>,
+    name: &Spanned<String>,
+    value: Spanned<DeValue<'_>>,
+) -> Option<Route> {
+    let (span, name) = (name.span(), name.get_ref());
     let DeValue::Table(table) = value.into_inner() else {
-        return Err(Wrong {
-            span,
-            what: format!("pipeline \"{pipeline}\" must be a table"),
-        });
+        reading.wrong(
+            &span,
+            format!("pipeline \"{name}\" must be a table"),
+            format!("begin it with [[pipelines.{name}.stations]]"),
+        );
+        return None;
     };
-    let mut keys = Keys::new(table, format!("pipeline \"{pipeline}\""), span.clone());
-    let list = keys
-        .list("stations")?
-        .filter(|list| !list.is_empty())
-        .ok_or_else(|| Wrong {
-            span,
-            what: format!(
-                "pipeline \"{pipeline}\" has no stations; add [[pipelines.{pipeline}.stations]]"
-            ),
-        })?;
-    keys.finish()?;
-    let mut made: Vec<Box<dyn Station>> = Vec::new();
-    for entry in list {
-        let span = entry.span();
-        let DeValue::Table(table) = entry.into_inner() else {
-            return Err(Wrong {
-                span,
-                what: "a station must be a table".into(),
-            });
+    let mut keys = Keys::new(reading, table, format!("pipeline \"{name}\""), span.clone());
+    let stations = keys.tables("stations").filter(|list| !list.is_empty());
+    let stations = keys.need(
+        "stations",
+        stations,
+        &format!("[[pipelines.{name}.stations]]"),
+    );
+    keys.finish();
+    let mut steps: Vec<Step> = Vec::new();
+    for mut keys in stations.unwrap_or_default() {
+        keys.set_owner("a station".into());
+        let span = keys.span();
+        let Some(step) = step::make(keys) else {
+            continue;
         };
-        let station = station::make(table, span.clone())?;
-        if made.iter().any(|earlier| earlier.name() == station.name()) {
-            let name = station.name();
-            return Err(Wrong {
-                span,
-                what: format!(
-                    "two stations of \"{pipeline}\" are called \"{name}\"; give each a name of its own"
-                ),
-            });
+        if steps.iter().any(|earlier| earlier.name() == step.name()) {
+            reading.wrong(
+                &span,
+                format!("two stations of \"{name}\" are called \"{}\"", step.name()),
+                "give each a name of its own",
+            );
         }
-        made.push(station);
+        steps.push(step);
     }
-    Ok(made)
+    Some(Route {
+        name: name.clone(),
+        steps,
+    })
 }
 
 #[cfg(test)]
@@ -200,7 +243,7 @@ mod tests {
     use super::*;
 
     fn says(text: &str, name: Option<&str>) -> String {
-        Route::parse("r.toml", text, name)
+        parse("r.toml", Path::new(""), text, name)
             .expect_err(text)
             .to_string()
     }
@@ -208,63 +251,55 @@ mod tests {
     const NOOP: &str = "[[pipelines.a.stations]]\nkind = \"noop\"\nname = \"n\"\n";
 
     #[test]
-    fn the_route_is_chosen_by_name_then_default_then_because_it_is_the_only_one() {
-        let two = format!(
-            "default_pipeline = \"b\"\n{NOOP}[[pipelines.b.stations]]\nkind = \"noop\"\nname = \"n\"\n"
-        );
-        let name = |text: &str, name| Route::parse("r.toml", text, name).expect("a route").name;
-        assert_eq!(name(&two, None), "b");
-        assert_eq!(name(&two, Some("a")), "a");
-        assert_eq!(name(NOOP, None), "a");
-        assert!(Route::built_in(None).is_ok());
-    }
-
-    #[test]
     fn every_mistake_is_named_with_its_line() {
         let station = |keys: &str| format!("[[pipelines.a.stations]]\n{keys}\n");
         for (text, name, expected) in [
             ("x = ", None, "r.toml:1: "),
-            ("", None, "r.toml:1: there are no pipelines"),
+            ("", None, "r.toml:1: the file needs pipelines"),
             (
                 "colour = 1\n[pipelines]",
                 None,
                 "r.toml:1: the file has an unknown key \"colour\"; known are default_pipeline, pipelines",
             ),
-            (NOOP, Some("z"), "no pipeline is called \"z\"; there are: a"),
+            (
+                NOOP,
+                Some("z"),
+                "no pipeline is called \"z\"; did you mean \"a\"?",
+            ),
             (
                 "[pipelines.a]\n",
                 None,
-                "r.toml:1: pipeline \"a\" has no stations",
+                "r.toml:1: pipeline \"a\" needs stations; add [[pipelines.a.stations]]",
             ),
             (
                 &station("kind = \"noop\""),
                 None,
-                "r.toml:1: a station needs a name",
+                "r.toml:1: a station needs name",
             ),
             (
                 &station("name = \"x\""),
                 None,
-                "r.toml:1: station \"x\" needs a kind: identity, http or noop",
+                "r.toml:1: station \"x\" needs kind; add one of identity, http",
             ),
             (
                 &station("kind = \"htttp\"\nname = \"x\""),
                 None,
-                "r.toml:2: no kind of station is called \"htttp\"; there are identity, http and noop",
+                "r.toml:2: no kind of station is called \"htttp\"; did you mean \"http\"?",
             ),
             (
                 &station("kind = \"http\"\nname = \"x\""),
                 None,
-                "r.toml:1: station \"x\" needs a url",
+                "r.toml:1: station \"x\" needs url",
             ),
             (
                 &station("kind = \"noop\"\nname = \"x\"\ntiemout = 1"),
                 None,
-                "r.toml:4: station \"x\" has an unknown key \"tiemout\"; known are ",
+                "r.toml:4: station \"x\" has an unknown key \"tiemout\"; did you mean \"timeout\"?",
             ),
             (
                 &station("kind = \"http\"\nname = \"x\"\nurl = \"ftp://x\""),
                 None,
-                "r.toml:4: \"ftp://x\" is not an http or https URL",
+                "r.toml:4: this is not an http or https URL",
             ),
             (
                 &station(
@@ -274,9 +309,9 @@ mod tests {
                 "r.toml:4: the environment variable NO_SUCH_VARIABLE_HERE is not set",
             ),
             (
-                &station("kind = \"http\"\nname = \"x\"\nurl = \"http://x\"\ntimeout = \"soon\""),
+                &station("kind = \"noop\"\nname = \"x\"\ntimeout = \"soon\""),
                 None,
-                "r.toml:5: timeout must be a span of time such as \"10s\" or \"500ms\"",
+                "r.toml:4: timeout must be a span of time such as \"10s\" or \"500ms\"",
             ),
             (
                 &format!("{NOOP}{NOOP}"),

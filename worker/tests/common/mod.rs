@@ -270,6 +270,7 @@ pub fn command(flags: &[&str]) -> Command {
         "SHUTDOWN_TIMEOUT",
         "PIPELINE_FILE",
         "PIPELINE_NAME",
+        "HEALTH_FILE",
         "LOG_FORMAT",
         "RUST_LOG",
         "RUST_BACKTRACE",

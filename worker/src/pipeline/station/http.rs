@@ -8,11 +8,8 @@ use bridge_shared::lead::Lead;
 use futures::future::{BoxFuture, FutureExt as _};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
-use toml::Spanned;
-use toml::de::DeValue;
 
-use super::super::route::Wrong;
-use super::{Common, Failure, Keys, Station};
+use super::{Call, Failure, Keys, Outcome, Station};
 
 /// Time one call may take where the route does not say.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,60 +19,64 @@ const ANSWER: usize = 8 * 1024 * 1024;
 const EXCERPT: usize = 200;
 
 #[derive(Debug)]
-pub(super) struct Http {
-    common: Common,
+struct Http {
     client: Client,
     url: Url,
     /// The URL as it may be shown: without user, password and query.
     shown: String,
-    timeout: Duration,
+}
+
+pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
+    let at = keys.place("url");
+    let text = keys.filled("url");
+    let text = keys.need("url", text, "url = \"https://...\"");
+    let headers = headers(keys);
+    let url = Url::parse(text?.get_ref())
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if url.is_none() {
+        keys.wrong(
+            &at,
+            "this is not an http or https URL",
+            "write url = \"https://...\"",
+        );
+    }
+    let url = url?;
+    let client = Client::builder()
+        .user_agent(format!("redis-bridge/{VERSION}"))
+        .default_headers(headers)
+        // A lead is not posted to where somebody else points.
+        .redirect(redirect::Policy::none())
+        .build()
+        .map_err(|error| {
+            keys.wrong(
+                &at,
+                format!("cannot make an HTTP client: {error}"),
+                "look at this machine's certificates",
+            );
+        })
+        .ok()?;
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    // Fails only for URLs that cannot carry them.
+    let _ = shown
+        .set_password(None)
+        .and_then(|()| shown.set_username(""));
+    Some(Box::new(Http {
+        client,
+        shown: shown.to_string(),
+        url,
+    }))
 }
 
 impl Http {
-    pub(super) fn new(common: Common, keys: &mut Keys<'_>) -> Result<Self, Wrong> {
-        let Some(text) = keys.text("url")? else {
-            return Err(keys.needs("a url"));
-        };
-        let url = Url::parse(&filled(&text)?)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                Wrong::at(
-                    &text,
-                    format!("\"{}\" is not an http or https URL", text.get_ref()),
-                )
-            })?;
-        let timeout = keys.duration("timeout")?.unwrap_or(TIMEOUT);
-        let client = Client::builder()
-            .user_agent(format!("redis-bridge/{VERSION}"))
-            .default_headers(headers(keys)?)
-            // A lead is not posted to where somebody else points.
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| Wrong::at(&text, format!("cannot make an HTTP client: {error}")))?;
-        let mut shown = url.clone();
-        shown.set_query(None);
-        shown.set_fragment(None);
-        // Fails only for URLs that cannot carry them.
-        let _ = shown
-            .set_password(None)
-            .and_then(|()| shown.set_username(""));
-        Ok(Self {
-            common,
-            client,
-            shown: shown.to_string(),
-            url,
-            timeout,
-        })
-    }
-
-    async fn call(&self, id: &str, lead: &mut Lead) -> Result<(), Failure> {
+    async fn post(&self, id: &str, lead: &mut Lead) -> Result<Outcome, Failure> {
         let response = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("Idempotency-Key", id)
-            .timeout(self.timeout)
             .body(lead.to_json())
             .send()
             .await
@@ -86,7 +87,7 @@ impl Http {
         }
         let body = self.body(response).await?;
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(());
+            return Ok(Outcome::Continue);
         }
         let answer = Lead::parse(&body).map_err(|error| {
             Failure::new(
@@ -95,7 +96,7 @@ impl Http {
             )
         })?;
         lead.merge(answer);
-        Ok(())
+        Ok(Outcome::Continue)
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
@@ -122,13 +123,6 @@ impl Http {
 
     /// No answer, or only a part of one.
     fn broken(&self, error: &reqwest::Error) -> Failure {
-        if error.is_timeout() {
-            let seconds = self.timeout.as_secs_f64();
-            return Failure::new(
-                ErrorKind::Timeout,
-                format!("no answer from {} within {seconds} s", self.shown),
-            );
-        }
         // The innermost cause is what the system said; the outer ones repeat the URL.
         let mut cause: &dyn std::error::Error = error;
         while let Some(source) = cause.source() {
@@ -165,67 +159,42 @@ impl Http {
 }
 
 impl Station for Http {
-    fn name(&self) -> &str {
-        &self.common.name
+    fn work<'a>(
+        &'a self,
+        call: &'a Call<'a>,
+        lead: &'a mut Lead,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        self.post(call.id(), lead).boxed()
     }
 
-    fn cost(&self) -> f64 {
-        self.common.cost
-    }
-
-    fn work<'a>(&'a self, id: &'a str, lead: &'a mut Lead) -> BoxFuture<'a, Result<(), Failure>> {
-        self.call(id, lead).boxed()
+    fn timeout(&self) -> Option<Duration> {
+        Some(TIMEOUT)
     }
 }
 
-fn headers(keys: &mut Keys<'_>) -> Result<HeaderMap, Wrong> {
+fn headers(keys: &mut Keys<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let Some(table) = keys.table("headers")? else {
-        return Ok(headers);
-    };
-    for (key, value) in table.into_inner() {
-        let name = HeaderName::try_from(key.get_ref().as_ref()).map_err(|_| {
-            Wrong::at(
-                &key,
+    for (key, text) in keys.filled_entries("headers").unwrap_or_default() {
+        let Ok(name) = HeaderName::try_from(key.get_ref().as_str()) else {
+            keys.wrong(
+                &key.span(),
                 format!("\"{}\" cannot be a header's name", key.get_ref()),
-            )
-        })?;
-        let span = value.span();
-        let DeValue::String(text) = value.into_inner() else {
-            return Err(Wrong {
-                span,
-                what: format!("header \"{name}\" must be a text in quotes"),
-            });
+                "write letters, digits and dashes",
+            );
+            continue;
         };
-        let text = Spanned::new(span, text.into_owned());
-        let mut value = HeaderValue::try_from(filled(&text)?).map_err(|_| {
-            Wrong::at(
-                &text,
+        let Ok(mut value) = HeaderValue::try_from(text.get_ref().as_str()) else {
+            keys.wrong(
+                &text.span(),
                 format!("header \"{name}\" has a value that cannot be sent"),
-            )
-        })?;
+                "take line breaks and control characters out",
+            );
+            continue;
+        };
         value.set_sensitive(true);
         headers.insert(name, value);
     }
-    Ok(headers)
-}
-
-/// A text with every `${NAME}` replaced from the environment.
-fn filled(text: &Spanned<String>) -> Result<String, Wrong> {
-    let mut out = String::new();
-    let mut rest = text.get_ref().as_str();
-    while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after
-            .split_once('}')
-            .ok_or_else(|| Wrong::at(text, "a ${ without its }"))?;
-        let value = std::env::var(name)
-            .map_err(|_| Wrong::at(text, format!("the environment variable {name} is not set")))?;
-        out.push_str(before);
-        out.push_str(&value);
-        rest = after;
-    }
-    out.push_str(rest);
-    Ok(out)
+    headers
 }
 
 /// How long the service asks to be left alone: seconds, or a date, which is read against the

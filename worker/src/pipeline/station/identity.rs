@@ -4,30 +4,44 @@ use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::{self, Lead};
 use futures::future::{BoxFuture, FutureExt as _, ready};
 
-use super::{Common, Failure, Station};
+use super::{Call, Contract, Failure, Keys, Outcome, Station};
+
+/// What it may fill.
+const PRODUCES: &[&str] = &[
+    "linkedinUrl",
+    "name",
+    "firstName",
+    "lastName",
+    "location",
+    "city",
+    "state",
+    "title",
+    "company",
+];
 
 #[derive(Debug)]
-pub(super) struct Identity {
-    common: Common,
-}
+struct Identity;
 
-impl Identity {
-    pub(super) fn new(common: Common) -> Self {
-        Self { common }
-    }
+/// It has no keys of its own.
+#[allow(clippy::unnecessary_wraps, reason = "the shape of every kind")]
+pub(super) fn make(_keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
+    Some(Box::new(Identity))
 }
 
 impl Station for Identity {
-    fn name(&self) -> &str {
-        &self.common.name
+    fn work<'a>(
+        &'a self,
+        _call: &'a Call<'a>,
+        lead: &'a mut Lead,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        ready(identify(lead).map(|()| Outcome::Continue)).boxed()
     }
 
-    fn cost(&self) -> f64 {
-        self.common.cost
-    }
-
-    fn work<'a>(&'a self, _id: &'a str, lead: &'a mut Lead) -> BoxFuture<'a, Result<(), Failure>> {
-        ready(identify(lead)).boxed()
+    fn contract(&self) -> Contract {
+        Contract {
+            produces: PRODUCES.iter().map(ToString::to_string).collect(),
+            ..Contract::default()
+        }
     }
 }
 

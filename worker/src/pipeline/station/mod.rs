@@ -1,209 +1,184 @@
-//! What a station is, and how one is made from its table in the route file.
+//! What a station is. A kind of station is one file here and one line in [`KINDS`].
 
 mod http;
 mod identity;
 mod noop;
 
-use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::lead::Lead;
+use bridge_shared::money::Money;
+use bridge_shared::store::Store;
 use futures::future::BoxFuture;
-use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Failure;
-use super::route::Wrong;
+use super::keys::Keys;
 
-/// One step of a route.
+/// One step of a route. What every station has (its name, cost, timeout, what to do on an error)
+/// is read and kept by the pipeline; a station only knows its own keys and its own work.
 pub(super) trait Station: std::fmt::Debug + Send + Sync {
-    /// Its name, one of its kind within its pipeline.
-    fn name(&self) -> &str;
+    /// Works on a lead. The work ends where its time is up: the future is dropped, and must leave
+    /// nothing running behind it.
+    ///
+    /// # Errors
+    /// [`Failure`]; its kind decides whether another try can help.
+    fn work<'a>(
+        &'a self,
+        call: &'a Call<'a>,
+        lead: &'a mut Lead,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>>;
 
-    /// What one lead costs here, in US dollars.
-    fn cost(&self) -> f64;
+    /// What it needs and gives by its nature, besides what the route says of it.
+    fn contract(&self) -> Contract {
+        Contract::default()
+    }
 
-    /// Works on a lead. `id` is the idempotency key of what this does elsewhere.
-    fn work<'a>(&'a self, id: &'a str, lead: &'a mut Lead) -> BoxFuture<'a, Result<(), Failure>>;
+    /// Time one call may take where the route does not say; without one the lead's own time
+    /// counts.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether it cannot do without Redis.
+    fn needs_store(&self) -> bool {
+        false
+    }
+
+    /// Whether no lead ever comes past it, as its configuration alone tells.
+    fn ends_every_lead(&self) -> bool {
+        false
+    }
 }
 
-/// What every station's table has.
+/// What a station's work came to, where it did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(dead_code, reason = "each kind of station uses its own part of it")]
+pub(super) enum Outcome {
+    /// On to the next station.
+    Continue,
+    /// The lead is done early, on purpose: it is stored as it is, with the reason.
+    SkipRest {
+        /// Why, for an operator: `on the do-not-call list`.
+        reason: String,
+    },
+    /// Nothing was done: the lead is to come back later. That counts neither as an attempt nor as
+    /// an error.
+    Postpone {
+        /// How long it takes at least.
+        wait: Duration,
+        /// What it waits for: `tokens per minute`.
+        reason: String,
+    },
+}
+
+/// The fields of a lead that a station has to do with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Contract {
+    /// What it cannot work without.
+    pub(super) requires: Vec<String>,
+    /// What it may add.
+    pub(super) produces: Vec<String>,
+    /// What is gone afterwards.
+    pub(super) removes: Vec<String>,
+}
+
+/// One call of a station for one lead.
 #[derive(Debug)]
-pub(super) struct Common {
-    name: String,
-    cost: f64,
+pub(super) struct Call<'a> {
+    id: &'a str,
+    store: Option<&'a Store>,
+    dry_run: bool,
+    spent: Spent,
 }
 
-/// Makes a station from its table.
-pub(super) fn make(table: DeTable<'_>, span: Range<usize>) -> Result<Box<dyn Station>, Wrong> {
-    let mut keys = Keys::new(table, "a station", span.clone());
-    let name = keys
-        .text("name")?
-        .filter(|name| !name.get_ref().is_empty())
-        .ok_or_else(|| Wrong {
-            span: span.clone(),
-            what: "a station needs a name".into(),
-        })?
-        .into_inner();
-    keys.owner = format!("station \"{name}\"");
-    let kind = keys.text("kind")?.ok_or_else(|| Wrong {
-        span,
-        what: format!("station \"{name}\" needs a kind: identity, http or noop"),
-    })?;
-    let cost = keys.number("cost")?.unwrap_or(0.0);
-    let common = Common { name, cost };
-    let station: Box<dyn Station> = match kind.get_ref().as_str() {
-        "identity" => Box::new(identity::Identity::new(common)),
-        "noop" => Box::new(noop::Noop::new(common)),
-        "http" => Box::new(http::Http::new(common, &mut keys)?),
-        other => {
-            return Err(Wrong::at(
-                &kind,
-                format!(
-                    "no kind of station is called \"{other}\"; there are identity, http and noop"
-                ),
-            ));
-        }
-    };
-    keys.finish()?;
-    Ok(station)
+/// What a call has used up so far. It counts even where the call fails or its time is up.
+#[derive(Debug, Default)]
+pub(super) struct Spent {
+    /// Micro-dollars and one; 0 where the station does not tell.
+    cost: AtomicU64,
+    tokens_in: AtomicU64,
+    tokens_out: AtomicU64,
 }
 
-/// A table of the route file, taken apart key by key; what is left at the end is unknown.
-pub(super) struct Keys<'a> {
-    table: DeTable<'a>,
-    owner: String,
-    known: Vec<&'static str>,
-    span: Range<usize>,
-}
-
-impl<'a> Keys<'a> {
-    pub(super) fn new(table: DeTable<'a>, owner: impl Into<String>, span: Range<usize>) -> Self {
+#[allow(dead_code, reason = "each kind of station uses its own part of it")]
+impl<'a> Call<'a> {
+    pub(super) fn new(id: &'a str, store: Option<&'a Store>, dry_run: bool) -> Self {
         Self {
-            table,
-            owner: owner.into(),
-            known: Vec::new(),
-            span,
+            id,
+            store,
+            dry_run,
+            spent: Spent::default(),
         }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
-        self.known.push(key);
-        self.table.remove(key)
+    /// The lead's id: the same through every attempt, and the idempotency key of what the station
+    /// does elsewhere.
+    pub(super) fn id(&self) -> &'a str {
+        self.id
     }
 
-    /// An error that says that a key must be there.
-    fn needs(&self, what: &str) -> Wrong {
-        Wrong {
-            span: self.span.clone(),
-            what: format!("{} needs {what}", self.owner),
-        }
+    /// Redis; there for certain where the station says that it needs it, but for a dry run.
+    pub(super) fn store(&self) -> Option<&'a Store> {
+        self.store
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Result<Option<Spanned<String>>, Wrong> {
-        let Some(value) = self.take(key) else {
-            return Ok(None);
-        };
-        let span = value.span();
-        match value.into_inner() {
-            DeValue::String(text) => Ok(Some(Spanned::new(span, text.into_owned()))),
-            _ => Err(Wrong {
-                span,
-                what: format!("{key} must be a text in quotes"),
-            }),
-        }
+    /// Whether nothing may be remembered of this call: `pipeline run` shows what a lead would go
+    /// through. Services are called all the same.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
     }
 
-    fn number(&mut self, key: &'static str) -> Result<Option<f64>, Wrong> {
-        let Some(value) = self.take(key) else {
-            return Ok(None);
-        };
-        let number = match value.get_ref() {
-            DeValue::Integer(number) => number.to_string().parse().ok(),
-            DeValue::Float(number) => number.to_string().parse().ok(),
-            _ => None,
-        };
-        match number {
-            Some(number) if f64::is_finite(number) && number >= 0.0 => Ok(Some(number)),
-            _ => Err(Wrong::at(
-                &value,
-                format!("{key} must be a number, 0 or more"),
-            )),
-        }
+    /// Tells what the call really cost, instead of the `cost` that the route gives. Adds up; zero
+    /// where it turned out to cost nothing, say because the service was never reached.
+    pub(super) fn spend(&self, cost: Money) {
+        let before = self.spent.cost.load(Ordering::Relaxed).max(1);
+        let sum = before.saturating_add(cost.micros());
+        self.spent.cost.store(sum, Ordering::Relaxed);
     }
 
-    /// A span of time: `"10s"`, `"500ms"`, `"2m"`.
-    fn duration(&mut self, key: &'static str) -> Result<Option<Duration>, Wrong> {
-        let Some(text) = self.text(key)? else {
-            return Ok(None);
-        };
-        match duration(text.get_ref()) {
-            Some(duration) => Ok(Some(duration)),
-            None => Err(Wrong::at(
-                &text,
-                format!("{key} must be a span of time such as \"10s\" or \"500ms\""),
-            )),
-        }
+    /// Tells how many tokens of a language model went in and came out. Adds up.
+    pub(super) fn use_tokens(&self, tokens_in: u64, tokens_out: u64) {
+        self.spent.tokens_in.fetch_add(tokens_in, Ordering::Relaxed);
+        self.spent
+            .tokens_out
+            .fetch_add(tokens_out, Ordering::Relaxed);
     }
 
-    pub(super) fn table(
-        &mut self,
-        key: &'static str,
-    ) -> Result<Option<Spanned<DeTable<'a>>>, Wrong> {
-        let Some(value) = self.take(key) else {
-            return Ok(None);
-        };
-        let span = value.span();
-        match value.into_inner() {
-            DeValue::Table(table) => Ok(Some(Spanned::new(span, table))),
-            _ => Err(Wrong {
-                span,
-                what: format!("{key} must be a table"),
-            }),
-        }
+    /// What was told of the real cost.
+    pub(super) fn cost(&self) -> Option<Money> {
+        let cost = self.spent.cost.load(Ordering::Relaxed);
+        cost.checked_sub(1).map(Money::from_micros)
     }
 
-    pub(super) fn list(&mut self, key: &'static str) -> Result<Option<DeArray<'a>>, Wrong> {
-        let Some(value) = self.take(key) else {
-            return Ok(None);
-        };
-        let span = value.span();
-        match value.into_inner() {
-            DeValue::Array(list) => Ok(Some(list)),
-            _ => Err(Wrong {
-                span,
-                what: format!("{key} must be a list"),
-            }),
-        }
-    }
-
-    /// Complains about what nobody asked for.
-    pub(super) fn finish(self) -> Result<(), Wrong> {
-        let Some((key, _)) = self.table.iter().next() else {
-            return Ok(());
-        };
-        Err(Wrong::at(
-            key,
-            format!(
-                "{} has an unknown key \"{}\"; known are {}",
-                self.owner,
-                key.get_ref(),
-                self.known.join(", ")
-            ),
-        ))
+    /// What was told of tokens: in, out.
+    pub(super) fn tokens(&self) -> (u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&self.spent.tokens_in), load(&self.spent.tokens_out))
     }
 }
 
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        _ => return None,
-    };
-    let number: f64 = number.trim().parse().ok()?;
-    Duration::try_from_secs_f64(number * seconds)
-        .ok()
-        .filter(|duration| !duration.is_zero())
+/// A kind of station: what it is called, and how one is made from its keys in the route file.
+pub(super) struct Kind {
+    /// Its name in the route file.
+    pub(super) name: &'static str,
+    /// Makes one. Every key must be asked for, whatever is wrong with another; `None` where what
+    /// was written down as wrong makes it impossible.
+    pub(super) make: fn(&mut Keys<'_>) -> Option<Box<dyn Station>>,
 }
+
+/// Every kind of station there is.
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        name: "identity",
+        make: identity::make,
+    },
+    Kind {
+        name: "http",
+        make: http::make,
+    },
+    Kind {
+        name: "noop",
+        make: noop::make,
+    },
+];

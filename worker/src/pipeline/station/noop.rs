@@ -3,29 +3,23 @@
 use bridge_shared::lead::Lead;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 
-use super::{Common, Failure, Station};
+use super::{Call, Failure, Keys, Outcome, Station};
 
 #[derive(Debug)]
-pub(super) struct Noop {
-    common: Common,
-}
+struct Noop;
 
-impl Noop {
-    pub(super) fn new(common: Common) -> Self {
-        Self { common }
-    }
+/// It has no keys of its own.
+#[allow(clippy::unnecessary_wraps, reason = "the shape of every kind")]
+pub(super) fn make(_keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
+    Some(Box::new(Noop))
 }
 
 impl Station for Noop {
-    fn name(&self) -> &str {
-        &self.common.name
-    }
-
-    fn cost(&self) -> f64 {
-        self.common.cost
-    }
-
-    fn work<'a>(&'a self, _id: &'a str, _lead: &'a mut Lead) -> BoxFuture<'a, Result<(), Failure>> {
-        ready(Ok(())).boxed()
+    fn work<'a>(
+        &'a self,
+        _call: &'a Call<'a>,
+        _lead: &'a mut Lead,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        ready(Ok(Outcome::Continue)).boxed()
     }
 }

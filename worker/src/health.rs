@@ -1,0 +1,204 @@
+//! Whether this worker is well: the worker says so once a second in a small file, and
+//! `scrapegoat-worker healthcheck` reads it.
+//!
+//! A file, because that costs Redis nothing however often it is asked, and because it tells the
+//! two things apart that matter: a worker that waits out a Redis that is away is well, as starting
+//! it again would help nobody; one whose file grows old hangs, or is gone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use bridge_shared::store::StoreError;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Time between two words in the file.
+const EVERY: Duration = Duration::from_secs(1);
+/// Age of the file after which the worker counts as hanging.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// How the worker stands with Redis.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// Registered under this name; its lease lives until then.
+    Registered(String, Instant),
+    /// Redis cannot be reached, and why.
+    Away(String),
+    /// Redis answers and refuses, and why: somebody must change a setting.
+    Refused(String),
+}
+
+/// Tells how the worker is. The file is gone when this is.
+#[derive(Debug)]
+pub(crate) struct Health {
+    standing: watch::Sender<Standing>,
+    file: Option<PathBuf>,
+    _writer: Option<AbortOnDropHandle<()>>,
+}
+
+impl Health {
+    /// Starts to tell, in `file` where there is one. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// One line that says why the file cannot be written.
+    pub(crate) fn start(file: Option<PathBuf>) -> Result<Self, String> {
+        let standing = watch::Sender::new(Standing::Away("it has not answered yet".into()));
+        let mut writer = None;
+        if let Some(file) = &file {
+            write(file, &standing.borrow()).map_err(|error| {
+                format!(
+                    "cannot write the health file {}: {error}. Set HEALTH_FILE to a file in a folder that may be written.",
+                    file.display()
+                )
+            })?;
+            let task = tell(file.clone(), standing.subscribe());
+            writer = Some(AbortOnDropHandle::new(tokio::spawn(task)));
+        }
+        Ok(Self {
+            standing,
+            file,
+            _writer: writer,
+        })
+    }
+
+    /// A heartbeat came through.
+    pub(crate) fn registered(&self, worker: &str, lease: Duration) {
+        let until = Instant::now() + lease;
+        self.standing
+            .send_replace(Standing::Registered(worker.to_owned(), until));
+    }
+
+    /// Redis did not answer, or refused.
+    pub(crate) fn trouble(&self, error: &StoreError) {
+        self.standing.send_replace(if error.is_transient() {
+            Standing::Away(error.to_string())
+        } else {
+            Standing::Refused(error.to_string())
+        });
+    }
+}
+
+impl Drop for Health {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // What stays behind grows old, and then says the same.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+async fn tell(file: PathBuf, standing: watch::Receiver<Standing>) {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let now = standing.borrow().clone();
+        // In memory or a page cache: shorter than handing it to another thread.
+        if let Err(error) = write(&file, &now)
+            && !std::mem::replace(&mut told, true)
+        {
+            tracing::warn!("cannot write the health file {}: {error}", file.display());
+        }
+    }
+}
+
+/// Writes in one step, so that a reader never sees half a line.
+fn write(file: &Path, standing: &Standing) -> io::Result<()> {
+    let line = match standing {
+        Standing::Registered(worker, until) if Instant::now() < *until => {
+            format!("well: registered as {worker}\n")
+        }
+        Standing::Registered(worker, _) => {
+            format!("well: Redis has not answered {worker} for a whole lease; waiting for it\n")
+        }
+        Standing::Away(cause) => format!("well: waiting for Redis: {cause}\n"),
+        Standing::Refused(cause) => format!("ill: {cause}\n"),
+    };
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    std::fs::write(&new, line)?;
+    std::fs::rename(&new, file)
+}
+
+/// What the file says of the worker that writes it.
+///
+/// # Errors
+/// Why the worker is not well, in one line.
+pub(crate) fn check(file: Option<&Path>) -> Result<String, String> {
+    let file = file.filter(|file| !file.as_os_str().is_empty()).ok_or(
+        "set HEALTH_FILE (or --health-file) to the file that the worker was told to write, for both of them",
+    )?;
+    let read = || -> io::Result<(String, SystemTime)> {
+        Ok((
+            std::fs::read_to_string(file)?,
+            std::fs::metadata(file)?.modified()?,
+        ))
+    };
+    let (line, written) = read().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("no worker runs here: there is no {}", file.display()),
+        _ => format!("cannot read {}: {error}", file.display()),
+    })?;
+    // A clock that was set back makes the file look new, not old.
+    let age = written.elapsed().unwrap_or_default();
+    if age > FRESH {
+        let seconds = age.as_secs();
+        return Err(format!(
+            "the worker hangs or is gone: its last sign of life is {seconds} s old"
+        ));
+    }
+    match line.lines().next().unwrap_or_default().split_once(": ") {
+        Some(("well", words)) => Ok(words.to_owned()),
+        Some(("ill", words)) => Err(words.to_owned()),
+        _ => Err(format!("{} is not a worker's health file", file.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("health");
+        (folder, file)
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_well_while_it_waits_and_ill_where_waiting_does_not_help() {
+        let (_folder, file) = file();
+        let said = |standing| {
+            write(&file, &standing).expect("written");
+            check(Some(&file))
+        };
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(
+            said(Standing::Registered("w".into(), later)),
+            Ok("registered as w".into())
+        );
+        assert!(said(Standing::Registered("w".into(), Instant::now())).is_ok());
+        assert!(said(Standing::Away("refused".into())).is_ok());
+        assert_eq!(said(Standing::Refused("no".into())), Err("no".into()));
+    }
+
+    #[tokio::test]
+    async fn an_old_file_and_none_and_another_are_not_well() {
+        let (_folder, file) = file();
+        assert!(check(None).expect_err("no file").contains("HEALTH_FILE"));
+        let said = check(Some(&file)).expect_err("none yet");
+        assert!(said.contains("no worker runs here"), "{said}");
+        let health = Health::start(Some(file.clone())).expect("written");
+        assert!(check(Some(&file)).is_ok());
+        let old = SystemTime::now() - FRESH - Duration::from_secs(5);
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .and_then(|file| file.set_modified(old))
+            .expect("older");
+        let said = check(Some(&file)).expect_err("old");
+        assert!(said.contains("hangs or is gone"), "{said}");
+        std::fs::write(&file, "hello").expect("written");
+        assert!(check(Some(&file)).is_err());
+        drop(health);
+        assert!(!file.exists());
+    }
+}
