@@ -173,6 +173,53 @@ async fn a_stopped_move_leaves_the_rest_and_says_what_it_did() {
 }
 
 #[tokio::test]
+async fn what_was_thrown_away_comes_back_in_its_order_even_if_stopped_on_the_way() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..1_300).await;
+    let before = bench.list("f").await;
+    let cleared = bench.store.clear_dead("t", "test").await.expect("cleared");
+    assert_eq!((cleared, bench.list("f").await.len()), (1_300, 0));
+    let stopped = bench.store.restore_dead("t", "test", |so_far| so_far < 500);
+    assert_eq!(stopped.await.expect("restored"), 500);
+    let rest = bench.store.restore_dead("t", "test", |_| true);
+    assert_eq!(rest.await.expect("restored"), 800);
+    assert_eq!(bench.list("f").await, before);
+    assert_eq!(
+        bench
+            .store
+            .restore_dead("t", "test", |_| true)
+            .await
+            .expect("nothing"),
+        0
+    );
+    let totals = bench.store.snapshot().await.expect("read").totals;
+    assert_eq!((totals.dropped, totals.restored), (1_300, 1_300));
+}
+
+#[tokio::test]
+async fn dead_letters_are_read_by_their_places() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..1_000).await;
+    let places = [1, 2, 500, 510, 999, 1_000, 1_001, 5_000];
+    let mut found = bench.store.dead_at(&places).await.expect("read");
+    found.sort_by_key(bridge_shared::store::dead_letters::DeadLetter::from_end);
+    let seen: Vec<(u64, String)> = found
+        .iter()
+        .map(|letter| {
+            (
+                letter.from_end(),
+                String::from_utf8_lossy(&letter.bytes).into_owned(),
+            )
+        })
+        .collect();
+    let expected: Vec<(u64, String)> = [1, 2, 500, 510, 999, 1_000]
+        .map(|place| (place, format!("{{\"n\":{}}}", place - 1)))
+        .into();
+    assert_eq!(seen, expected);
+    assert!(bench.store.dead_at(&[]).await.expect("nothing").is_empty());
+}
+
+#[tokio::test]
 async fn a_batch_pushed_again_after_a_lost_answer_is_pushed_once() {
     let bench = Bench::start().await;
     let leads = [

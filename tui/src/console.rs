@@ -11,7 +11,7 @@ use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::layout::Size;
+use ratatui::layout::{Rect, Size};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -266,7 +266,7 @@ impl Console {
                 Command::Copy(text) => {
                     execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?
                 }
-                Command::Redraw => self.screen.clear()?,
+                Command::Redraw => self.redraw()?,
                 Command::Suspend => self.suspend()?,
                 command => self.feed.run(command),
             }
@@ -301,12 +301,16 @@ impl Console {
 
     fn resume(&mut self) -> Result<(), CommandError> {
         terminal::enter()?;
-        let size = crossterm::terminal::size()?;
-        self.app.size = Size::new(size.0, size.1);
-        self.screen.clear()?;
-        let (app, theme) = (&self.app, &self.theme);
-        self.screen.draw(|frame| ui::draw(frame, app, theme))?;
-        Ok(())
+        self.redraw()
+    }
+
+    /// Draws everything anew. Not by the terminal's own `clear`, which asks the terminal where its
+    /// cursor is and waits for the answer.
+    fn redraw(&mut self) -> Result<(), CommandError> {
+        let (columns, rows) = crossterm::terminal::size()?;
+        self.app.size = Size::new(columns, rows);
+        self.screen.resize(Rect::new(0, 0, columns, rows))?;
+        self.draw()
     }
 
     fn tell_cost(&self) {

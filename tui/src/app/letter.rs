@@ -158,7 +158,7 @@ impl Letter {
         fact("failed", &when(envelope.failed_at), Tone::Plain);
         fact("first seen", &when(envelope.first_seen), Tone::Plain);
         let counts = format!(
-            "{}, {} back by hand, {} workers died",
+            "{}; put back by hand {} times; {} workers died with it",
             envelope.retry_count, envelope.redrives, envelope.deaths
         );
         fact("retries", &counts, Tone::Plain);

@@ -11,6 +11,8 @@ pub(crate) mod letter;
 pub(crate) mod list;
 pub(crate) mod notice;
 pub(crate) mod overlay;
+#[cfg(test)]
+pub(crate) mod scene;
 pub(crate) mod search;
 pub(crate) mod tree;
 pub(crate) mod trend;

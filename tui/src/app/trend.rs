@@ -138,79 +138,79 @@ impl Trend {
             .unwrap_or_default()
     }
 
-    /// The span up to now, in `columns` stretches of the same length, the oldest first.
-    pub(crate) fn points(&self, now: i64, span: Span, columns: usize) -> Vec<Point> {
-        if columns == 0 {
-            return Vec::new();
-        }
+    /// The span up to now, in `columns` stretches of the same length, the oldest first; `None`
+    /// where nothing is known.
+    pub(crate) fn points(&self, now: i64, span: Span, columns: usize) -> Vec<Option<Point>> {
         let all = i64::from(span.seconds()) * 1_000;
-        let columns_in = i64::try_from(columns).unwrap_or(i64::MAX);
-        let edge = |column: i64| now - all + all * column / columns_in;
-        (0..columns_in)
+        let columns = i64::try_from(columns).unwrap_or(i64::MAX);
+        let edge = |column: i64| now - all + all * column / columns;
+        (0..columns)
             .map(|column| self.mean(edge(column), edge(column + 1), now))
             .collect()
     }
 
     /// The mean over a stretch: of samples where there are any, else of the minutes it touches.
-    fn mean(&self, from: i64, to: i64, now: i64) -> Point {
-        let known = self.samples.front().map_or(i64::MAX, |first| {
-            #[allow(clippy::cast_possible_truncation)]
-            let length = (first.seconds * 1_000.0) as i64;
-            first.at - length
-        });
-        if from >= known {
+    fn mean(&self, from: i64, to: i64, now: i64) -> Option<Point> {
+        if self
+            .samples
+            .front()
+            .is_some_and(|first| from >= first.begin())
+        {
             return self.sampled(from, to);
         }
-        let (mut sum, mut length, mut depth) = (Point::default(), 0.0, None);
-        for minute in self
-            .minutes
-            .range(from.div_euclid(60_000)..=(to - 1).div_euclid(60_000))
-        {
-            let (minute, counts) = minute;
+        let (mut sum, mut length) = (Point::default(), 0.0);
+        let touched = from.div_euclid(60_000)..=(to - 1).div_euclid(60_000);
+        for (minute, counts) in self.minutes.range(touched) {
             // The running minute has not had its 60 seconds yet.
-            let begin = minute * 60_000;
-            let seconds =
-                float(u64::try_from((now - begin).clamp(1_000, 60_000)).unwrap_or(60_000))
-                    / 1_000.0;
+            let begun = (now - minute * 60_000).clamp(1_000, 60_000);
             sum.done += float(counts.done);
             sum.failed += float(counts.failed);
-            length += seconds;
-            depth = counts.depth.map(float).or(depth);
+            sum.depth = counts.depth.map(float).or(sum.depth);
+            length += float(begun.unsigned_abs()) / 1_000.0;
         }
-        Point {
-            done: if length > 0.0 { sum.done / length } else { 0.0 },
-            failed: if length > 0.0 {
-                sum.failed / length
-            } else {
-                0.0
-            },
-            depth,
-        }
+        sum.over(length)
     }
 
-    /// The mean of the samples that lie in a stretch; where none ends in it, the one around it.
-    fn sampled(&self, from: i64, to: i64) -> Point {
+    /// The mean of the samples that end in a stretch; where none does, the one around it.
+    fn sampled(&self, from: i64, to: i64) -> Option<Point> {
         let first = self.samples.partition_point(|sample| sample.at <= from);
-        let inside = self
+        let (mut sum, mut length) = (Point::default(), 0.0);
+        for sample in self
             .samples
             .range(first..)
-            .take_while(|sample| sample.at <= to);
-        let (mut sum, mut length) = (Point::default(), 0.0);
-        for sample in inside {
+            .take_while(|sample| sample.at <= to)
+        {
             sum.done += sample.point.done * sample.seconds;
             sum.failed += sample.point.failed * sample.seconds;
             sum.depth = sample.point.depth;
             length += sample.seconds;
         }
-        if length > 0.0 {
-            return Point {
-                done: sum.done / length,
-                failed: sum.failed / length,
-                depth: sum.depth,
-            };
-        }
-        let around = self.samples.get(first).or(self.samples.back());
-        around.map(|sample| sample.point).unwrap_or_default()
+        let around = || {
+            // The last second may not have been read yet; anything longer is not known.
+            let near = |sample: &&Sample| sample.begin() <= to && from - sample.at < 2_000;
+            let next = self.samples.get(first).or(self.samples.back());
+            next.filter(near).map(|sample| sample.point)
+        };
+        sum.over(length).or_else(around)
+    }
+}
+
+impl Sample {
+    fn begin(&self) -> i64 {
+        #[allow(clippy::cast_possible_truncation)]
+        let length = (self.seconds * 1_000.0) as i64;
+        self.at - length
+    }
+}
+
+impl Point {
+    /// Counts made over a time in seconds, as rates; `None` over no time.
+    fn over(self, seconds: f64) -> Option<Self> {
+        (seconds > 0.0).then(|| Self {
+            done: self.done / seconds,
+            failed: self.failed / seconds,
+            depth: self.depth,
+        })
     }
 }
 
@@ -248,13 +248,22 @@ mod tests {
                 &figures(at, done, 7),
             );
         }
-        let points = trend.points(now, Span::Minutes, 300);
+        let known = |span, columns| {
+            trend
+                .points(now, span, columns)
+                .into_iter()
+                .map(Option::unwrap_or_default)
+                .collect::<Vec<_>>()
+        };
+        let points = known(Span::Minutes, 300);
         assert_eq!(points.len(), 300);
         assert!((points[299].done - 20.0).abs() < 0.01 && points[299].depth == Some(7.0));
         assert!((points[0].done - 10.0).abs() < 0.01 && points[0].depth == Some(5.0));
         assert!((points[0].failed - 1.0).abs() < 0.01);
-        let day = trend.points(now, Span::Day, 24);
-        assert!(day[0].depth.is_none() && day[0].done.abs() < f64::EPSILON);
+        assert_eq!(trend.points(now, Span::Day, 24)[0], None);
+        // Nothing is made up for the time after the last reading.
+        let later = trend.points(now + 60_000, Span::Minutes, 300);
+        assert!(later[299].is_none() && later[243].is_none() && later[238].is_some());
     }
 
     #[test]

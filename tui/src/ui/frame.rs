@@ -6,6 +6,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use ratatui::widgets::{Clear, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Ui;
@@ -13,7 +14,7 @@ use crate::app::Link;
 use crate::keymap::BINDINGS;
 use crate::message::Level;
 use crate::screen::Screen;
-use crate::text::{clip, thousands};
+use crate::text::{clip, thousands, wrap};
 
 /// From this age on figures are called stale.
 const STALE: u128 = 3_000;
@@ -67,7 +68,7 @@ impl Ui<'_> {
         match (&self.app.link, age) {
             (Link::Connecting, _) => (format!("{} connecting", self.signs.ring), self.theme.warn),
             (Link::Lost { .. }, Some(age)) => (
-                format!("{} lost, shown as {} ago", self.signs.cross, old(age)),
+                format!("{} lost, figures {} old", self.signs.cross, old(age)),
                 self.theme.bad,
             ),
             (Link::Lost { .. }, None) => (format!("{} no Redis", self.signs.cross), self.theme.bad),
@@ -147,12 +148,36 @@ impl Ui<'_> {
                 Level::Bad => (self.signs.cross, self.theme.bad),
             };
             (format!(" {sign} {}", notice.text), style)
-        } else if let Link::Lost { error, .. } = &app.link {
-            (format!(" {} {error}", self.signs.cross), self.theme.bad)
         } else {
             (String::new(), self.theme.text)
         };
         Self::line(frame, area, Line::from(clip(&text, width)), style);
+    }
+
+    /// Why Redis does not answer and what to do, over the last rows of the screen.
+    pub(super) fn trouble(&self, frame: &mut Frame<'_>, body: Rect) {
+        let Link::Lost { error, .. } = &self.app.link else {
+            return;
+        };
+        let width = usize::from(body.width).saturating_sub(4);
+        let told = format!("{error} The console goes on trying.");
+        let mut lines: Vec<Line<'_>> = wrap(&told, width)
+            .into_iter()
+            .map(|text| Line::from(format!("   {text}")))
+            .collect();
+        if let Some(first) = lines.first_mut() {
+            *first = Line::from(format!(
+                " {} {}",
+                self.signs.cross,
+                first.to_string().trim_start()
+            ));
+        }
+        let height = u16::try_from(lines.len())
+            .unwrap_or(body.height)
+            .min(body.height);
+        let area = Rect::new(body.x, body.bottom() - height, body.width, height);
+        frame.render_widget(Clear, area);
+        frame.render_widget(Paragraph::new(lines).style(self.theme.bad), area);
     }
 
     /// How far something has come.

@@ -97,6 +97,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         Screen::Workers => ui.workers(frame, areas.body),
         _ => {}
     }
+    ui.trouble(frame, areas.body);
     ui.status(frame, areas.status);
     ui.footer(frame, areas.footer);
     ui.overlay(frame, areas.body);

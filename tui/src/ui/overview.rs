@@ -96,7 +96,11 @@ impl Ui<'_> {
             .app
             .trend
             .points(now, crate::app::trend::Span::Minutes, 1);
-        let failed = failed.first().map_or(0.0, |point| point.failed);
+        let failed = failed
+            .first()
+            .copied()
+            .flatten()
+            .map_or(0.0, |point| point.failed);
         let tile = |name, value, note, style| Tile {
             name,
             value,
@@ -191,15 +195,24 @@ impl Ui<'_> {
         let [done, failed] =
             Layout::vertical([Constraint::Fill(1), Constraint::Length(failed_rows)]).areas(inner);
         let points = self.points(inner);
-        let done_values: Vec<_> = points.iter().map(|point| Some(point.done)).collect();
-        let failed_values: Vec<_> = points.iter().map(|point| Some(point.failed)).collect();
+        let done_values: Vec<_> = points
+            .iter()
+            .map(|point| Some(point.as_ref()?.done))
+            .collect();
+        let failed_values: Vec<_> = points
+            .iter()
+            .map(|point| Some(point.as_ref()?.failed))
+            .collect();
         // Both on one scale, or a few failures would look like many.
-        let top = round_top(points.iter().map(|point| point.done));
+        let largest = |values: &[Option<f64>]| round_top(values.iter().copied().flatten());
+        let top = largest(&done_values);
         self.bars(frame, done, &done_values, top, self.theme.ok);
         let share = f64::from(failed.height) / f64::from(done.height.max(1));
-        let failed_top = (top * share).max(
-            round_top(points.iter().map(|point| point.failed)) * f64::from(u8::from(share >= 1.0)),
-        );
+        let failed_top = if failed.height > 1 {
+            top * share
+        } else {
+            largest(&failed_values)
+        };
         self.bars(frame, failed, &failed_values, failed_top, self.theme.bad);
         self.scale(frame, done, top, "/s");
     }
@@ -207,13 +220,17 @@ impl Ui<'_> {
     fn depth(&self, frame: &mut Frame<'_>, area: Rect) {
         let title = self.title("Waiting", self.app.span.title());
         let inner = self.panel(frame, area, title);
-        let values: Vec<_> = self.points(inner).iter().map(|point| point.depth).collect();
+        let values: Vec<_> = self
+            .points(inner)
+            .iter()
+            .map(|point| point.as_ref()?.depth)
+            .collect();
         let top = round_top(values.iter().copied().flatten());
         self.bars(frame, inner, &values, top, self.theme.accent);
         self.scale(frame, inner, top, "");
     }
 
-    fn points(&self, area: Rect) -> Vec<Point> {
+    fn points(&self, area: Rect) -> Vec<Option<Point>> {
         let columns = usize::from(area.width);
         self.app
             .trend

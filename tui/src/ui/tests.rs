@@ -1,1 +1,193 @@
+//! What every screen looks like, and that nothing foreign gets through.
 
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+
+use super::draw;
+use crate::app::scene::Scene;
+use crate::picture;
+use crate::theme::{Theme, ThemeName};
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+fn frame(scene: &Scene, theme: ThemeName) -> Buffer {
+    let size = scene.app.size;
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(size.width, size.height));
+    let Ok(_) = terminal.draw(|frame| draw(frame, &scene.app, &Theme::new(theme)));
+    terminal.backend().buffer().clone()
+}
+
+fn text(scene: &Scene) -> String {
+    picture::text(&frame(scene, ThemeName::Dark))
+}
+
+type Make = fn(u16, u16) -> Scene;
+
+#[test]
+fn every_screen_at_every_size() {
+    let scenes: [(&str, Make, &str); 12] = [
+        ("connecting", Scene::new, "1"),
+        ("overview-empty", Scene::empty, "1"),
+        ("overview", Scene::busy, "1"),
+        ("overview-day", Scene::busy, "t t"),
+        ("dlq-empty", Scene::empty, "3"),
+        ("dlq", Scene::busy, "3 j space space *"),
+        ("dlq-groups", Scene::busy, "3 f j"),
+        ("dlq-letter", Scene::busy, "3 j j enter"),
+        (
+            "dlq-rubbish",
+            Scene::busy,
+            "3 G ctrl-u k k k k k k k k k k k enter",
+        ),
+        ("dlq-confirm", Scene::busy, "3 R"),
+        ("help", Scene::busy, "3 ?"),
+        ("workers", Scene::busy, "5 j"),
+    ];
+    for (name, make, keys) in scenes {
+        for (columns, rows) in SIZES {
+            let mut scene = make(columns, rows);
+            scene.press(keys);
+            insta::assert_snapshot!(format!("{name}-{columns}x{rows}"), text(&scene));
+        }
+    }
+}
+
+#[test]
+fn a_broken_link_is_told_with_its_age_and_what_to_do() {
+    for (columns, rows) in SIZES {
+        let mut scene = Scene::busy(columns, rows);
+        scene.break_link();
+        scene.wait(75);
+        insta::assert_snapshot!(format!("broken-{columns}x{rows}"), text(&scene));
+    }
+}
+
+#[test]
+fn the_palette_finds_what_is_typed() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("3 :");
+    scene.write("trash");
+    insta::assert_snapshot!(text(&scene));
+}
+
+#[test]
+fn many_must_be_typed() {
+    let mut scene = Scene::busy(80, 24);
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.dead = 1_234;
+    scene.send(crate::message::Message::Reading(Box::new(figures)));
+    scene.press("3 C 1 2");
+    insta::assert_snapshot!(text(&scene));
+}
+
+/// Every theme, as a letter for each style in use.
+#[test]
+fn every_theme() {
+    for (name, theme) in [
+        ("dark", ThemeName::Dark),
+        ("light", ThemeName::Light),
+        ("16", ThemeName::Sixteen),
+        ("mono", ThemeName::Mono),
+    ] {
+        for (screen, keys) in [("overview", "1"), ("dlq", "3 j space j")] {
+            let mut scene = Scene::busy(80, 24);
+            scene.press(keys);
+            insta::assert_snapshot!(
+                format!("theme-{name}-{screen}"),
+                styles(&frame(&scene, theme))
+            );
+        }
+    }
+}
+
+fn styles(buffer: &Buffer) -> String {
+    let mut known = Vec::new();
+    let mut out = String::new();
+    for row in buffer.content.chunks(usize::from(buffer.area.width)) {
+        for cell in row {
+            let style = cell.style();
+            let n = known
+                .iter()
+                .position(|seen| *seen == style)
+                .unwrap_or_else(|| {
+                    known.push(style);
+                    known.len() - 1
+                });
+            out.push(char::from(b'a' + u8::try_from(n).expect("few styles")));
+        }
+        out.push('\n');
+    }
+    for (letter, style) in ('a'..).zip(known) {
+        let modifiers = format!("{:?}", style.add_modifier);
+        out.push_str(&format!(
+            "{letter}: {:?} on {:?} {modifiers}\n",
+            style.fg, style.bg
+        ));
+    }
+    out
+}
+
+#[test]
+fn nothing_from_a_lead_reaches_the_terminal_as_a_command() {
+    for keys in [
+        "3",
+        "3 j j j enter",
+        "3 G ctrl-u k k k k k k k k k k k enter",
+        "3 f",
+        "1",
+        "5",
+    ] {
+        let mut scene = Scene::busy(120, 40);
+        scene.press(keys);
+        let shown = text(&scene);
+        let bad = |c: &char| {
+            c.is_control() && *c != '\n'
+                || matches!(*c, '\u{202a}'..='\u{202e}' | '\u{200b}'..='\u{200f}')
+        };
+        assert_eq!(shown.chars().find(bad), None, "{keys}");
+    }
+}
+
+#[test]
+fn columns_stay_aligned_whatever_the_names_are() {
+    let mut scene = Scene::busy(120, 40);
+    scene.press("3");
+    let buffer = frame(&scene, ThemeName::Dark);
+    // The column of errors begins at the same cell in every row.
+    let cell = |x: u16, y: u16| buffer[(x, y)].symbol().to_owned();
+    let heading = (0..60).find(|x| (0..5).map(|i| cell(x + i, 3)).collect::<String>() == "error");
+    let x = heading.expect("a heading");
+    for y in 4..30 {
+        assert_eq!(cell(x - 1, y), " ");
+        assert_ne!(cell(x, y), " ", "row {y}");
+    }
+}
+
+#[test]
+fn without_unicode_only_ascii_is_drawn() {
+    for keys in ["1", "3 j space", "3 enter", "3 R", "5"] {
+        let mut scene = Scene::busy(100, 30);
+        scene.app.options.unicode = false;
+        scene.press(keys);
+        let shown = text(&scene);
+        assert!(shown.is_ascii(), "{shown}");
+    }
+    let mut scene = Scene::busy(80, 24);
+    scene.app.options.unicode = false;
+    insta::assert_snapshot!("ascii-80x24", text(&scene));
+}
+
+#[test]
+fn a_terminal_that_is_too_small_is_told_so() {
+    let scene = Scene::busy(40, 10);
+    insta::assert_snapshot!(text(&scene));
+    // No size makes it panic.
+    for (columns, rows) in [(1, 1), (2, 60), (300, 1), (60, 15), (61, 16), (500, 200)] {
+        let mut scene = Scene::busy(columns, rows);
+        for keys in ["1", "3 enter", "esc f", "R", "?"] {
+            scene.press(keys);
+            text(&scene);
+        }
+    }
+}

@@ -1,1 +1,391 @@
+//! What keys and messages do, by table.
 
+use bridge_shared::stats::Snapshot;
+
+use crate::app::Link;
+use crate::app::dlq::View;
+use crate::app::overlay::Overlay;
+use crate::app::scene::{DEAD, NOW, Scene};
+use crate::message::{Command, Ended, Message, Which, Work};
+use crate::screen::Screen;
+use crate::triage::Report;
+
+fn dlq() -> Scene {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("3");
+    scene.commands.clear();
+    scene
+}
+
+/// The work that was begun.
+fn begun(scene: &Scene) -> Option<&Work> {
+    scene.commands.iter().find_map(|command| match command {
+        Command::Do(work) => Some(work),
+        _ => None,
+    })
+}
+
+fn ids(work: Option<&Work>) -> Vec<String> {
+    let Some(Work::Move { which, .. }) = work else {
+        return Vec::new();
+    };
+    let mut ids: Vec<String> = match which {
+        Which::These(letters) => letters
+            .iter()
+            .map(|letter| letter.id().to_owned())
+            .collect(),
+        Which::Ids(ids) => ids.keys().cloned().collect(),
+        Which::Matching(_) => vec!["all".into()],
+    };
+    ids.sort();
+    ids
+}
+
+fn end(scene: &mut Scene, report: Report) {
+    let work = begun(scene).cloned().expect("work under way");
+    scene.commands.clear();
+    scene.send(Message::Ended(Ended {
+        work,
+        report,
+        error: None,
+    }));
+}
+
+fn moved(n: u64) -> Report {
+    Report {
+        moved: n,
+        ..Report::default()
+    }
+}
+
+#[test]
+fn keys_go_from_screen_to_screen() {
+    let mut scene = Scene::busy(80, 24);
+    for (keys, screen) in [
+        ("3", Screen::Dlq),
+        ("5", Screen::Workers),
+        ("backtab backtab", Screen::Dlq),
+        ("tab tab", Screen::Workers),
+        ("1 backtab", *Screen::ALL.last().expect("screens")),
+        ("tab", Screen::Overview),
+    ] {
+        scene.press(keys);
+        assert_eq!(scene.app.screen, screen, "{keys}");
+    }
+}
+
+#[test]
+fn one_dead_letter_is_retried_at_once_and_more_only_when_confirmed() {
+    for (keys, expected) in [
+        ("r", &["k3x-0"][..]),
+        ("j j r", &["k3x-2"]),
+        ("space j space r", &[]),
+        ("space j space r y", &["k3x-0", "k3x-2"]),
+        ("space j space r enter", &["k3x-0", "k3x-2"]),
+        ("space space r n", &[]),
+        ("space space r esc", &[]),
+        ("space j j v j v r y", &["k3x-0", "k3x-3", "k3x-4"]),
+        ("R y", &["all"]),
+        ("R", &[]),
+        ("* r y", &["all"]),
+        ("* * r", &["k3x-0"]),
+        ("enter r", &["k3x-0"]),
+        ("G r", &["k3x-45"]),
+    ] {
+        let mut scene = dlq();
+        scene.press(keys);
+        assert_eq!(ids(begun(&scene)), expected, "{keys}");
+    }
+}
+
+#[test]
+fn marks_survive_scrolling_new_arrivals_and_a_refresh() {
+    let mut scene = dlq();
+    scene.press("j space G g");
+    // Three more die; the cursor stays on its letter, and so does the mark.
+    let more = DEAD + 3;
+    let mut newer = Scene::busy(80, 24).letters;
+    for letter in &mut newer {
+        letter.index += 3;
+        letter.of = more;
+    }
+    let fresh = |n: u64| {
+        let bytes = format!(r#"{{"envelope":1,"id":"new-{n}","lead":{{}},"error":"late"}}"#);
+        bridge_shared::store::dead_letters::DeadLetter::new(n, more, bytes.into())
+    };
+    scene.letters = (0..3).map(fresh).chain(newer).collect();
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.dead = more;
+    figures.totals.dead += 3;
+    scene.send(Message::Reading(Box::new(figures)));
+    assert_eq!(
+        scene.app.dlq.under_cursor().map(|letter| letter.id()),
+        Some("k3x-0")
+    );
+    assert_eq!((scene.app.dlq.at.cursor, scene.app.dlq.at.top), (3, 0));
+    assert_eq!(scene.app.dlq.marks.count(more), 1);
+    scene.press("r y");
+    assert_eq!(ids(begun(&scene)), ["k3x-1"]);
+}
+
+#[test]
+fn more_than_a_hundred_ask_for_the_number() {
+    let mut scene = dlq();
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.dead = 1_234;
+    scene.send(Message::Reading(Box::new(figures)));
+    for (keys, begins) in [
+        ("C enter", false),
+        ("C y enter", false),
+        ("C 1 2 3 enter", false),
+        ("C 1 2 3 4 enter", true),
+    ] {
+        scene.app.overlay = None;
+        scene.press(keys);
+        assert_eq!(
+            matches!(begun(&scene), Some(Work::Clear(_))),
+            begins,
+            "{keys}"
+        );
+    }
+}
+
+#[test]
+fn what_was_thrown_away_comes_back_last_first() {
+    let mut scene = dlq();
+    scene.press("u");
+    assert_eq!(begun(&scene), None);
+    scene.press("d");
+    let Some(Work::Move {
+        trash: Some(first), ..
+    }) = begun(&scene).cloned()
+    else {
+        panic!("{:?}", scene.commands);
+    };
+    end(&mut scene, moved(1));
+    scene.press("C y");
+    end(&mut scene, moved(45));
+    assert_eq!(scene.app.dlq.trashes.len(), 2);
+    scene.press("u");
+    assert!(matches!(begun(&scene), Some(Work::Restore(name)) if *name != first));
+    end(&mut scene, moved(45));
+    scene.press("u");
+    assert_eq!(begun(&scene), Some(&Work::Restore(first)));
+    end(&mut scene, moved(1));
+    assert!(scene.app.dlq.trashes.is_empty());
+}
+
+#[test]
+fn a_filter_narrows_the_list_and_what_keys_are_about() {
+    let mut scene = dlq();
+    scene.press("/");
+    scene.write("error:404");
+    scene.press("enter");
+    assert_eq!(scene.app.dlq.count(), 9);
+    scene.press("R y");
+    let Some(Work::Move {
+        which: Which::Matching(wanted),
+        ..
+    }) = begun(&scene)
+    else {
+        panic!("{:?}", scene.commands);
+    };
+    let matching = scene
+        .letters
+        .iter()
+        .filter(|letter| wanted.holds(letter, NOW))
+        .count();
+    assert_eq!(matching, 9);
+    end(&mut scene, moved(9));
+    scene.press("esc");
+    assert_eq!(
+        (scene.app.dlq.count() as u64, scene.app.quit),
+        (DEAD, false)
+    );
+}
+
+#[test]
+fn a_wrong_filter_is_named_and_the_old_one_stays() {
+    let mut scene = dlq();
+    scene.press("/");
+    scene.write("colour:red");
+    scene.press("enter");
+    let mistake = scene.app.dlq.mistake.clone().expect("a mistake");
+    assert!(mistake.contains("no field \"colour\""), "{mistake}");
+    scene.press("esc");
+    assert_eq!(
+        (
+            scene.app.dlq.count() as u64,
+            scene.app.dlq.mistake.is_none()
+        ),
+        (DEAD, true)
+    );
+}
+
+#[test]
+fn groups_are_looked_into_and_retried_as_one() {
+    let mut scene = dlq();
+    scene.press("f");
+    let counts: Vec<u64> = scene
+        .app
+        .dlq
+        .groups()
+        .iter()
+        .map(|group| group.count)
+        .collect();
+    assert_eq!(counts.iter().sum::<u64>(), DEAD);
+    assert!(counts.is_sorted_by(|a, b| a >= b));
+    scene.press("r y");
+    let Some(Work::Move {
+        which: Which::Matching(wanted),
+        ..
+    }) = begun(&scene)
+    else {
+        panic!("{:?}", scene.commands);
+    };
+    let matching = scene
+        .letters
+        .iter()
+        .filter(|letter| wanted.holds(letter, NOW))
+        .count();
+    assert_eq!(matching as u64, counts[0]);
+    end(&mut scene, moved(counts[0]));
+    scene.press("j enter");
+    assert_eq!(
+        (scene.app.dlq.view, scene.app.dlq.count() as u64),
+        (View::List, counts[1])
+    );
+}
+
+#[test]
+fn an_account_tells_what_was_not_done_by_id() {
+    let mut scene = dlq();
+    scene.press("R y");
+    end(
+        &mut scene,
+        Report {
+            moved: 40,
+            gone: vec!["k3x-1".into()],
+            refused: vec!["raw-1".into(), "raw-2".into()],
+            ..Report::default()
+        },
+    );
+    let Some(Overlay::Account(account)) = &scene.app.overlay else {
+        panic!("no account");
+    };
+    let told: Vec<&str> = account.rest.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(told, ["k3x-1", "raw-1", "raw-2"]);
+    assert!(
+        account
+            .summary
+            .contains("40 dead letters back to work; 3 not")
+    );
+    scene.press("esc");
+    assert!(scene.app.overlay.is_none() && !scene.app.quit);
+}
+
+#[test]
+fn work_under_way_can_be_stopped_and_is_done_one_at_a_time() {
+    let mut scene = dlq();
+    scene.press("R y");
+    scene.send(Message::Progress(12));
+    assert_eq!(
+        scene.app.work.as_ref().map(|work| (work.done, work.total)),
+        Some((12, DEAD))
+    );
+    scene.commands.clear();
+    scene.press("r C");
+    assert_eq!((begun(&scene), scene.app.overlay.is_none()), (None, true));
+    scene.press("esc");
+    assert_eq!(scene.commands, [Command::Stop]);
+}
+
+#[test]
+fn a_read_only_or_locked_console_changes_nothing() {
+    for lock in [true, false] {
+        let mut scene = dlq();
+        if lock {
+            scene.press("L");
+        } else {
+            scene.app.options.read_only = true;
+        }
+        scene.press("r R d C u p f r d");
+        assert_eq!(
+            (&scene.commands[..], scene.app.overlay.is_none()),
+            (&[][..], true)
+        );
+        let told = scene.app.notices.last().map(|notice| notice.text.clone());
+        assert!(told.is_some_and(|told| told.contains("locked") || told.contains("read-only")));
+    }
+    let mut scene = dlq();
+    scene.press("L L r");
+    assert!(begun(&scene).is_some());
+}
+
+#[test]
+fn back_closes_what_is_open_and_quits_at_the_end() {
+    let mut scene = dlq();
+    scene.press("enter q");
+    assert_eq!((scene.app.dlq.view, scene.app.quit), (View::List, false));
+    scene.press("space esc");
+    assert_eq!(
+        (scene.app.dlq.marks.count(DEAD), scene.app.quit),
+        (0, false)
+    );
+    scene.press("? esc");
+    assert!(!scene.app.quit);
+    scene.press("q");
+    assert!(scene.app.quit);
+    let mut scene = dlq();
+    scene.press("? ctrl-c");
+    assert!(!scene.app.quit && scene.app.overlay.is_none());
+    scene.press("ctrl-c");
+    assert!(scene.app.quit);
+}
+
+#[test]
+fn a_lost_link_keeps_what_was_read_and_comes_back() {
+    let mut scene = dlq();
+    scene.break_link();
+    scene.wait(30);
+    scene.break_link();
+    assert!(matches!(scene.app.link, Link::Lost { since, .. } if since.as_secs() == 30));
+    assert_eq!(scene.app.age().map(|age| age.as_secs()), Some(30));
+    assert_eq!(scene.app.dlq.count() as u64, DEAD);
+    scene.commands.clear();
+    scene.press("j");
+    assert_eq!(
+        scene.commands,
+        [],
+        "no reading is tried before the next sign of life"
+    );
+    let figures = scene.app.figures.clone().expect("read").0;
+    scene.send(Message::Reading(Box::new(figures)));
+    assert!(matches!(scene.app.link, Link::Live));
+    let told = scene.app.notices.last().map(|notice| notice.text.clone());
+    assert_eq!(told.as_deref(), Some("Redis answers again"));
+}
+
+#[test]
+fn pause_follows_what_redis_says() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("p");
+    assert_eq!(scene.commands.pop(), Some(Command::SetPaused(true)));
+    let paused = Snapshot {
+        paused: true,
+        now: NOW,
+        ..Snapshot::default()
+    };
+    scene.send(Message::Reading(Box::new(paused)));
+    scene.press("p");
+    assert_eq!(scene.commands.pop(), Some(Command::SetPaused(false)));
+}
+
+#[test]
+fn the_palette_does_what_its_line_says() {
+    let mut scene = dlq();
+    scene.press(":");
+    scene.write("groups by cause");
+    scene.press("enter");
+    assert_eq!(scene.app.dlq.view, View::Groups);
+}

@@ -1,0 +1,256 @@
+//! States of the console for tests, brought about by messages as the real ones are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bridge_shared::cause::Cause;
+use bridge_shared::stats::{Minute, Snapshot, Totals, Worker, WorkerInfo};
+use bridge_shared::store::StoreError;
+use bridge_shared::store::dead_letters::DeadLetter;
+use crossterm::event::KeyEvent;
+use jiff::tz::TimeZone;
+use ratatui::layout::Size;
+
+use super::{App, Options};
+use crate::keymap::Key;
+use crate::message::{Command, Message, Scanned};
+use crate::update::update;
+
+/// The server's time in every scene: 2026-01-15T10:30:00Z.
+pub(crate) const NOW: i64 = 1_768_473_000_000;
+/// Dead letters in a busy scene.
+pub(crate) const DEAD: u64 = 46;
+
+/// A console to be driven by hand: commands are answered as a Redis with [`DEAD`] letters would.
+pub(crate) struct Scene {
+    pub(crate) app: App,
+    pub(crate) letters: Vec<DeadLetter>,
+    /// What was asked for and is no reading.
+    pub(crate) commands: Vec<Command>,
+    at: Duration,
+}
+
+impl Scene {
+    /// A console that has heard nothing yet.
+    pub(crate) fn new(columns: u16, rows: u16) -> Self {
+        let options = Options {
+            url: "redis://127.0.0.1:6379/0".into(),
+            read_only: false,
+            zone: TimeZone::UTC,
+            unicode: true,
+        };
+        Self {
+            app: App::new(options, Size::new(columns, rows)),
+            letters: Vec::new(),
+            commands: Vec::new(),
+            at: Duration::ZERO,
+        }
+    }
+
+    /// A console over a bridge at which nothing has ever happened.
+    pub(crate) fn empty(columns: u16, rows: u16) -> Self {
+        let mut scene = Self::new(columns, rows);
+        let figures = Snapshot {
+            now: NOW,
+            ..Snapshot::default()
+        };
+        scene.send(Message::Reading(Box::new(figures)));
+        scene.send(Message::Minutes(Vec::new()));
+        scene.send(Message::Causes(0, Vec::new()));
+        scene
+    }
+
+    /// A console over a bridge at work.
+    pub(crate) fn busy(columns: u16, rows: u16) -> Self {
+        let mut scene = Self::new(columns, rows);
+        scene.letters = (0..DEAD).map(|index| letter(index, DEAD)).collect();
+        let minutes = (0..300).map(minute).collect();
+        scene.send(Message::Reading(Box::new(figures(0))));
+        scene.send(Message::Minutes(minutes));
+        let mut causes: BTreeMap<Cause, u64> = BTreeMap::new();
+        for letter in &scene.letters {
+            *causes.entry(Cause::of(&letter.envelope)).or_default() += 1;
+        }
+        let mut causes: Vec<_> = causes.into_iter().collect();
+        causes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        scene.send(Message::Causes(DEAD, causes));
+        for second in 1..=30 {
+            scene.wait(1);
+            scene.send(Message::Reading(Box::new(figures(second))));
+        }
+        scene
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        self.at += Duration::from_secs(seconds);
+        self.send(Message::Tick);
+    }
+
+    /// Redis goes away.
+    pub(crate) fn break_link(&mut self) {
+        self.send(Message::Trouble(StoreError::Unreachable {
+            url: "redis://127.0.0.1:6379/0".into(),
+            cause: "connection refused".into(),
+        }));
+    }
+
+    /// Sends a message and answers what is asked for.
+    pub(crate) fn send(&mut self, message: Message) {
+        let mut messages = vec![message];
+        while let Some(message) = messages.pop() {
+            for command in update(&mut self.app, self.at, message) {
+                match self.answer(&command) {
+                    Some(answer) => messages.push(answer),
+                    None => self.commands.push(command),
+                }
+            }
+        }
+    }
+
+    /// Presses keys: `3 j enter`.
+    pub(crate) fn press(&mut self, keys: &str) {
+        for name in keys.split(' ') {
+            let key = Key::parse(name).unwrap_or_else(|| panic!("{name}"));
+            self.send(Message::Key(KeyEvent::from(key)));
+        }
+    }
+
+    /// Types a text.
+    pub(crate) fn write(&mut self, text: &str) {
+        for c in text.chars() {
+            self.send(Message::Key(KeyEvent::from(
+                crossterm::event::KeyCode::Char(c),
+            )));
+        }
+    }
+
+    fn answer(&self, command: &Command) -> Option<Message> {
+        let total = self.letters.len() as u64;
+        let read = |letters: Vec<DeadLetter>| Some(Message::Letters { letters, total });
+        match command {
+            Command::ReadWindow { start, count } => {
+                let (start, count) = (usize::try_from(*start).ok()?, usize::try_from(*count).ok()?);
+                read(
+                    self.letters
+                        .iter()
+                        .skip(start)
+                        .take(count)
+                        .cloned()
+                        .collect(),
+                )
+            }
+            Command::ReadLetters(places) => {
+                let wanted = |letter: &&DeadLetter| places.contains(&letter.from_end());
+                read(self.letters.iter().filter(wanted).cloned().collect())
+            }
+            Command::Scan { search, filter } => {
+                let found = self
+                    .letters
+                    .iter()
+                    .filter(|letter| filter.matches(letter, NOW));
+                let mut part = Scanned {
+                    search: *search,
+                    seen: total,
+                    total,
+                    finished: true,
+                    ..Scanned::default()
+                };
+                for letter in found {
+                    part.places.push(letter.from_end());
+                    part.groups.push(crate::message::Group {
+                        cause: Cause::of(&letter.envelope),
+                        station: letter.envelope.station.clone(),
+                        kind: letter.envelope.error_kind.as_str(),
+                        count: 1,
+                        first: letter.envelope.failed_at,
+                        last: letter.envelope.failed_at,
+                    });
+                }
+                Some(Message::Scanned(part))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn figures(second: u64) -> Snapshot {
+    let worker = |id: &str, in_flight, lease_ms, draining| Worker {
+        id: id.into(),
+        info: WorkerInfo {
+            host: "enrich-1".into(),
+            pid: 7,
+            version: "0.1.0".into(),
+            started: NOW - 3_600_000,
+            concurrency: 50,
+            pipeline: "default".into(),
+            finished: 4_000 + second * 20,
+            draining,
+        },
+        in_flight,
+        lease_ms,
+    };
+    Snapshot {
+        now: NOW + i64::try_from(second).expect("small") * 1_000,
+        waiting: 12_345 - second * 7,
+        in_flight: 87,
+        retry: 9,
+        dead: DEAD,
+        paused: false,
+        totals: Totals {
+            received: 60_000,
+            done: 51_234 + second * (20 + second % 7),
+            dead: 112,
+            retried: 1_400 + second * 2,
+            retries_by_attempt: [(1, 1_021), (2, 310), (3, 69)].into(),
+            ..Totals::default()
+        },
+        rate_per_s: 21.4,
+        next_retry: Some(NOW + 33_000),
+        workers: vec![
+            worker("enrich-1-7-dljc633k3e", 50, 9_100, false),
+            worker("enrich-2-12-vaxc2efnuy", 37, 8_700, true),
+            worker("enrich-3-9-giiwcnbzrs", 0, -1_500, false),
+        ],
+    }
+}
+
+fn minute(n: i64) -> Minute {
+    let wave = u64::try_from((n * 37 % 50 - 25).abs()).unwrap_or(0);
+    Minute {
+        minute: NOW / 60_000 - n,
+        done: 900 + wave * 20,
+        failed: wave * 3,
+        dead: wave / 5,
+        depth: Some(12_000 + wave * 100),
+    }
+}
+
+/// Dead letters of every origin, with everything in them that a terminal must be guarded from.
+fn letter(index: u64, of: u64) -> DeadLetter {
+    let error = match index % 5 {
+        0 | 1 => "HTTP 503 from https://api.example.com/v2/leads: overloaded, try again",
+        2 => "no answer from https://api.example.com/v2/leads within 10 s",
+        3 => "HTTP 404 from https://api.example.com/v2/leads: nobody is known by that name",
+        _ => "the lead has neither a LinkedIn URL nor a name",
+    };
+    let name = match index % 7 {
+        0 => "Ada Example",
+        1 => "漢字 テスト",
+        2 => "Zoë Ünïcode-Ó'Example",
+        3 => "evil \\u001b[2Jname\\u202e",
+        4 => "👩‍🔬 Emoji Example",
+        5 => "مثال عربي",
+        _ => "a name that goes on and on and on and does not fit into any column",
+    };
+    let failed = NOW - i64::try_from(index).expect("small") * 61_000;
+    let bytes = match index {
+        11 => "rubbish \u{1b}[31m that is no JSON".to_owned(),
+        12 => r#"{"name":"Bare Example"}"#.to_owned(),
+        _ => format!(
+            r#"{{"envelope":1,"id":"k3x-{index}","lead":{{"name":"{name}","linkedinUrl":"https://www.linkedin.com/in/example-{index}","location":"Lyon, France","sourceDetails":{{"source":"import","tags":["a","b"]}},"score":1.50}},"error":"{error}","retry_count":3,"failed_at":"{}","error_kind":"transient","station":"enrich","worker":"enrich-1-7-dljc633k3e","first_seen":"2026-01-15T08:00:00Z","attempts":[{{"at":"2026-01-15T08:00:01Z","station":"enrich","error":"{error}","kind":"transient","ms":120,"worker":"enrich-1-7-dljc633k3e"}},{{"at":"2026-01-15T08:00:07Z","station":"enrich","error":"{error}","kind":"transient","ms":98,"worker":"enrich-2-12-vaxc2efnuy"}}]}}"#,
+            bridge_shared::clock::rfc3339(failed),
+        ),
+    };
+    DeadLetter::new(index, of, bytes.into())
+}

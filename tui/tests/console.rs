@@ -1,0 +1,448 @@
+//! The console, driven through a pseudo-terminal as its user drives it.
+
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bridge_shared::sandbox::Sandbox;
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use redis::{Connection, FromRedisValue};
+
+/// The longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn std::io::Write + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+fn rows_of(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).expect("more than none")
+}
+
+impl Terminal {
+    /// Runs a program in a terminal of its own.
+    fn run(program: &str, args: &[&str], url: &str, columns: u16, rows: u16, term: &str) -> Self {
+        let size = PtySize {
+            rows,
+            cols: columns,
+            ..PtySize::default()
+        };
+        let pair = native_pty_system().openpty(size).expect("a terminal");
+        let mut command = CommandBuilder::new(program);
+        command.args(args);
+        command.cwd(std::env::temp_dir());
+        for (name, value) in [
+            ("REDIS_URL", url),
+            ("TERM", term),
+            ("LANG", "C.UTF-8"),
+            ("LC_ALL", "C.UTF-8"),
+            ("XDG_STATE_HOME", "relative, so no log is written"),
+            ("HOME", "/nonexistent"),
+            ("PS1", "shell> "),
+        ] {
+            command.env(name, value);
+        }
+        for name in [
+            "APP_REDIS_URL",
+            "QUEUE_NAME",
+            "FAILED_QUEUE_NAME",
+            "NO_COLOR",
+            "BRIDGE_THEME",
+        ] {
+            command.env_remove(name);
+        }
+        let child = pair.slave.spawn_command(command).expect("it runs");
+        drop(pair.slave);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(
+            rows_of(rows),
+            rows_of(columns),
+            0,
+        )));
+        let mut output = pair.master.try_clone_reader().expect("a reader");
+        let shown = Arc::clone(&screen);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(n @ 1..) = output.read(&mut bytes) {
+                shown.lock().expect("a screen").process(&bytes[..n]);
+            }
+        });
+        Self {
+            keys: pair.master.take_writer().expect("a writer"),
+            master: pair.master,
+            child,
+            screen,
+        }
+    }
+
+    fn open(url: &str, args: &[&str]) -> Self {
+        Self::run(
+            env!("CARGO_BIN_EXE_bridge"),
+            args,
+            url,
+            100,
+            30,
+            "xterm-256color",
+        )
+    }
+
+    fn text(&self) -> String {
+        self.screen.lock().expect("a screen").screen().contents()
+    }
+
+    fn is_restored(&self) -> bool {
+        let parser = self.screen.lock().expect("a screen");
+        let screen = parser.screen();
+        !screen.alternate_screen() && !screen.hide_cursor()
+    }
+
+    #[track_caller]
+    fn sees(&self, what: &str) {
+        self.until(&format!("{what:?} on the screen"), |text| {
+            text.contains(what)
+        });
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is(&self.text()) {
+            assert!(Instant::now() < deadline, "never: {what}\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("typed");
+        self.keys.flush().expect("typed");
+    }
+
+    fn resize(&mut self, columns: u16, rows: u16) {
+        self.screen
+            .lock()
+            .expect("a screen")
+            .set_size(rows_of(rows), rows_of(columns));
+        let size = PtySize {
+            rows,
+            cols: columns,
+            ..PtySize::default()
+        };
+        self.master.resize(size).expect("resized");
+    }
+
+    /// Waits for the end; returns the exit code.
+    #[track_caller]
+    fn ends(&mut self) -> u32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                return status.exit_code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end\n{}",
+                self.text()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.process_id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status();
+        assert!(sent.expect("sent").success());
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Redis {
+    server: Sandbox,
+    connection: Connection,
+}
+
+impl Redis {
+    fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(settings: &[&str]) -> Self {
+        let server = Sandbox::start(settings).expect("a private Redis");
+        let connection = redis::Client::open(server.url())
+            .and_then(|client| client.get_connection())
+            .expect("a connection");
+        Self { server, connection }
+    }
+
+    /// With dead letters of two causes, number 0 the oldest.
+    fn with_dead(n: usize) -> Self {
+        let mut redis = Self::start();
+        for i in 0..n {
+            let error = if i % 2 == 0 {
+                "HTTP 503 from enrich"
+            } else {
+                "nobody is known"
+            };
+            let entry = format!(
+                r#"{{"envelope":1,"id":"id-{i}","lead":{{"name":"Person{i} Example"}},"error":"{error}","retry_count":3}}"#
+            );
+            let _: u64 = redis.ask(&["LPUSH", "failed_leads", &entry]);
+        }
+        redis
+    }
+
+    fn ask<T: FromRedisValue>(&mut self, parts: &[&str]) -> T {
+        let mut cmd = redis::Cmd::new();
+        for part in parts {
+            cmd.arg(*part);
+        }
+        cmd.query(&mut self.connection).expect("Redis answers")
+    }
+
+    #[track_caller]
+    fn depths(&mut self, waiting: u64, dead: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found: (u64, u64) = (
+                self.ask(&["LLEN", "leads_to_enrich"]),
+                self.ask(&["LLEN", "failed_leads"]),
+            );
+            if found == (waiting, dead) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{found:?} waiting and dead, not {waiting} and {dead}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn an_operator_filters_marks_retries_drops_and_brings_back() {
+    let mut redis = Redis::with_dead(20);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.sees("live");
+    console.sees("DLQ 20");
+    console.press("3");
+    console.sees("Person19 Example");
+
+    console.press("/error:503\r");
+    console.sees("10 of 20 dead letters");
+    console.press("  r");
+    console.sees("Put 2 marked dead letters back to work?");
+    console.press("y");
+    console.sees("2 dead letters back to work");
+    redis.depths(2, 18);
+    let back: Vec<String> = redis.ask(&["LRANGE", "leads_to_enrich", "0", "-1"]);
+    assert!(
+        back.iter()
+            .all(|lead| lead.contains("Person18") || lead.contains("Person16")),
+        "{back:?}"
+    );
+
+    console.sees("8 of 18 dead letters");
+    console.press("d");
+    console.sees("1 dead letter in the trash");
+    redis.depths(2, 17);
+    console.press("\x1b");
+    console.until("no filter", |text| !text.contains("filter error"));
+    console.press("C");
+    console.sees("Throw all 17 dead letters into the trash?");
+    console.press("y");
+    redis.depths(2, 0);
+    console.sees("no dead letters");
+    console.press("u");
+    redis.depths(2, 17);
+    console.press("u");
+    redis.depths(2, 18);
+    console.sees("Person14 Example");
+
+    console.press("f");
+    console.sees("nobody is known");
+    console.press("R");
+    console.press("q");
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+    assert!(console.is_restored());
+    let audit: u64 = redis.ask(&["XLEN", "leads_to_enrich:audit"]);
+    assert_eq!(
+        audit, 5,
+        "retried, dropped, cleared, and brought back twice"
+    );
+}
+
+#[test]
+fn redis_goes_away_and_comes_back() {
+    let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let entry = r#"{"lead":{"name":"Ada Example"},"error":"boom"}"#;
+    let _: u64 = redis.ask(&["LPUSH", "failed_leads", entry]);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.press("3");
+    console.sees("Ada Example");
+    redis.server.kill();
+    console.sees("connection refused. Is it running?");
+    console.sees("lost, figures");
+    console.sees("Ada Example");
+    redis.server.restart().expect("restarted");
+    console.sees("live");
+    console.sees("Redis answers again");
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
+fn a_console_opens_without_a_redis_and_finds_it_later() {
+    let mut redis = Redis::start();
+    redis.server.kill();
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.sees("no Redis");
+    redis.server.restart().expect("restarted");
+    console.sees("live");
+    console.press("\x03");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
+fn a_refused_login_is_told_in_words_and_without_the_password() {
+    let redis = Sandbox::start(&["--requirepass", "correct"]).expect("a private Redis");
+    let url = format!("redis://:hunter2@127.0.0.1:{}/0", redis.port());
+    let mut console = Terminal::open(&url, &[]);
+    console.sees("refuses the login");
+    assert!(!console.text().contains("hunter2"));
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
+fn the_screen_follows_the_size_of_the_terminal() {
+    let redis = Redis::with_dead(3);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.press("3");
+    console.sees("Person2 Example");
+    assert!(!console.text().contains("enter opens"));
+    console.resize(160, 40);
+    console.sees("enter opens");
+    console.resize(50, 10);
+    console.sees("too small");
+    console.resize(80, 24);
+    console.sees("Person2 Example");
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    let redis = Redis::start();
+    for signal in ["TERM", "HUP"] {
+        let mut console = Terminal::open(&redis.server.url(), &[]);
+        console.sees("live");
+        assert!(!console.is_restored());
+        console.signal(signal);
+        assert_eq!(console.ends(), 0);
+        console.until("the terminal is restored", |_| console.is_restored());
+    }
+}
+
+#[test]
+fn a_suspended_console_gives_the_terminal_back_and_takes_it_again() {
+    let redis = Redis::with_dead(3);
+    let mut shell = Terminal::run(
+        "bash",
+        &["--norc", "-i"],
+        &redis.server.url(),
+        100,
+        30,
+        "xterm-256color",
+    );
+    shell.sees("shell>");
+    shell.press(&format!("{}\r", env!("CARGO_BIN_EXE_bridge")));
+    shell.sees("live");
+    shell.press("\x1a");
+    shell.sees("Stopped");
+    assert!(shell.is_restored());
+    shell.press("fg\r");
+    shell.sees("live");
+    shell.press("3");
+    shell.sees("Person2 Example");
+    shell.press("q");
+    shell.until("the shell is back", |text| {
+        text.matches("shell>").count() >= 2 && !text.contains("Person2")
+    });
+    shell.press("exit\r");
+    assert_eq!(shell.ends(), 0);
+}
+
+#[test]
+fn a_terminal_that_cannot_show_it_is_told_what_to_use_instead() {
+    let redis = Redis::start();
+    let mut dumb = Terminal::run(
+        env!("CARGO_BIN_EXE_bridge"),
+        &[],
+        &redis.server.url(),
+        100,
+        30,
+        "dumb",
+    );
+    assert_eq!(dumb.ends(), 1);
+    dumb.sees("bridge status --watch");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .env("REDIS_URL", redis.server.url())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("needs a terminal") && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_in_a_lead_stays_in_the_console() {
+    let mut redis = Redis::start();
+    let evil = "{\"name\":\"evil \\u001b]0;title\\u0007\\u001b[2J\\u009b31m\",\"x\":1}";
+    let _: u64 = redis.ask(&["LPUSH", "failed_leads", evil]);
+    let _: u64 = redis.ask(&["LPUSH", "failed_leads", "\x1b[2J\x1b]52;c;aGk=\x07 rubbish"]);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.press("3");
+    console.sees("\\u{1b}[2J");
+    console.press("G");
+    console.press("\r");
+    console.sees("evil \\u{1b}]0;title\\u{7}");
+    console.press("qq");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
+fn one_frame_is_printed_without_a_terminal() {
+    let redis = Redis::with_dead(3);
+    let print = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+            .args(args)
+            .env("REDIS_URL", redis.server.url())
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+            .expect("it runs");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let text = print(&["--once", "--size", "80x24", "--keys", "3 j enter"]);
+    assert!(
+        text.contains("id         id-1") && text.contains("HTTP 503") == text.contains("id-0"),
+        "{text}"
+    );
+    assert!(print(&["--once", "svg", "--keys", "3"]).starts_with("<svg "));
+}
