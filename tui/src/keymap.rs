@@ -65,8 +65,6 @@ pub(crate) enum Scope {
     Letter,
     /// The waiting, in-flight and retry entries.
     Queue,
-    /// The audit.
-    Audit,
 }
 
 impl Scope {
@@ -81,7 +79,6 @@ impl Scope {
             Self::Groups => "Groups",
             Self::Letter => "One dead letter",
             Self::Queue => "Queue",
-            Self::Audit => "Audit",
         }
     }
 }
@@ -168,6 +165,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     reads(Scope::Overview, "t", Action::Span, "span", "charts over 5 minutes, 1 hour or 24 hours"),
     reads(Scope::Live, "space", Action::Mark, "hold", "hold the lines still, or follow again"),
     reads(Scope::Live, "/", Action::Filter, "filter", "show only lines that contain these words"),
+    reads(Scope::Live, "enter", Action::Open, "timeline", "only what happened to the lead under the cursor"),
     reads(Scope::Queue, "t", Action::Span, "place", "look at waiting, in-flight or retry entries"),
     reads(Scope::Lists, "j down", Action::Down, "", "down"),
     reads(Scope::Lists, "k up", Action::Up, "", "up"),

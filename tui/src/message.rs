@@ -9,8 +9,10 @@ use bridge_shared::filter::Filter;
 use bridge_shared::stats::{Minute, Snapshot};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
+use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use crossterm::event::KeyEvent;
 
+use crate::app::live::Told;
 use crate::triage::{Matching, Report};
 
 /// Something that happened.
@@ -42,6 +44,21 @@ pub(crate) enum Message {
     },
     /// A part of a search through the dead letters.
     Scanned(Scanned),
+    /// Events as they came, and how many more came that are not among them.
+    Events(Vec<Told>, u64),
+    /// Leads of a stage that were looked at.
+    Looked {
+        /// The stage.
+        stage: Stage,
+        /// The first row.
+        start: u64,
+        /// How many there are in all.
+        total: u64,
+        /// Those read.
+        entries: Vec<Entry>,
+    },
+    /// The newest entries of the audit, and how many there are in all.
+    Audit(u64, Vec<AuditEntry>),
     /// A piece of work under way has come this far.
     Progress(u64),
     /// A piece of work has ended.
@@ -116,6 +133,19 @@ pub(crate) enum Command {
         /// What to look for.
         filter: Filter,
     },
+    /// Look at leads of a stage, from a row on.
+    Look {
+        /// The stage.
+        stage: Stage,
+        /// The first row.
+        start: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Read the newest entries of the audit.
+    ReadAudit(u64),
+    /// Listen to the events, or no longer.
+    Listen(bool),
     /// Read every figure at once, and not only at the next turn.
     Refresh,
     /// Do a piece of work; there is one at a time.

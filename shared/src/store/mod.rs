@@ -4,6 +4,7 @@
 //! - [`work`]: a worker's side: fetch, commit, lease, recovery, due retries, events
 //! - [`dead_letters`]: reading the dead letter queue and moving entries out of it
 //! - [`figures`]: counts and charts
+//! - [`look`]: looking at what waits, is in flight or due again, and at the audit
 //! - [`produce`]: pushing leads in, and looking for those already there
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
@@ -17,6 +18,7 @@ pub mod control;
 pub mod dead_letters;
 pub mod error;
 pub mod figures;
+pub mod look;
 pub mod produce;
 pub mod work;
 

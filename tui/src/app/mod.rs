@@ -2,13 +2,16 @@
 //! it comes from.
 //!
 //! - [`dlq`]: the dead letter screen, with [`search`], [`letter`] and [`tree`]
+//! - [`live`]: the live events
 //! - [`trend`]: figures over time
+//! - [`window`]: lists that are read in windows and hold on to nothing
 //! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
 
 pub(crate) mod dlq;
 pub(crate) mod input;
 pub(crate) mod letter;
 pub(crate) mod list;
+pub(crate) mod live;
 pub(crate) mod notice;
 pub(crate) mod overlay;
 #[cfg(test)]
@@ -16,6 +19,7 @@ pub(crate) mod scene;
 pub(crate) mod search;
 pub(crate) mod tree;
 pub(crate) mod trend;
+pub(crate) mod window;
 
 use std::time::Duration;
 
@@ -23,6 +27,7 @@ use bridge_shared::cause::Cause;
 use bridge_shared::clock::Millis;
 use bridge_shared::stats::Snapshot;
 use bridge_shared::store::StoreError;
+use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use jiff::tz::TimeZone;
 use ratatui::layout::{Rect, Size};
 
@@ -31,9 +36,11 @@ use crate::layout;
 use crate::screen::Screen;
 use dlq::{Dlq, View};
 use list::Position;
+use live::Live;
 use notice::Notices;
 use overlay::Overlay;
 use trend::{Span, Trend};
+use window::Window;
 
 /// How the console stands with Redis.
 #[derive(Debug, Clone)]
@@ -111,6 +118,14 @@ pub(crate) struct App {
     pub(crate) causes: Causes,
     /// The dead letters.
     pub(crate) dlq: Dlq,
+    /// The live events.
+    pub(crate) live: Live,
+    /// Which leads the queue screen looks at.
+    pub(crate) stage: Stage,
+    /// Those leads.
+    pub(crate) queue: Window<Entry>,
+    /// The audit.
+    pub(crate) audit: Window<AuditEntry>,
     /// Where the cursor is among the workers.
     pub(crate) workers_at: Position,
     /// What there is to say.
@@ -138,6 +153,10 @@ impl App {
             span: Span::default(),
             causes: Causes::default(),
             dlq: Dlq::default(),
+            live: Live::default(),
+            stage: Stage::default(),
+            queue: Window::default(),
+            audit: Window::default(),
             workers_at: Position::default(),
             notices: Notices::default(),
             work: None,
@@ -177,8 +196,10 @@ impl App {
                 };
                 vec![inner, Scope::Lists, Scope::Everywhere]
             }
-            Screen::Workers => vec![Scope::Lists, Scope::Everywhere],
-            _ => vec![Scope::Everywhere],
+            Screen::Live => vec![Scope::Live, Scope::Lists, Scope::Everywhere],
+            Screen::Queue => vec![Scope::Queue, Scope::Lists, Scope::Everywhere],
+            Screen::Workers | Screen::Audit => vec![Scope::Lists, Scope::Everywhere],
+            Screen::Pipeline => vec![Scope::Everywhere],
         }
     }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_shared::cause::Cause;
+use bridge_shared::event::{Event, EventKind};
 use bridge_shared::stats::{Minute, Snapshot, Totals, Worker, WorkerInfo};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
+use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use crossterm::event::KeyEvent;
 use jiff::tz::TimeZone;
 use ratatui::layout::Size;
 
+use super::live::Told;
 use super::{App, Options};
 use crate::keymap::Key;
 use crate::message::{Command, Message, Scanned};
@@ -144,6 +147,14 @@ impl Scene {
                 let wanted = |letter: &&DeadLetter| places.contains(&letter.from_end());
                 read(self.letters.iter().filter(wanted).cloned().collect())
             }
+            Command::Look { stage, start, .. } => Some(Message::Looked {
+                stage: *stage,
+                start: *start,
+                total: 3,
+                entries: (0..3).map(|n| entry(*stage, n)).collect(),
+            }),
+            Command::ReadAudit(_) => Some(Message::Audit(2, audit())),
+            Command::Listen(true) => Some(Message::Events(events(), 1_234)),
             Command::Scan { search, filter } => {
                 let found = self
                     .letters
@@ -253,4 +264,67 @@ fn letter(index: u64, of: u64) -> DeadLetter {
         ),
     };
     DeadLetter::new(index, of, bytes.into())
+}
+
+fn entry(stage: Stage, n: i64) -> Entry {
+    let envelope = letter(u64::try_from(n).expect("small"), 3).bytes;
+    let bare = format!(
+        r#"{{"name":"Waiting Example {n}","linkedinUrl":"https://linkedin.com/in/example-{n}"}}"#
+    );
+    let payload = if stage == Stage::Waiting && n > 0 {
+        bare.into()
+    } else {
+        envelope
+    };
+    Entry {
+        envelope: bridge_shared::envelope::Envelope::from_payload(&payload),
+        payload,
+        due: (stage == Stage::Retry).then_some(NOW + 40_000 + n * 10_000),
+        worker: (stage == Stage::InFlight).then(|| "enrich-1-7-dljc633k3e".into()),
+    }
+}
+
+fn audit() -> Vec<AuditEntry> {
+    let entry = |ago, what: &str, count, detail: &str| AuditEntry {
+        at: NOW - ago,
+        who: "ada@ops-1".into(),
+        what: what.into(),
+        count,
+        detail: detail.into(),
+    };
+    vec![
+        entry(60_000, "redriven", 3, "k3x-1 k3x-2 evil\u{1b}[2J"),
+        entry(7_200_000, "paused", 0, ""),
+    ]
+}
+
+fn events() -> Vec<Told> {
+    let event = |ms: i64, kind, lead: &str, station: Option<&str>, error: Option<&str>| Told {
+        worker: "enrich-1-7-dljc633k3e".into(),
+        event: Event {
+            station: station.map(Into::into),
+            error: error.map(Into::into),
+            ms: station.map(|_| 120),
+            ..Event::new(NOW + ms, kind, lead)
+        },
+    };
+    vec![
+        event(0, EventKind::Received, "dljc633k3e-17", None, None),
+        event(10, EventKind::Started, "dljc633k3e-17", None, None),
+        event(
+            130,
+            EventKind::Station,
+            "dljc633k3e-17",
+            Some("enrich"),
+            None,
+        ),
+        event(131, EventKind::Succeeded, "dljc633k3e-17", None, None),
+        event(
+            900,
+            EventKind::Dead,
+            "dljc633k3e-18",
+            Some("enrich"),
+            Some("HTTP 404 from https://api.example.com/v2/leads: nobody\u{1b}[2J"),
+        ),
+    ]
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{scan, work};
+use super::{listen, scan, work};
 use crate::message::{Command, Level, Message};
 
 /// Between two readings of the figures.
@@ -37,6 +37,7 @@ pub(crate) struct Feed {
     minutes: Arc<Notify>,
     tasks: JoinSet<()>,
     scan: CancellationToken,
+    listen: CancellationToken,
     work: CancellationToken,
 }
 
@@ -51,6 +52,7 @@ impl Feed {
             minutes: Arc::default(),
             tasks: JoinSet::new(),
             scan: CancellationToken::new(),
+            listen: CancellationToken::new(),
             work: CancellationToken::new(),
         };
         let poller = Poller {
@@ -89,6 +91,43 @@ impl Feed {
                     };
                     send(&messages, read.await).await;
                 });
+            }
+            Command::Look {
+                stage,
+                start,
+                count,
+            } => {
+                self.tasks.spawn(async move {
+                    let looked = store.look(stage, start, count).await;
+                    let looked = looked.map(|(total, entries)| Message::Looked {
+                        stage,
+                        start,
+                        total,
+                        entries,
+                    });
+                    send(&messages, looked).await;
+                });
+            }
+            Command::ReadAudit(count) => {
+                self.tasks.spawn(async move {
+                    let read = store.audit(count).await;
+                    send(
+                        &messages,
+                        read.map(|(total, entries)| Message::Audit(total, entries)),
+                    )
+                    .await;
+                });
+            }
+            Command::Listen(on) => {
+                self.listen.cancel();
+                self.listen = CancellationToken::new();
+                if on {
+                    let stop = self.listen.clone();
+                    self.tasks.spawn(async move {
+                        stop.run_until_cancelled(listen::run(&store, &messages))
+                            .await;
+                    });
+                }
             }
             Command::Scan { search, filter } => {
                 self.scan.cancel();

@@ -42,11 +42,8 @@ impl Ui<'_> {
         let dlq = &self.app.dlq;
         let mut spans = vec![Span::raw(" ")];
         if let Some(input) = &dlq.writing {
-            let (before, after) = input.halves();
             spans.push(Span::styled("filter: ", self.theme.key));
-            spans.push(Span::styled(before.to_owned(), self.theme.text));
-            spans.push(Span::styled(self.signs.cursor, self.theme.accent));
-            spans.push(Span::styled(after.to_owned(), self.theme.text));
+            spans.extend(self.typed(input));
             if let Some(mistake) = &dlq.mistake {
                 spans.push(Span::styled(format!("   {mistake}"), self.theme.bad));
             }

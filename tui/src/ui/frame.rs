@@ -1,7 +1,6 @@
 //! Around every screen: what and where this is, the screens, what was just done, and the keys.
 
 use bridge_shared::clock::human_duration;
-use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -83,14 +82,7 @@ impl Ui<'_> {
     fn clock(&self) -> String {
         match self.app.now() {
             0 => "--:--:--".into(),
-            now => Timestamp::from_millisecond(now).map_or_else(
-                |_| "--:--:--".into(),
-                |at| {
-                    at.to_zoned_datetime(self.app.options.zone.clone())
-                        .strftime("%H:%M:%S")
-                        .to_string()
-                },
-            ),
+            now => self.time(now),
         }
     }
 

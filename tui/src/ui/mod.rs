@@ -1,21 +1,26 @@
 //! The drawing: a pure function of the state. One file for each part of the screen.
 //!
 //! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
-//! - [`overview`], [`dlq`], [`letter`], [`workers`]: the screens
+//! - [`overview`], [`live`], [`dlq`] with [`letter`], [`queue`], [`workers`], [`audit`]: the screens
 //! - [`overlay`]: what lies over them
 //! - [`chart`]: figures over time as bars
 
+mod audit;
 mod chart;
 mod dlq;
 mod frame;
 mod letter;
+mod live;
 mod overlay;
 mod overview;
+mod queue;
 mod workers;
 
 #[cfg(test)]
 mod tests;
 
+use bridge_shared::clock::Millis;
+use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Alignment, Rect};
@@ -94,8 +99,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
             }
             _ => ui.dlq(frame, areas.body),
         },
+        Screen::Live => ui.live(frame, areas.body),
+        Screen::Queue => ui.queue(frame, areas.body),
         Screen::Workers => ui.workers(frame, areas.body),
-        _ => {}
+        Screen::Audit => ui.audit(frame, areas.body),
+        Screen::Pipeline => {}
     }
     ui.trouble(frame, areas.body);
     ui.status(frame, areas.status);
@@ -160,6 +168,17 @@ impl Ui<'_> {
     /// A line of text over the whole width, so that its style is seen to the end.
     fn line(frame: &mut Frame<'_>, area: Rect, line: Line<'_>, style: Style) {
         frame.render_widget(Paragraph::new(line).style(style), area);
+    }
+
+    /// A time of the day, as the operator's clock shows it.
+    fn time(&self, at: Millis) -> String {
+        Timestamp::from_millisecond(at).map_or_else(
+            |_| "--:--:--".into(),
+            |at| {
+                let zone = self.app.options.zone.clone();
+                at.to_zoned_datetime(zone).strftime("%H:%M:%S").to_string()
+            },
+        )
     }
 
     /// The `n`th row of an area, where it has that many.

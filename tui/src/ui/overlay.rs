@@ -143,7 +143,8 @@ impl Ui<'_> {
         frame.render_widget(Paragraph::new(line), inner);
     }
 
-    fn typed(&self, input: &Input) -> [Span<'static>; 3] {
+    /// A line of text being typed.
+    pub(super) fn typed(&self, input: &Input) -> [Span<'static>; 3] {
         let (before, after) = input.halves();
         [
             Span::styled(before.to_owned(), self.theme.text),

@@ -130,10 +130,11 @@ impl Ui<'_> {
             tile(
                 "retry",
                 thousands(figures.retry),
-                figures.next_retry.map_or_else(
-                    || "none due".into(),
-                    |due| format!("next in {}", human_duration(due - now)),
-                ),
+                match figures.next_retry {
+                    None => "none due".into(),
+                    Some(due) if due <= now => "due now".into(),
+                    Some(due) => format!("next in {}", human_duration(due - now)),
+                },
                 lively(figures.retry, self.theme.warn),
             ),
             tile(

@@ -26,7 +26,7 @@ type Make = fn(u16, u16) -> Scene;
 
 #[test]
 fn every_screen_at_every_size() {
-    let scenes: [(&str, Make, &str); 12] = [
+    let scenes: [(&str, Make, &str); 20] = [
         ("connecting", Scene::new, "1"),
         ("overview-empty", Scene::empty, "1"),
         ("overview", Scene::busy, "1"),
@@ -43,6 +43,14 @@ fn every_screen_at_every_size() {
         ("dlq-confirm", Scene::busy, "3 R"),
         ("help", Scene::busy, "3 ?"),
         ("workers", Scene::busy, "5 j"),
+        ("live-empty", Scene::new, "2"),
+        ("live", Scene::busy, "2"),
+        ("live-timeline", Scene::busy, "2 k enter"),
+        ("queue-waiting", Scene::busy, "4 j"),
+        ("queue-in-flight", Scene::busy, "4 t"),
+        ("queue-retry", Scene::busy, "4 t t"),
+        ("audit-empty", Scene::new, "7"),
+        ("audit", Scene::busy, "7"),
     ];
     for (name, make, keys) in scenes {
         for (columns, rows) in SIZES {
@@ -136,7 +144,10 @@ fn nothing_from_a_lead_reaches_the_terminal_as_a_command() {
         "3 G ctrl-u k k k k k k k k k k k enter",
         "3 f",
         "1",
+        "2",
+        "4",
         "5",
+        "7",
     ] {
         let mut scene = Scene::busy(120, 40);
         scene.press(keys);

@@ -37,6 +37,8 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             app.link = Link::Live;
             app.trend.read(app.uptime, &figures);
             let commands = app.dlq.read(&figures);
+            app.queue.age();
+            app.audit.age();
             app.figures = Some((*figures, app.uptime));
             commands
         }
@@ -67,6 +69,28 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             app.dlq.found(part, height);
             Vec::new()
         }
+        Message::Events(events, skipped) => {
+            let height = app.height();
+            app.live.learn(events, skipped, height);
+            Vec::new()
+        }
+        Message::Looked {
+            stage,
+            start,
+            total,
+            entries,
+        } => {
+            if stage == app.stage {
+                let height = app.height();
+                app.queue.learn(start, total, entries, height);
+            }
+            Vec::new()
+        }
+        Message::Audit(total, entries) => {
+            let height = app.height();
+            app.audit.learn(0, total, entries, height);
+            Vec::new()
+        }
         Message::Progress(done) => {
             if let Some(work) = &mut app.work {
                 work.done = done;
@@ -79,9 +103,29 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             Vec::new()
         }
     };
-    if app.screen == Screen::Dlq {
-        let height = app.height();
-        commands.extend(app.dlq.wants(height));
-    }
+    commands.extend(wants(app));
     commands
+}
+
+/// What must be read for the screen in front to be true.
+fn wants(app: &mut App) -> Option<Command> {
+    let height = app.height();
+    match app.screen {
+        Screen::Dlq => app.dlq.wants(height),
+        Screen::Queue => {
+            let (start, count) = app.queue.wants(height)?;
+            let stage = app.stage;
+            Some(Command::Look {
+                stage,
+                start,
+                count,
+            })
+        }
+        Screen::Audit => {
+            // The audit is read from its newest entry on: it has no other place to begin at.
+            let (start, count) = app.audit.wants(height)?;
+            Some(Command::ReadAudit(start + count))
+        }
+        _ => None,
+    }
 }

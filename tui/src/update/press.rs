@@ -1,13 +1,16 @@
 //! What keys do.
 
 use bridge_shared::store::dead_letters::DeadLetter;
+use bridge_shared::store::look::Stage;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::work;
 use crate::app::App;
 use crate::app::dlq::View;
 use crate::app::list::Position;
+use crate::app::live::Live;
 use crate::app::overlay::{Account, Confirm, Overlay, Palette};
+use crate::app::window::Window;
 use crate::keymap::{self, Action, Key};
 use crate::message::{Command, Level, Work};
 use crate::screen::Screen;
@@ -21,8 +24,10 @@ pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
     if let Some(overlay) = app.overlay.take() {
         return on_overlay(app, overlay, event);
     }
-    if app.screen == Screen::Dlq && app.dlq.writing.is_some() {
-        return write_filter(app, event);
+    match app.screen {
+        Screen::Dlq if app.dlq.writing.is_some() => return write_filter(app, event),
+        Screen::Live if app.live.writing.is_some() => return write_live_filter(app, event),
+        _ => {}
     }
     match keymap::find(&app.scopes(), Key::of(event)) {
         Some(binding) if binding.changes && !app.may_change() => {
@@ -50,7 +55,12 @@ pub(super) fn paste(app: &mut App, text: &str) -> Vec<Command> {
         Some(Overlay::Palette(palette)) => palette.input.insert(text),
         Some(_) => {}
         None => {
-            if let Some(input) = &mut app.dlq.writing {
+            let writing = match app.screen {
+                Screen::Dlq => &mut app.dlq.writing,
+                Screen::Live => &mut app.live.writing,
+                _ => return Vec::new(),
+            };
+            if let Some(input) = writing {
                 input.insert(text);
             }
         }
@@ -60,7 +70,8 @@ pub(super) fn paste(app: &mut App, text: &str) -> Vec<Command> {
 
 /// Ctrl-C: first whatever is under way, then the console itself.
 fn interrupt(app: &mut App) -> Vec<Command> {
-    if app.overlay.take().is_some() || app.dlq.writing.take().is_some() {
+    let writing = app.dlq.writing.take().or_else(|| app.live.writing.take());
+    if app.overlay.take().is_some() || writing.is_some() {
         return Vec::new();
     }
     if app.work.is_some() {
@@ -111,27 +122,59 @@ fn act(app: &mut App, action: Action) -> Vec<Command> {
                 Vec::new()
             }
             Screen::Dlq => on_dlq(app, action),
-            Screen::Workers => {
-                let count = app
-                    .figures
-                    .as_ref()
-                    .map_or(0, |(figures, _)| figures.workers.len());
+            screen => {
                 let height = app.height();
-                app.workers_at.act(action, count, height);
+                match screen {
+                    Screen::Workers => {
+                        let figures = app.figures.as_ref();
+                        let count = figures.map_or(0, |(figures, _)| figures.workers.len());
+                        app.workers_at.act(action, count, height);
+                    }
+                    Screen::Live => {
+                        app.live.act(action, height);
+                    }
+                    Screen::Queue if action == Action::Span => {
+                        app.stage = match app.stage {
+                            Stage::Waiting => Stage::InFlight,
+                            Stage::InFlight => Stage::Retry,
+                            Stage::Retry => Stage::Waiting,
+                        };
+                        app.queue = Window::default();
+                    }
+                    Screen::Queue => {
+                        app.queue.act(action, height);
+                    }
+                    Screen::Audit => {
+                        app.audit.act(action, height);
+                    }
+                    Screen::Overview | Screen::Dlq | Screen::Pipeline => {}
+                }
                 Vec::new()
             }
-            _ => Vec::new(),
         },
     }
 }
 
 fn show(app: &mut App, screen: Screen) -> Vec<Command> {
-    app.screen = screen;
-    if screen == Screen::Dlq {
-        let (count, height) = (app.dlq.count(), app.height());
-        app.dlq.at.keep(count, height);
+    let before = std::mem::replace(&mut app.screen, screen);
+    match screen {
+        Screen::Dlq => {
+            let (count, height) = (app.dlq.count(), app.height());
+            app.dlq.at.keep(count, height);
+        }
+        Screen::Queue => app.queue.age(),
+        Screen::Audit => app.audit.age(),
+        _ => {}
     }
-    Vec::new()
+    // Workers tell more while somebody listens, so nobody does who does not look.
+    match (before == Screen::Live, screen == Screen::Live) {
+        (false, true) => {
+            app.live = Live::default();
+            vec![Command::Listen(true)]
+        }
+        (true, false) => vec![Command::Listen(false)],
+        _ => Vec::new(),
+    }
 }
 
 /// One step back: a notice that stays, work under way, what is open, and at last the console.
@@ -144,6 +187,11 @@ fn back(app: &mut App) -> Vec<Command> {
         && let Some(commands) = app.dlq.back()
     {
         return commands;
+    }
+    if app.screen == Screen::Live && !app.live.filter.is_empty() {
+        let height = app.height();
+        app.live.set_filter("", height);
+        return Vec::new();
     }
     app.quit = true;
     Vec::new()
@@ -247,6 +295,25 @@ fn write_filter(app: &mut App, event: KeyEvent) -> Vec<Command> {
         }
     }
     app.dlq.writing = Some(input);
+    Vec::new()
+}
+
+fn write_live_filter(app: &mut App, event: KeyEvent) -> Vec<Command> {
+    let Some(mut input) = app.live.writing.take() else {
+        return Vec::new();
+    };
+    match event.code {
+        KeyCode::Esc => return Vec::new(),
+        KeyCode::Enter => {
+            let height = app.height();
+            app.live.set_filter(input.text(), height);
+            return Vec::new();
+        }
+        _ => {
+            input.key(event);
+        }
+    }
+    app.live.writing = Some(input);
     Vec::new()
 }
 

@@ -1,0 +1,206 @@
+//! Looking at what waits, is in flight or is due again, and at the audit, without touching any
+//! of it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::produce::Place;
+use super::{Store, StoreError, convert};
+use crate::clock::Millis;
+use crate::envelope::Envelope;
+
+/// Deliveries that one step of looking at a worker's hands asks for.
+const SCAN: u64 = 500;
+
+/// Where a lead is that has not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// In the waiting list, the next to be taken first.
+    #[default]
+    Waiting,
+    /// In the hands of a worker, in no order.
+    InFlight,
+    /// Due again later, the first due first.
+    Retry,
+}
+
+/// A lead that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What is stored: a bare lead or an envelope.
+    pub payload: Bytes,
+    /// The envelope, where it is one.
+    pub envelope: Option<Envelope>,
+    /// When it is due, where it waits for a retry.
+    pub due: Option<Millis>,
+    /// Who has it in hand, where somebody has.
+    pub worker: Option<String>,
+}
+
+impl Entry {
+    fn new(payload: Bytes) -> Self {
+        Self {
+            envelope: Envelope::from_payload(&payload),
+            payload,
+            due: None,
+            worker: None,
+        }
+    }
+
+    /// The lead's own bytes.
+    #[must_use]
+    pub fn lead(&self) -> &Bytes {
+        self.envelope
+            .as_ref()
+            .map_or(&self.payload, |envelope| &envelope.lead)
+    }
+}
+
+/// An entry of the audit: who changed what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When, in milliseconds of server time.
+    pub at: Millis,
+    /// Who: `user@host`.
+    pub who: String,
+    /// What was done: `redriven`, `dropped`, `cleared`, `restored`, `paused`, `resumed`, ...
+    pub what: String,
+    /// To how many.
+    pub count: u64,
+    /// The ids, or the trash they went to.
+    pub detail: String,
+}
+
+impl Store {
+    /// Looks at up to `count` leads of a stage from `offset` on; returns how many there are in
+    /// all, and those.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn look(
+        &self,
+        stage: Stage,
+        offset: u64,
+        count: u64,
+    ) -> Result<(u64, Vec<Entry>), StoreError> {
+        match stage {
+            Stage::Waiting => {
+                let total = self.waiting_count().await?;
+                let payloads = self.peek(Place::Waiting, offset, count).await?;
+                Ok((total, payloads.into_iter().map(Entry::new).collect()))
+            }
+            Stage::Retry => self.look_at_retry(offset, count).await,
+            Stage::InFlight => self.look_in_hands(offset, count).await,
+        }
+    }
+
+    async fn look_at_retry(
+        &self,
+        offset: u64,
+        count: u64,
+    ) -> Result<(u64, Vec<Entry>), StoreError> {
+        let retry = &self.keys().retry;
+        let mut pipe = redis::pipe();
+        pipe.cmd("ZCARD").arg(retry);
+        pipe.cmd("ZRANGE")
+            .arg(retry)
+            .arg(offset)
+            .arg(offset.saturating_add(count.max(1)) - 1)
+            .arg("WITHSCORES");
+        let (total, members): (u64, Vec<(Vec<u8>, f64)>) = self.pipeline(&pipe).await?;
+        let entries = members.into_iter().map(|(payload, due)| Entry {
+            #[allow(clippy::cast_possible_truncation)]
+            due: Some(due as Millis),
+            ..Entry::new(payload.into())
+        });
+        Ok((total, entries.collect()))
+    }
+
+    async fn look_in_hands(
+        &self,
+        offset: u64,
+        count: u64,
+    ) -> Result<(u64, Vec<Entry>), StoreError> {
+        let mut cmd = redis::cmd("ZRANGE");
+        cmd.arg(&self.keys().workers).arg(0).arg(-1);
+        let workers: Vec<String> = self.query(&cmd).await?;
+        let (mut total, mut skip, mut entries) = (0, offset, Vec::new());
+        for worker in workers {
+            let active = self.keys().active(&worker);
+            let held: u64 = self.query(redis::cmd("HLEN").arg(&active)).await?;
+            total += held;
+            if skip >= held {
+                skip -= held;
+                continue;
+            }
+            let missing = count.saturating_sub(entries.len() as u64);
+            let found = self.hands(&active, skip, missing).await?;
+            entries.extend(found.into_iter().map(|payload| Entry {
+                worker: Some(worker.clone()),
+                ..Entry::new(payload)
+            }));
+            skip = 0;
+        }
+        Ok((total, entries))
+    }
+
+    /// Payloads in a worker's hands, from one on. They are scanned from the start every time: a
+    /// worker has no more in hand than it has slots.
+    async fn hands(&self, active: &str, skip: u64, count: u64) -> Result<Vec<Bytes>, StoreError> {
+        let (mut cursor, mut payloads) = (0_u64, Vec::new());
+        while (payloads.len() as u64) < skip + count {
+            let mut cmd = redis::cmd("HSCAN");
+            cmd.arg(active).arg(cursor).arg("COUNT").arg(SCAN);
+            let (next, fields): (u64, Vec<Value>) = self.query(&cmd).await?;
+            for payload in fields.into_iter().skip(1).step_by(2) {
+                payloads.push(Bytes::from(convert::<Vec<u8>>(payload)?));
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        let from = usize::try_from(skip)
+            .unwrap_or(usize::MAX)
+            .min(payloads.len());
+        let mut seen = payloads.split_off(from);
+        seen.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        Ok(seen)
+    }
+
+    /// The newest entries of the audit, newest first; returns how many there are in all, and
+    /// those.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn audit(&self, count: u64) -> Result<(u64, Vec<AuditEntry>), StoreError> {
+        let audit = &self.keys().audit;
+        let mut pipe = redis::pipe();
+        pipe.cmd("XLEN").arg(audit);
+        pipe.cmd("XREVRANGE")
+            .arg(audit)
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(count);
+        type Rows = Vec<(String, HashMap<String, String>)>;
+        let (total, rows): (u64, Rows) = self.pipeline(&pipe).await?;
+        let entries = rows.into_iter().map(|(id, mut fields)| {
+            let mut take = |field: &str| fields.remove(field).unwrap_or_default();
+            AuditEntry {
+                at: id
+                    .split('-')
+                    .next()
+                    .and_then(|ms| ms.parse().ok())
+                    .unwrap_or(0),
+                who: take("who"),
+                what: take("what"),
+                count: take("count").parse().unwrap_or(0),
+                detail: take("detail"),
+            }
+        });
+        Ok((total, entries.collect()))
+    }
+}
