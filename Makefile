@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test e2e check redis
+.PHONY: help demo build test e2e check redis screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,3 +28,8 @@ check: ## Format, lints and documentation, as strict as the landing
 
 redis: ## Make sure that redis-server is there
 	@assets/ensure-redis.sh
+
+screenshots: redis ## Draw the console's pictures of the README anew, from the running demo
+	$(CARGO) build --workspace --bins
+	mkdir -p assets/screenshots
+	LC_ALL=C.UTF-8 target/debug/bridge demo --pictures assets/screenshots

@@ -9,29 +9,21 @@ use crossterm::clipboard::CopyToClipboard;
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use jiff::tz::TimeZone;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 use ratatui::layout::{Rect, Size};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::app::{App, Link, Options};
+use crate::app::{App, Options};
 use crate::cli::output::{CommandError, line};
 use crate::event::feed::Feed;
 use crate::event::input::Input;
-use crate::keymap::Key;
 use crate::message::{Command, Message};
-use crate::picture;
 use crate::terminal::{self, Screen};
 use crate::theme::{Theme, ThemeName};
 use crate::ui;
 use crate::update::update;
-
-/// With --once: silence after which nothing more is expected to be read.
-const SETTLED: Duration = Duration::from_millis(150);
-/// With --once: the longest wait for Redis.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{once, picture};
 
 /// What the console takes.
 #[derive(Debug, Clone, Args)]
@@ -140,7 +132,8 @@ pub(crate) fn check_terminal() -> Result<(), CommandError> {
     Ok(())
 }
 
-fn options(store: &Store, args: &ConsoleArgs) -> Options {
+/// What does not change while the console runs.
+pub(crate) fn options(store: &Store, args: &ConsoleArgs) -> Options {
     Options {
         url: store.url().to_owned(),
         read_only: args.read_only,
@@ -149,45 +142,14 @@ fn options(store: &Store, args: &ConsoleArgs) -> Options {
     }
 }
 
-/// Draws one frame, when what it shows has been read, and prints it.
+/// Prints one frame.
 async fn once(store: Store, args: &ConsoleArgs, format: Once) -> Result<(), CommandError> {
-    let keys = args.keys.split_whitespace().map(|name| {
-        let key = Key::parse(name)
-            .ok_or_else(|| CommandError::Said(format!("--keys: no key is called {name:?}")));
-        key.map(|key| Message::Key(key.into()))
-    });
-    let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
-    let mut app = App::new(options(&store, args), args.size.into());
-    let (mut feed, mut messages) = Feed::start(store);
-    let begun = Instant::now();
-    loop {
-        // A key is pressed when what came of the one before has been read.
-        let message = match tokio::time::timeout(SETTLED, messages.recv()).await {
-            Ok(Some(message)) => message,
-            Ok(None) => break,
-            Err(_) if begun.elapsed() < PATIENCE && matches!(app.link, Link::Connecting) => {
-                continue;
-            }
-            Err(_) => match keys.next() {
-                Some(key) => key,
-                None => break,
-            },
-        };
-        for command in update(&mut app, begun.elapsed(), message) {
-            feed.run(command);
-        }
-        if begun.elapsed() > PATIENCE {
-            break;
-        }
-    }
-    let theme = Theme::new(args.theme.unwrap_or(ThemeName::Dark));
-    let size = Size::from(args.size);
-    let Ok(mut terminal) = Terminal::new(TestBackend::new(size.width, size.height));
-    let Ok(_) = terminal.draw(|frame| ui::draw(frame, &app, &theme));
-    let buffer = terminal.backend().buffer();
+    let theme = args.theme.unwrap_or(ThemeName::Dark);
+    let options = options(&store, args);
+    let buffer = once::frame(store, options, args.size, &args.keys, theme).await?;
     let frame = match format {
-        Once::Text => picture::text(buffer),
-        Once::Svg => picture::svg(buffer, args.theme != Some(ThemeName::Light)),
+        Once::Text => picture::text(&buffer),
+        Once::Svg => picture::svg(&buffer, theme != ThemeName::Light),
     };
     line(frame.trim_end())
 }
@@ -264,7 +226,7 @@ impl Console {
         for command in update(&mut self.app, self.start.elapsed(), message) {
             match command {
                 Command::Copy(text) => {
-                    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?
+                    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
                 }
                 Command::Redraw => self.redraw()?,
                 Command::Suspend => self.suspend()?,

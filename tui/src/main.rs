@@ -5,6 +5,7 @@
 //! - [`console`]: the console at run time; its state is [`app`], which changes by [`message`]s in
 //!   [`update`] and is drawn by [`ui`]; messages come from [`event`]
 //! - [`keymap`], [`theme`], [`layout`], [`screen`]: what the console is, as data
+//! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
 mod app;
@@ -16,6 +17,7 @@ mod keymap;
 mod layout;
 mod log;
 mod message;
+mod once;
 mod picture;
 mod row;
 mod screen;

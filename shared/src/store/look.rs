@@ -73,6 +73,9 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
+/// Entries of a stream as the server sends them: id, and fields.
+type Rows = Vec<(String, HashMap<String, String>)>;
+
 impl Store {
     /// Looks at up to `count` leads of a stage from `offset` on; returns how many there are in
     /// all, and those.
@@ -185,7 +188,6 @@ impl Store {
             .arg("-")
             .arg("COUNT")
             .arg(count);
-        type Rows = Vec<(String, HashMap<String, String>)>;
         let (total, rows): (u64, Rows) = self.pipeline(&pipe).await?;
         let entries = rows.into_iter().map(|(id, mut fields)| {
             let mut take = |field: &str| fields.remove(field).unwrap_or_default();

@@ -58,7 +58,7 @@ pub(crate) enum Tone {
 #[derive(Debug)]
 pub(crate) struct Letter {
     /// It.
-    pub(crate) letter: DeadLetter,
+    pub(crate) dead: DeadLetter,
     /// Where the reader is.
     pub(crate) at: Position,
     /// Whether the bytes are shown as they are.
@@ -70,10 +70,10 @@ pub(crate) struct Letter {
 
 impl Letter {
     /// Opens a dead letter.
-    pub(crate) fn new(letter: DeadLetter) -> Self {
+    pub(crate) fn new(dead: DeadLetter) -> Self {
         Self {
-            tree: Tree::parse(&letter.envelope.lead),
-            letter,
+            tree: Tree::parse(&dead.envelope.lead),
+            dead,
             at: Position::default(),
             raw: false,
             open: HashSet::new(),
@@ -107,7 +107,7 @@ impl Letter {
         let mut lines = self.facts(width, now);
         self.attempts(width, &mut lines);
         lines.push(Line::Blank);
-        let bytes = &self.letter.envelope.lead;
+        let bytes = &self.dead.envelope.lead;
         let size = format!("{} bytes", bytes.len());
         match &self.tree {
             Some(tree) if !self.raw => {
@@ -125,7 +125,7 @@ impl Letter {
     }
 
     fn facts(&self, width: usize, now: Millis) -> Vec<Line> {
-        let envelope = &self.letter.envelope;
+        let envelope = &self.dead.envelope;
         let mut lines = Vec::new();
         let mut fact = |name, text: &str, tone| {
             let wrapped = wrap(text, width.saturating_sub(LABEL));
@@ -162,7 +162,7 @@ impl Letter {
             envelope.retry_count, envelope.redrives, envelope.deaths
         );
         fact("retries", &counts, Tone::Plain);
-        fact("id", self.letter.id(), Tone::Dim);
+        fact("id", self.dead.id(), Tone::Dim);
         if !envelope.is_lead() {
             fact(
                 "note",
@@ -174,7 +174,7 @@ impl Letter {
     }
 
     fn attempts(&self, width: usize, lines: &mut Vec<Line>) {
-        let attempts = &self.letter.envelope.attempts;
+        let attempts = &self.dead.envelope.attempts;
         lines.push(Line::Blank);
         lines.push(Line::Heading(match attempts.len() {
             0 => "No attempt is known".into(),

@@ -71,10 +71,8 @@ impl Search {
 
     /// How far it has come, in percent.
     pub(crate) fn percent(&self) -> u64 {
-        if self.total == 0 {
-            100
-        } else {
-            self.seen.min(self.total) * 100 / self.total
-        }
+        (self.seen.min(self.total) * 100)
+            .checked_div(self.total)
+            .unwrap_or(100)
     }
 }

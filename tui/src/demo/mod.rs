@@ -1,6 +1,7 @@
 //! `bridge demo`: everything at once, on this machine, with made-up leads; on quit all of it is
 //! gone again.
 
+mod pictures;
 mod service;
 
 use std::os::unix::process::CommandExt as _;
@@ -59,6 +60,10 @@ pub(crate) struct DemoArgs {
     /// many as there is time for in the console]
     #[arg(long, value_name = "N")]
     leads: Option<usize>,
+
+    /// Draw the console's screens to SVG files in a folder instead of opening it; takes two minutes
+    #[arg(long, value_name = "FOLDER", conflicts_with = "headless")]
+    pictures: Option<PathBuf>,
 }
 
 /// What came of the demo. The sum is true: `pushed` is all the others together.
@@ -116,7 +121,7 @@ pub(crate) async fn run(
     console: &ConsoleArgs,
     as_json: bool,
 ) -> Result<ExitCode, CommandError> {
-    if !args.headless {
+    if !args.headless && args.pictures.is_none() {
         console::check_terminal()?;
     }
     let stage = Stage::set(redis).await?;
@@ -127,7 +132,13 @@ pub(crate) async fn run(
             _ = tokio::signal::ctrl_c() => Err(CommandError::Said("interrupted; everything the demo started is gone".into())),
         }
     } else {
-        watched(&stage.store, args.leads, console, &before).await
+        let shown = async {
+            match &args.pictures {
+                Some(folder) => pictures::draw(&stage.store, console, folder).await,
+                None => console::run(stage.store.clone(), console).await,
+            }
+        };
+        watched(&stage.store, args.leads, shown, &before).await
     };
     stage.strike().await;
     let summary = result?;
@@ -147,7 +158,7 @@ pub(crate) async fn run(
 async fn watched(
     store: &Store,
     count: Option<usize>,
-    console: &ConsoleArgs,
+    shown: impl Future<Output = Result<(), CommandError>>,
     before: &Snapshot,
 ) -> Result<Summary, CommandError> {
     let _log = crate::log::start();
@@ -160,7 +171,7 @@ async fn watched(
             }
             std::future::pending::<()>().await;
         }
-        result = console::run(store.clone(), console) => result?,
+        result = shown => result?,
     }
     let after = store.snapshot().await?;
     // What the push under way has put in may not be counted on this side yet.
@@ -196,10 +207,9 @@ impl Stage {
             store,
         };
         for _ in 0..WORKERS {
-            let worker =
-                start_worker(&worker, &args, &route, &stage.service.url()).map_err(|error| {
-                    CommandError::Said(format!("cannot start {}: {error}", worker.display()))
-                })?;
+            let worker = start_worker(&worker, &args, &route, &stage.service.address()).map_err(
+                |error| CommandError::Said(format!("cannot start {}: {error}", worker.display())),
+            )?;
             stage.workers.push(worker);
         }
         Ok(stage)
@@ -256,7 +266,7 @@ fn start_worker(
         .env("ENRICHED_STREAM", &redis.enriched_stream)
         .env("PIPELINE_FILE", route)
         .env("PIPELINE_NAME", "demo")
-        .env("DEMO_ENRICHMENT_URL", service)
+        .env("DEMO_ENRICHMENT", service)
         // So that a demo's retries can be watched without patience.
         .env("RETRY_DELAY_BASE", "1")
         .env("SHUTDOWN_TIMEOUT", "2")

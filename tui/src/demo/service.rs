@@ -44,9 +44,9 @@ impl DemoService {
         Ok(Self { port, server })
     }
 
-    /// Where leads are posted to.
-    pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/enrich", self.port)
+    /// Its host and port; leads are posted to `/enrich`.
+    pub(super) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 }
 

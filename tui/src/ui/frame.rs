@@ -174,11 +174,9 @@ impl Ui<'_> {
 
     /// How far something has come.
     pub(super) fn gauge(&self, done: u64, total: u64, width: u64) -> String {
-        let filled = if total == 0 {
-            width
-        } else {
-            done.min(total) * width / total
-        };
+        let filled = (done.min(total) * width)
+            .checked_div(total)
+            .unwrap_or(width);
         let (full, empty) = if self.app.options.unicode {
             ("█", "░")
         } else {

@@ -15,7 +15,7 @@ impl Ui<'_> {
     /// Draws a dead letter; `active` where keys move in it.
     pub(super) fn letter(&self, frame: &mut Frame<'_>, area: Rect, letter: &Letter, active: bool) {
         let title = if active {
-            self.title("Dead letter", &clip(letter.letter.id(), 40))
+            self.title("Dead letter", &clip(letter.dead.id(), 40))
         } else {
             self.title("Dead letter", "enter opens")
         };

@@ -31,7 +31,7 @@ impl Ui<'_> {
                 break;
             };
             let here = live.held && rows.start + n == live.at.cursor;
-            let line = self.event_line(told, row.width.into());
+            let told = self.event_line(told, row.width.into());
             let style = if here {
                 self.theme.cursor
             } else {
@@ -40,7 +40,7 @@ impl Ui<'_> {
             Self::line(
                 frame,
                 row,
-                if here { super::dlq::plain(line) } else { line },
+                if here { super::dlq::plain(told) } else { told },
                 style,
             );
         }

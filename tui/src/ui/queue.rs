@@ -1,6 +1,5 @@
 //! What waits, is in flight or is due again.
 
-use bridge_shared::clock::human_duration;
 use bridge_shared::lead::Lead;
 use bridge_shared::store::look::{Entry, Stage};
 use ratatui::Frame;
@@ -10,7 +9,7 @@ use ratatui::text::{Line, Span};
 
 use super::Ui;
 use crate::layout;
-use crate::text::{brief, fit, thousands};
+use crate::text::{age, brief, fit, thousands};
 
 impl Ui<'_> {
     pub(super) fn queue(&self, frame: &mut Frame<'_>, body: Rect) {
@@ -109,7 +108,7 @@ impl Ui<'_> {
                 format!("{tries} tries, {}", brief(&envelope.error))
             });
         let first = match (entry.due, &entry.worker) {
-            (Some(due), _) => format!("in {}", human_duration(due - self.app.now())),
+            (Some(due), _) => format!("in {}", age(due, Some(self.app.now()))),
             (_, Some(worker)) => worker.clone(),
             _ => format!("#{}", thousands(index as u64 + 1)),
         };

@@ -1,5 +1,7 @@
 //! What every screen looks like, and that nothing foreign gets through.
 
+use std::fmt::Write as _;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -128,10 +130,11 @@ fn styles(buffer: &Buffer) -> String {
     }
     for (letter, style) in ('a'..).zip(known) {
         let modifiers = format!("{:?}", style.add_modifier);
-        out.push_str(&format!(
-            "{letter}: {:?} on {:?} {modifiers}\n",
+        let _ = writeln!(
+            out,
+            "{letter}: {:?} on {:?} {modifiers}",
             style.fg, style.bg
-        ));
+        );
     }
     out
 }

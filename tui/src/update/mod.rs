@@ -97,7 +97,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             }
             Vec::new()
         }
-        Message::Ended(ended) => work::ended(app, ended),
+        Message::Ended(ended) => work::ended(app, &ended),
         Message::Told(level, text) => {
             app.notices.say(app.uptime, level, text);
             Vec::new()

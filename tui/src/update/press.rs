@@ -47,11 +47,13 @@ pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
 /// Takes pasted text, where text is being written.
 pub(super) fn paste(app: &mut App, text: &str) -> Vec<Command> {
     match &mut app.overlay {
-        Some(Overlay::Confirm(Confirm {
-            typed: Some((_, input)),
-            ..
-        })) => input.insert(text),
-        Some(Overlay::File(input, _)) => input.insert(text),
+        Some(
+            Overlay::Confirm(Confirm {
+                typed: Some((_, input)),
+                ..
+            })
+            | Overlay::File(input, _),
+        ) => input.insert(text),
         Some(Overlay::Palette(palette)) => palette.input.insert(text),
         Some(_) => {}
         None => {
@@ -239,7 +241,7 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
             let Some(letter) = &app.dlq.letter else {
                 return Vec::new();
             };
-            let chosen = crate::app::dlq::one(letter.letter.clone());
+            let chosen = crate::app::dlq::one(letter.dead.clone());
             if action == Action::Retry {
                 work::retry(app, chosen)
             } else {
@@ -247,7 +249,7 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
             }
         }
         (View::Letter, Action::Copy) => {
-            let letter = app.dlq.letter.as_ref().map(|letter| letter.letter.clone());
+            let letter = app.dlq.letter.as_ref().map(|letter| letter.dead.clone());
             copy(app, letter)
         }
         (View::Letter, action) => {

@@ -119,7 +119,11 @@ fn marks_survive_scrolling_new_arrivals_and_a_refresh() {
     figures.totals.dead += 3;
     scene.send(Message::Reading(Box::new(figures)));
     assert_eq!(
-        scene.app.dlq.under_cursor().map(|letter| letter.id()),
+        scene
+            .app
+            .dlq
+            .under_cursor()
+            .map(bridge_shared::store::dead_letters::DeadLetter::id),
         Some("k3x-0")
     );
     assert_eq!((scene.app.dlq.at.cursor, scene.app.dlq.at.top), (3, 0));

@@ -180,7 +180,7 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
 }
 
 /// Takes the account of a piece of work.
-pub(super) fn ended(app: &mut App, ended: Ended) -> Vec<Command> {
+pub(super) fn ended(app: &mut App, ended: &Ended) -> Vec<Command> {
     app.work = None;
     let report = &ended.report;
     let letters = plural(report.moved, "dead letter");
