@@ -57,6 +57,10 @@ impl Site {
 
     /// Starts a worker whose leads all go to the service.
     fn worker(&self, service: &Service) -> Worker {
+        self.worker_with(service, &[])
+    }
+
+    fn worker_with(&self, service: &Service, more: &[&str]) -> Worker {
         let route = self.folder.path().join("route.toml");
         let text = format!(
             "default_pipeline = \"test\"\n[[pipelines.test.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ntimeout = \"50s\"\n",
@@ -67,6 +71,7 @@ impl Site {
         let mut flags = vec!["--pipeline", route.to_str().expect("a plain path")];
         flags.extend(["--concurrency", "10"].into_iter().chain(LEASE));
         flags.extend(names.iter().flat_map(|(flag, name)| [*flag, *name]));
+        flags.extend(more);
         Worker::start(&url(&self.args), &self.folder.path().join("log"), &flags)
     }
 
@@ -355,6 +360,28 @@ fn a_primary_that_hangs_is_left_by_calls_the_waiter_and_a_subscription() {
     });
     assert_eq!(heard, Ok(true), "the worker's events are heard");
     site.assert_each_once(1);
+}
+
+#[test]
+fn leads_whose_outcomes_redis_forgot_are_worked_on_again() {
+    let mut redis = Sandbox::start(&[]).expect("a private Redis");
+    let site = Site::new(&redis.url(), PLAIN);
+    let gate = Gate::start();
+    site.push("a", 0..20);
+    let _worker = site.worker_with(&gate.service, &["--lead-timeout", "4"]);
+    gate.close(&site);
+    let before = site.outcomes().len();
+    let _: String = Node::of(&redis).run("SAVE");
+    gate.open();
+    site.eventually("all are done", |now| now.totals.done == 20);
+    // Back to where ten were in hand, as when a replica takes over that had not heard the rest.
+    redis.restart().expect("Redis starts again");
+    site.eventually("Redis is back", |_| true);
+    assert!(site.outcomes().len() >= before);
+    site.eventually("all are done again", |now| {
+        now.totals.done == 20 && now.in_flight == 0
+    });
+    site.assert_each_once(20);
 }
 
 fn signal(server: &Sandbox, name: &str) {

@@ -62,20 +62,21 @@ impl Cluster {
     pub(super) async fn find(&mut self) -> Result<Client, StoreError> {
         let mut nodes = self.told.clone();
         for node in &self.nodes {
-            if nodes.iter().all(|other| other.addr() != node.addr()) {
-                nodes.push(node.clone());
-            }
+            add(&mut nodes, node);
         }
         let asks: Vec<_> = nodes.iter().map(|node| ask(node, &self.key)).collect();
         let mut asks = futures::stream::iter(asks).buffered(ASKED_AT_ONCE);
         let mut trouble: Option<StoreError> = None;
         while let Some(answer) = asks.next().await {
             let error = match answer {
-                Ok(Some((holder, mut others))) => {
+                Ok(Some((holder, others))) => {
                     let client = Client::open(holder.clone()).map_err(|error| self.error(&error));
                     drop(asks);
-                    others.push(holder);
-                    self.told = others;
+                    self.told.clear();
+                    for node in others.iter().filter(|node| node.addr() != holder.addr()) {
+                        add(&mut self.told, node);
+                    }
+                    self.told.push(holder);
                     return client;
                 }
                 Ok(None) => StoreError::ClusterDown {
@@ -99,7 +100,14 @@ impl Cluster {
     }
 }
 
-/// The node that holds a key's slot, and all the others.
+/// Adds a node that is not there yet.
+fn add(nodes: &mut Vec<ConnectionInfo>, node: &ConnectionInfo) {
+    if nodes.iter().all(|other| other.addr() != node.addr()) {
+        nodes.push(node.clone());
+    }
+}
+
+/// The node that holds a key's slot, and all nodes, some more than once.
 type Holder = (ConnectionInfo, Vec<ConnectionInfo>);
 
 /// Asks one node; `None` where by its answer nobody holds the slot.
@@ -114,20 +122,20 @@ async fn ask(node: &ConnectionInfo, key: &str) -> Result<Option<Holder>, RedisEr
     pipe.cmd("CLUSTER").arg("KEYSLOT").arg(key);
     pipe.cmd("CLUSTER").arg("SLOTS");
     let (slot, ranges): (i64, Vec<Vec<Value>>) = pipe.query_async(&mut connection).await?;
-    let (mut holder, mut others) = (None, Vec::new());
+    let (mut holder, mut all) = (None, Vec::new());
     for range in ranges {
         let mut parts = range.into_iter();
         let (Some(Value::Int(first)), Some(Value::Int(last))) = (parts.next(), parts.next()) else {
             continue;
         };
         // The primary comes first, then its replicas.
-        let mut nodes: Vec<_> = parts.map(|entry| place(entry, node)).collect();
-        if (first..=last).contains(&slot) && !nodes.is_empty() {
-            holder = nodes.remove(0);
+        let nodes: Vec<_> = parts.map(|entry| place(entry, node)).collect();
+        if (first..=last).contains(&slot) {
+            holder = nodes.first().cloned().flatten();
         }
-        others.extend(nodes.into_iter().flatten());
+        all.extend(nodes.into_iter().flatten());
     }
-    Ok(holder.map(|holder| (holder, others)))
+    Ok(holder.map(|holder| (holder, all)))
 }
 
 /// Where a node of the answer to `CLUSTER SLOTS` is. One without a name is at the host that

@@ -94,6 +94,14 @@ impl Door {
         }
     }
 
+    /// How often a followed connection has ended.
+    pub(super) fn changes(&self) -> u64 {
+        match self {
+            Self::Plain { .. } => 0,
+            Self::Followed(followed) => *followed.ended.borrow(),
+        }
+    }
+
     /// The server that calls go to, for a connection of one's own.
     ///
     /// # Errors

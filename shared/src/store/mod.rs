@@ -29,6 +29,7 @@ mod script;
 mod sentinel;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +66,8 @@ struct Shared {
     url: String,
     scripts: Scripts,
     clock: ServerClock,
+    /// Calls that found the connection broken, or no server.
+    broken: AtomicU64,
 }
 
 impl std::fmt::Debug for Store {
@@ -93,6 +96,7 @@ impl Store {
                 url: shown,
                 scripts: Scripts::new(),
                 clock: ServerClock::default(),
+                broken: AtomicU64::new(0),
             }),
         })
     }
@@ -178,6 +182,14 @@ impl Store {
         Ok(now)
     }
 
+    /// A number that grows whenever the connection breaks or leads to another server. What was
+    /// recorded just before may then be undone: a server that starts again has lost what it had
+    /// not yet written down, and a replica that takes over what it had not yet heard.
+    #[must_use]
+    pub fn interruptions(&self) -> u64 {
+        self.shared.broken.load(Ordering::Relaxed) + self.door.changes()
+    }
+
     /// Publishes events; returns how many listen.
     ///
     /// # Errors
@@ -257,7 +269,11 @@ impl Store {
     }
 
     fn error(&self, error: &redis::RedisError) -> StoreError {
-        StoreError::new(error, &self.shared.url)
+        let error = StoreError::new(error, &self.shared.url);
+        if matches!(error, StoreError::Unreachable { .. }) {
+            self.shared.broken.fetch_add(1, Ordering::Relaxed);
+        }
+        error
     }
 
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {

@@ -1,7 +1,7 @@
 //! The Lua scripts, each in a file of its own, with the same beginning.
 
 use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 /// A script, known to the server by its hash.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ impl Script {
         cmd
     }
 
-    /// Sends a call; where the server does not know the script, tells it and sends it once more.
+    /// Sends a call; where the server does not know the script, tells it and sends the call once
+    /// more. Both go out together: calls that set out one after the other stay in that order.
     pub(super) async fn run(
         &self,
         cmd: &Cmd,
@@ -76,12 +77,21 @@ impl Script {
     ) -> RedisResult<Value> {
         match cmd.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let mut load = redis::cmd("SCRIPT");
-                load.arg("LOAD").arg(self.source);
-                load.query_async::<Value>(connection).await?;
-                cmd.query_async(connection).await
+                let mut both = redis::pipe();
+                both.cmd("SCRIPT").arg("LOAD").arg(self.source).ignore();
+                both.add_command(cmd.clone());
+                let answer = both.query_async::<(Value,)>(connection).await;
+                answer.map(|(answer,)| answer).map_err(unwrapped)
             }
             answer => answer,
         }
+    }
+}
+
+/// The server's own error, out of a pipeline's.
+fn unwrapped(error: RedisError) -> RedisError {
+    match error.clone().into_server_errors().as_deref() {
+        Some([(_, first), ..]) => first.clone().into(),
+        _ => error,
     }
 }

@@ -17,6 +17,8 @@ const BATCH: usize = 256;
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a fetch whose answer was lost is looked for in the worker's hands.
 const DOUBT: Duration = Duration::from_secs(60);
+/// How long after its time is up an attempt's outcome may take to be recorded.
+const RECORDING: Duration = Duration::from_secs(3);
 
 struct Fetcher {
     context: Arc<Context>,
@@ -28,6 +30,7 @@ struct Fetcher {
     /// The number of the next delivery.
     next: u64,
     doubtful: Doubtful,
+    forgotten: Forgotten,
 }
 
 /// Takes leads until the stop.
@@ -48,6 +51,7 @@ pub(super) async fn run(
         backoff: Backoff::default(),
         next: 1,
         doubtful: Doubtful::default(),
+        forgotten: Forgotten::default(),
     };
     while !stop.is_cancelled() {
         fetcher.step().await;
@@ -66,6 +70,11 @@ impl Fetcher {
         }
         if self.doubtful.is_due() {
             self.adopt().await;
+        }
+        let longest = context.settings.lead_timeout + RECORDING;
+        let broken = context.store.interruptions();
+        if let Some(before) = self.forgotten.due(broken, self.next, longest) {
+            self.take_up(before).await;
         }
         let Some(slots) = self.free_slots().await else {
             return;
@@ -135,8 +144,9 @@ impl Fetcher {
 
     async fn wait_for_a_lead(&mut self) {
         let stop = self.context.stop.clone();
+        let wait = self.waiter.wait(self.forgotten.wait_at_most(WAIT));
         // A wait cut short leaves no lead anywhere: it takes none.
-        if let Some(Err(error)) = stop.run_until_cancelled(self.waiter.wait(WAIT)).await {
+        if let Some(Err(error)) = stop.run_until_cancelled(wait).await {
             self.trouble(&error).await;
         }
     }
@@ -158,13 +168,85 @@ impl Fetcher {
             return;
         };
         self.doubtful.looked(&found);
-        for delivery in found {
+        self.start_each(found).await;
+    }
+
+    /// Works again on deliveries from before a number that are still, or again, in this worker's
+    /// hands, though nobody here works on them.
+    async fn take_up(&mut self, before: u64) {
+        let (store, id) = (&self.context.store, self.context.id.as_str());
+        let found = async {
+            let mut numbers = store.held(id).await?;
+            numbers.retain(|number| *number < before);
+            store.deliveries(id, &numbers).await
+        };
+        match found.await {
+            Ok(found) => {
+                if !found.is_empty() {
+                    tracing::warn!(
+                        leads = found.len(),
+                        "Redis has forgotten what came of leads; they are worked on again"
+                    );
+                }
+                self.start_each(found).await;
+            }
+            Err(error) => {
+                self.forgotten.look_again(before);
+                self.trouble(&error).await;
+            }
+        }
+    }
+
+    async fn start_each(&self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
                 .await
                 .expect("the slots are never closed");
             runner::start(&self.context, &self.leads, &self.outcomes, delivery, slot).await;
         }
+    }
+}
+
+/// Leads whose outcomes were recorded and are so no longer. A Redis that starts again, or a
+/// replica that takes over, may not know the last things that were recorded; such leads are then
+/// in this worker's hands and nobody works on them. So after the last break in the connection, as
+/// soon as no attempt from before it can be under way, what is still there is taken up again.
+#[derive(Debug, Default)]
+struct Forgotten {
+    /// The breaks looked after.
+    breaks: u64,
+    /// The first number that is not suspected, and when to look.
+    look: Option<(u64, Instant)>,
+}
+
+impl Forgotten {
+    /// Takes note of how many breaks there were and of the next number; returns the first number
+    /// that is not suspected when it is time to look.
+    fn due(&mut self, breaks: u64, next: u64, longest: Duration) -> Option<u64> {
+        if breaks != self.breaks {
+            self.breaks = breaks;
+            self.look = Some((next, Instant::now() + longest));
+        }
+        let (before, when) = self.look?;
+        (when <= Instant::now()).then(|| {
+            self.look = None;
+            before
+        })
+    }
+
+    /// How long the fetcher may wait without being late for a look.
+    fn wait_at_most(&self, longest: Duration) -> Duration {
+        let until = |when: Instant| when.saturating_duration_since(Instant::now());
+        // Never 0, which is for ever to Redis.
+        self.look.map_or(longest, |(_, when)| {
+            until(when).clamp(Duration::from_millis(50), longest)
+        })
+    }
+
+    /// The look failed.
+    fn look_again(&mut self, before: u64) {
+        self.look = Some((before, Instant::now()));
     }
 }
 
@@ -218,5 +300,19 @@ mod tests {
         doubtful.looked(&[found]);
         assert_eq!(doubtful.numbers(), [5, 7]);
         assert!(!doubtful.is_due());
+    }
+
+    #[test]
+    fn after_each_break_what_came_before_it_is_looked_at_once() {
+        let mut forgotten = Forgotten::default();
+        let (long, now) = (Duration::from_secs(3600), Duration::ZERO);
+        assert_eq!(forgotten.due(0, 5, now), None);
+        assert_eq!(forgotten.due(2, 7, long), None);
+        assert_eq!(forgotten.due(2, 8, now), None, "not before its time");
+        assert_eq!(forgotten.due(3, 9, now), Some(9), "another break counts");
+        assert_eq!(forgotten.due(3, 9, now), None);
+        forgotten.look_again(9);
+        assert_eq!(forgotten.due(3, 11, now), Some(9));
+        assert!(forgotten.look.is_none());
     }
 }
