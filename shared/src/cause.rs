@@ -75,10 +75,11 @@ fn essence(error: &str) -> String {
 /// One word, its numbers and ids left out: any run of letters, digits, `-` and `_` that has a digit
 /// in it, but for a unit (`10ms`).
 fn plain(word: &str, out: &mut String) {
-    let mut rest = match word.find("://").and_then(|_| word.find('?')) {
-        Some(query) => &word[..query],
-        None => word,
-    };
+    let query = word.find("://").and_then(|_| word.find('?'));
+    let (mut rest, after) = query.map_or((word, ""), |query| {
+        let end = word.trim_end_matches([' ', '"', ',', '.', ';', ':']).len();
+        (&word[..query], &word[end.max(query)..])
+    });
     let in_run = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     while let Some(c) = rest.chars().next() {
         let run = rest.find(|c| !in_run(c)).unwrap_or(rest.len());
@@ -99,6 +100,7 @@ fn plain(word: &str, out: &mut String) {
             out.push_str(part);
         }
     }
+    out.push_str(after);
 }
 
 #[cfg(test)]
@@ -119,7 +121,7 @@ mod tests {
             ("", "Unknown error"),
             (
                 "HTTP 503 from https://x.example/leads/17?key=9: overloaded",
-                "HTTP 503 from https://x.example/leads/#",
+                "HTTP 503 from https://x.example/leads/#: overloaded",
             ),
             ("no answer within 10 s", "no answer within # s"),
             ("took 1234ms", "took #ms"),
