@@ -1,6 +1,7 @@
 //! One dead letter, opened: its facts, its attempts and the lead as a tree, in one list of lines.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use bridge_shared::clock::{Millis, human_duration, parse_rfc3339, rfc3339};
 use bridge_shared::store::dead_letters::DeadLetter;
@@ -157,10 +158,13 @@ impl Letter {
         fact("worker", &unknown(&envelope.worker), Tone::Plain);
         fact("failed", &when(envelope.failed_at), Tone::Plain);
         fact("first seen", &when(envelope.first_seen), Tone::Plain);
-        let counts = format!(
-            "{}; put back by hand {} times; {} workers died with it",
-            envelope.retry_count, envelope.redrives, envelope.deaths
-        );
+        let mut counts = envelope.retry_count.to_string();
+        if envelope.redrives > 0 {
+            let _ = write!(counts, "; put back by hand {} times", envelope.redrives);
+        }
+        if envelope.deaths > 0 {
+            let _ = write!(counts, "; {} workers died with it", envelope.deaths);
+        }
         fact("retries", &counts, Tone::Plain);
         fact("id", self.dead.id(), Tone::Dim);
         if !envelope.is_lead() {
@@ -229,7 +233,6 @@ impl Letter {
 
 /// Bytes as text: what is not UTF-8 is written out byte by byte.
 fn escaped(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());

@@ -130,12 +130,9 @@ impl Trend {
         }
     }
 
-    /// The last second, as far as it is known.
-    pub(crate) fn now(&self) -> Point {
-        self.samples
-            .back()
-            .map(|sample| sample.point)
-            .unwrap_or_default()
+    /// The last second; `None` before there were two readings.
+    pub(crate) fn now(&self) -> Option<Point> {
+        self.samples.back().map(|sample| sample.point)
     }
 
     /// The span up to now, in `columns` stretches of the same length, the oldest first; `None`
@@ -272,6 +269,12 @@ mod tests {
         trend.read(Duration::from_secs(1), &figures(1_000, 900, 0));
         trend.read(Duration::from_secs(2), &figures(2_000, 3, 0));
         trend.read(Duration::from_secs(3), &figures(3_000, 3, 0));
-        assert!(trend.now().done.abs() < f64::EPSILON);
+        assert_eq!(trend.now(), None);
+        trend.read(Duration::from_secs(4), &figures(4_000, 5, 0));
+        assert!(
+            trend
+                .now()
+                .is_some_and(|now| (now.done - 2.0).abs() < f64::EPSILON)
+        );
     }
 }

@@ -92,12 +92,13 @@ impl Ui<'_> {
             .iter()
             .map(|worker| u64::from(worker.info.concurrency))
             .sum();
-        let failed = self
+        // The last minute, as the rate beside it.
+        let minutes = self
             .app
             .trend
-            .points(now, crate::app::trend::Span::Minutes, 1);
-        let failed = failed
-            .first()
+            .points(now, crate::app::trend::Span::Minutes, 5);
+        let failed = minutes
+            .last()
             .copied()
             .flatten()
             .map_or(0.0, |point| point.failed);
@@ -180,11 +181,13 @@ impl Ui<'_> {
 
     fn throughput(&self, frame: &mut Frame<'_>, area: Rect) {
         let now = self.app.trend.now();
+        let told =
+            |of: fn(&Point) -> f64| now.as_ref().map_or_else(|| "-".into(), |now| rate(of(now)));
         let title = Line::from(vec![
             Span::styled("Done/s ", self.theme.title),
-            Span::styled(format!("{} ", rate(now.done)), self.theme.ok),
+            Span::styled(format!("{} ", told(|now| now.done)), self.theme.ok),
             Span::styled("failed/s ", self.theme.title),
-            Span::styled(format!("{} ", rate(now.failed)), self.theme.bad),
+            Span::styled(format!("{} ", told(|now| now.failed)), self.theme.bad),
             Span::styled(format!("{} ", self.app.span.title()), self.theme.dim),
         ]);
         let inner = self.panel(frame, area, title);
@@ -215,7 +218,7 @@ impl Ui<'_> {
             largest(&failed_values)
         };
         self.bars(frame, failed, &failed_values, failed_top, self.theme.bad);
-        self.scale(frame, done, top, "/s");
+        self.scale(frame, done, &format!("{}/s", rate(top)));
     }
 
     fn depth(&self, frame: &mut Frame<'_>, area: Rect) {
@@ -228,7 +231,8 @@ impl Ui<'_> {
             .collect();
         let top = round_top(values.iter().copied().flatten());
         self.bars(frame, inner, &values, top, self.theme.accent);
-        self.scale(frame, inner, top, "");
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        self.scale(frame, inner, &thousands(top.round() as u64));
     }
 
     fn points(&self, area: Rect) -> Vec<Option<Point>> {
@@ -257,14 +261,13 @@ impl Ui<'_> {
     }
 
     /// What a full bar stands for, in the corner.
-    fn scale(&self, frame: &mut Frame<'_>, area: Rect, top: f64, unit: &str) {
+    fn scale(&self, frame: &mut Frame<'_>, area: Rect, text: &str) {
         if let Some(row) = Self::row(area, 0) {
-            let text = format!("{}{unit}", rate(top));
             let width = u16::try_from(text.len())
                 .unwrap_or(row.width)
                 .min(row.width);
             let corner = Rect::new(row.x, row.y, width, 1);
-            Self::line(frame, corner, Line::from(text), self.theme.dim);
+            Self::line(frame, corner, Line::from(text.to_owned()), self.theme.dim);
         }
     }
 
