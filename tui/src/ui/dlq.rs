@@ -19,7 +19,9 @@ impl Ui<'_> {
         let areas = layout::dlq(body);
         self.summary(frame, areas.summary);
         if self.app.dlq.view == View::Groups {
-            self.groups(frame, areas.heading, areas.list);
+            // Nothing stands beside the groups: they take the whole width.
+            let wide = |part: Rect| Rect::new(body.x, part.y, body.width, part.height);
+            self.groups(frame, wide(areas.heading), wide(areas.list));
         } else {
             self.letters(frame, areas.heading, areas.list);
         }
