@@ -68,6 +68,9 @@ impl Bench {
             .take_dead(&letters, &destination, "test", |_| true)
             .await
             .expect("taken")
+            .iter()
+            .map(Option::is_some)
+            .collect()
     }
 
     /// Every number must be in exactly one of the two lists.
@@ -132,7 +135,7 @@ async fn an_entry_is_found_again_after_others_changed_the_list() {
         .take_dead(&picked, &Redrive, "test", |_| true)
         .await
         .expect("taken");
-    assert_eq!(moved.iter().filter(|moved| **moved).count(), 15);
+    assert_eq!(moved.iter().flatten().count(), 15);
     assert_eq!(bench.list("q").await.len(), 15);
     assert_eq!(bench.list("f").await.len(), 2_300 - 500 - 15);
 }
@@ -148,7 +151,7 @@ async fn two_operators_with_the_same_selection_move_every_entry_once() {
             .store
             .take_dead(&letters[500..], &Redrive, "b", |_| true),
     );
-    let count = |moved: &[bool]| moved.iter().filter(|moved| **moved).count();
+    let count = |moved: &[Option<Bytes>]| moved.iter().flatten().count();
     assert_eq!(count(&a.expect("a")) + count(&b.expect("b")), 3_000);
     bench.check(3_000, &(0..3_000).collect(), "q").await;
 }
@@ -163,7 +166,7 @@ async fn a_stopped_move_leaves_the_rest_and_says_what_it_did() {
         .take_dead(&letters, &Trash("t".into()), "test", |so_far| so_far < 300)
         .await
         .expect("taken");
-    let moved = moved.iter().filter(|moved| **moved).count();
+    let moved = moved.iter().flatten().count();
     assert!((300..1_000).contains(&moved), "{moved}");
     assert_eq!(bench.list("f").await.len(), 1_000 - moved);
     assert_eq!(
@@ -194,6 +197,72 @@ async fn what_was_thrown_away_comes_back_in_its_order_even_if_stopped_on_the_way
     );
     let totals = bench.store.snapshot().await.expect("read").totals;
     assert_eq!((totals.dropped, totals.restored), (1_300, 1_300));
+}
+
+#[tokio::test]
+async fn what_was_put_back_to_work_is_recalled_while_it_waits() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..600).await;
+    let (_, letters) = bench.store.dead_window(0, 600).await.expect("read");
+    let moved = bench.store.take_dead(&letters, &Redrive, "test", |_| true);
+    let put: Vec<(Bytes, Bytes)> = letters
+        .iter()
+        .zip(moved.await.expect("taken"))
+        .map(|(letter, put)| (put.expect("moved"), letter.bytes.clone()))
+        .collect();
+    // A worker takes the oldest fifty, and a producer pushes a few more.
+    let mut cmd = redis::cmd("RPOP");
+    cmd.arg("q").arg(50);
+    let taken: Vec<String> = cmd
+        .query_async(&mut bench.connection)
+        .await
+        .expect("popped");
+    let more = [Bytes::from_static(b"{\"new\":1}")];
+    bench.store.push("run", 1, &more).await.expect("pushed");
+    let back = bench
+        .store
+        .recall(&put, "test", |_| true)
+        .await
+        .expect("recalled");
+    assert_eq!(back.iter().filter(|back| **back).count(), 550);
+    assert_eq!(bench.list("q").await, ["{\"new\":1}"]);
+    let dead: HashSet<String> = bench.list("f").await.into_iter().collect();
+    assert!(dead.len() == 550 && taken.iter().all(|lead| !dead.contains(lead)));
+}
+
+#[tokio::test]
+async fn an_edited_lead_goes_back_to_work_and_the_audit_keeps_the_old_one() {
+    let mut bench = Bench::start().await;
+    let old = Bytes::from_static(b"{\"lead\":{\"email\":\"wrong\"},\"error\":\"boom\"}");
+    let mut cmd = redis::cmd("LPUSH");
+    cmd.arg("f").arg(&old[..]).arg(&b"\xff not json"[..]);
+    let () = cmd
+        .query_async(&mut bench.connection)
+        .await
+        .expect("pushed");
+    let (_, mut letters) = bench.store.dead_window(0, 2).await.expect("read");
+    for letter in &mut letters {
+        letter.envelope.lead = Bytes::from_static(b"{\"email\":\"right\"}");
+    }
+    let edited = bench
+        .store
+        .take_dead(&letters, &Destination::Edited, "test", |_| true);
+    assert_eq!(edited.await.expect("taken").iter().flatten().count(), 2);
+    let back = bench.list("q").await;
+    assert!(
+        back.contains(&"{\"email\":\"right\"}".to_owned()),
+        "{back:?}"
+    );
+    assert!(
+        back.iter()
+            .any(|lead| lead.contains("\"lead\":{\"email\":\"right\"}") && lead.contains("boom"))
+    );
+    let (_, audit) = bench.store.audit(10).await.expect("read");
+    assert_eq!((audit[0].what.as_str(), audit[0].count), ("edited", 2));
+    assert!(
+        audit[0].detail.contains("was {\"email\":\"wrong\"}"),
+        "{audit:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! The console at run time: messages in, frames out, commands carried out.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use bridge_shared::store::Store;
+use bridge_shared::store::dead_letters::DeadLetter;
 use clap::Args;
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::execute;
@@ -23,7 +25,8 @@ use crate::terminal::{self, Screen};
 use crate::theme::{Theme, ThemeName};
 use crate::ui;
 use crate::update::update;
-use crate::{once, picture};
+use crate::update::work::editable;
+use crate::{editor, once, picture};
 
 /// What the console takes.
 #[derive(Debug, Clone, Args)]
@@ -160,7 +163,8 @@ struct Console {
     theme: Theme,
     feed: Feed,
     messages: mpsc::Receiver<Message>,
-    input: Input,
+    /// Reads the keyboard; not while an editor does.
+    input: Option<Input>,
     start: Instant,
     /// Between two frames at least.
     pace: Duration,
@@ -181,7 +185,7 @@ impl Console {
             screen,
             feed,
             messages,
-            input: Input::default(),
+            input: Some(Input::default()),
             start: Instant::now(),
             pace: Duration::from_secs(1) / args.fps,
             cost: Cost::default(),
@@ -197,7 +201,7 @@ impl Console {
         while !self.app.quit {
             tokio::select! {
                 biased;
-                key = self.input.next() => match key {
+                key = next_key(&mut self.input) => match key {
                     Some(message) => changed |= self.take(message)?,
                     // The terminal has gone, and with it whoever looked at it.
                     None => break,
@@ -223,8 +227,13 @@ impl Console {
 
     /// Takes a message; returns whether there may be something new to see.
     fn take(&mut self, message: Message) -> Result<bool, CommandError> {
-        for command in update(&mut self.app, self.start.elapsed(), message) {
+        let mut commands = VecDeque::from(update(&mut self.app, self.start.elapsed(), message));
+        while let Some(command) = commands.pop_front() {
             match command {
+                Command::Edit(dead, text) => {
+                    let edited = self.edit(dead, text)?;
+                    commands.extend(update(&mut self.app, self.start.elapsed(), edited));
+                }
                 Command::Copy(text) => {
                     execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
                 }
@@ -250,6 +259,17 @@ impl Console {
         self.cost.drawing += took;
         self.cost.slowest = self.cost.slowest.max(took);
         Ok(())
+    }
+
+    /// Opens a lead in the editor and waits for what comes back.
+    fn edit(&mut self, dead: DeadLetter, text: Option<String>) -> Result<Message, CommandError> {
+        self.input = None;
+        terminal::give_back();
+        let before = text.unwrap_or_else(|| editable(&dead));
+        let text = editor::edit(&before);
+        self.input = Some(Input::default());
+        self.resume()?;
+        Ok(Message::Edited { dead, text })
     }
 
     /// Stops as a job of a shell does, with the whole group, for a `make` or a script around it
@@ -289,6 +309,14 @@ impl Console {
             bytes / 1e3,
             bytes / 1e3 / seconds.max(0.001),
         );
+    }
+}
+
+/// The next message of the keyboard; never, while somebody else reads it.
+async fn next_key(input: &mut Option<Input>) -> Option<Message> {
+    match input {
+        Some(input) => input.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@ mod app;
 mod cli;
 mod console;
 mod demo;
+mod editor;
 mod event;
 mod keymap;
 mod layout;
@@ -119,12 +120,12 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let whole = match cli.command {
         None => {
             let _log = log::start();
-            console::run(store, &cli.console).await?;
+            Box::pin(console::run(store, &cli.console)).await?;
             true
         }
         // These two find out by themselves whether they need a Redis, and which.
         Some(Command::Demo(args)) => {
-            return demo::run(&cli.redis, &args, &cli.console, cli.json).await;
+            return Box::pin(demo::run(&cli.redis, &args, &cli.console, cli.json)).await;
         }
         Some(Command::Push(args)) => return push::run(&store, args, cli.json).await,
         Some(command) => {

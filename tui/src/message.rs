@@ -10,6 +10,7 @@ use bridge_shared::stats::{Minute, Snapshot};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
+use bytes::Bytes;
 use crossterm::event::KeyEvent;
 
 use crate::app::live::Told;
@@ -59,6 +60,13 @@ pub(crate) enum Message {
     },
     /// The newest entries of the audit, and how many there are in all.
     Audit(u64, Vec<AuditEntry>),
+    /// A lead came back from the editor.
+    Edited {
+        /// The dead letter it belongs to.
+        dead: DeadLetter,
+        /// What is in the editor's file, or why there is nothing.
+        text: Result<String, String>,
+    },
     /// A piece of work under way has come this far.
     Progress(u64),
     /// A piece of work has ended.
@@ -154,6 +162,8 @@ pub(crate) enum Command {
     Stop,
     /// Pause or resume the workers.
     SetPaused(bool),
+    /// Open a lead in the editor; this text, where it was there before.
+    Edit(DeadLetter, Option<String>),
     /// Put a text into the terminal's clipboard.
     Copy(String),
     /// Draw everything anew.
@@ -172,6 +182,10 @@ pub(crate) enum Work {
         /// Into a trash of this name; back to work where there is none.
         trash: Option<String>,
     },
+    /// Put a dead letter back to work with another lead, which stands in it already.
+    Edited(DeadLetter),
+    /// Take back leads that were put back to work: as they wait, and as they were dead.
+    Recall(Vec<(Bytes, Bytes)>),
     /// Throw all dead letters into a trash of this name.
     Clear(String),
     /// Bring back what is in the trash of this name.

@@ -9,6 +9,7 @@ use bridge_shared::filter::Filter;
 use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination};
 use bridge_shared::store::{Store, StoreError};
+use bytes::Bytes;
 use serde::Serialize;
 
 /// Dead letters read in one step.
@@ -17,6 +18,8 @@ pub(crate) const WINDOW: u64 = 200;
 /// server takes about 3 ms for 1,000.
 pub(crate) const SCAN_WINDOW: u64 = 500;
 
+/// Leads put back to work in one go that can be taken back in one go: all their bytes are kept.
+pub(crate) const RECALLABLE: u64 = 10_000;
 /// Dead letters looked for by place in one step.
 const HINTED: usize = 2_000;
 
@@ -35,6 +38,10 @@ pub(crate) struct Report {
     /// Whether it was stopped before its end.
     #[serde(skip)]
     pub(crate) stopped: bool,
+    /// What was put back to work: as it waits now, and as it was dead. Only where it may be asked
+    /// for, and not beyond [`RECALLABLE`].
+    #[serde(skip)]
+    pub(crate) put: Vec<(Bytes, Bytes)>,
 }
 
 impl Report {
@@ -85,9 +92,10 @@ impl Move<'_> {
     /// # Errors
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
     pub(crate) async fn letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), StoreError> {
-        let (letters, refused): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| {
-            self.destination != Destination::Redrive || self.force || letter.envelope.is_lead()
-        });
+        let to_trash = matches!(self.destination, Destination::Trash(_));
+        let (letters, refused): (Vec<_>, Vec<_>) = letters
+            .into_iter()
+            .partition(|letter| to_trash || self.force || letter.envelope.is_lead());
         let refused = refused.iter().map(|letter| letter.id().to_owned());
         self.report.refused.extend(refused);
         if letters.is_empty() || self.report.stopped {
@@ -105,13 +113,16 @@ impl Move<'_> {
             .await?;
         self.report.stopped |= stopped;
         let kind = match self.destination {
-            Destination::Redrive => EventKind::Redriven,
+            Destination::Redrive | Destination::Edited => EventKind::Redriven,
             Destination::Trash(_) => EventKind::Dropped,
         };
         let mut events = Vec::new();
         for (letter, moved) in letters.iter().zip(moved) {
-            if moved {
+            if let Some(put) = moved {
                 self.report.moved += 1;
+                if !to_trash && self.report.moved <= RECALLABLE {
+                    self.report.put.push((put, letter.bytes.clone()));
+                }
                 if let Some(ids) = &mut self.report.ids {
                     ids.push(letter.id().to_owned());
                 }

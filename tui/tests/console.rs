@@ -285,6 +285,58 @@ fn an_operator_filters_marks_retries_drops_and_brings_back() {
 }
 
 #[test]
+fn an_operator_edits_a_lead_and_takes_a_retry_back() {
+    let mut redis = Redis::with_dead(2);
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let editor = folder.path().join("editor");
+    // Breaks the lead the first time it is asked for, and puts it right the second time.
+    let script = format!(
+        "#!/bin/sh\nif [ -e {0}/once ]; then echo '{{\"name\":\"Right Example\"}}' > \"$1\"; else touch {0}/once; echo '{{' > \"$1\"; fi\n",
+        folder.path().display()
+    );
+    std::fs::write(&editor, script).expect("written");
+    let made = std::process::Command::new("chmod")
+        .arg("+x")
+        .arg(&editor)
+        .status();
+    assert!(made.expect("run").success());
+    let run = format!(
+        "EDITOR={} exec {}\r",
+        editor.display(),
+        env!("CARGO_BIN_EXE_bridge")
+    );
+    let mut console = Terminal::run(
+        "bash",
+        &["--norc"],
+        &redis.server.url(),
+        100,
+        30,
+        "xterm-256color",
+    );
+    console.press(&run);
+    console.sees("DLQ 2");
+    console.press("3");
+    console.sees("Person1 Example");
+    console.press("e");
+    console.sees("edit it again");
+    console.press("e");
+    console.sees("back to work with the lead as edited?");
+    console.press("y");
+    redis.depths(1, 1);
+    let back: Vec<String> = redis.ask(&["LRANGE", "leads_to_enrich", "0", "-1"]);
+    assert!(
+        back[0].contains(r#""lead":{"name":"Right Example"}"#) && back[0].contains("id-1"),
+        "{back:?}"
+    );
+    console.sees("u undoes");
+    console.press("u");
+    redis.depths(0, 2);
+    console.sees("Person1 Example");
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
 fn redis_goes_away_and_comes_back() {
     let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let entry = r#"{"lead":{"name":"Ada Example"},"error":"boom"}"#;

@@ -68,6 +68,9 @@ impl DeadLetter {
 pub enum Destination {
     /// Back to work.
     Redrive,
+    /// Back to work with another lead, which stands in the letter's envelope already. The audit
+    /// keeps the one it had.
+    Edited,
     /// A trash of this name, for a day: what is thrown away under one name comes back together.
     Trash(String),
 }
@@ -138,7 +141,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Moves entries that are still what was read, and tells for each whether it was moved.
+    /// Moves entries that are still what was read, and tells for each that was moved with which
+    /// bytes it now stands at its destination.
     /// An entry that somebody else moved first is left alone; one that is merely in another place
     /// by now is looked for once. Each step on the server is short; `progress` hears how many
     /// entries were moved so far and may end the rest by `false`.
@@ -153,28 +157,29 @@ impl Store {
         destination: &Destination,
         who: &str,
         mut progress: impl FnMut(usize) -> bool,
-    ) -> Result<Vec<bool>, StoreError> {
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let mut take = Take {
             store: self,
             destination,
             who,
             token: token(),
-            moved: vec![false; letters.len()],
+            moved: vec![None; letters.len()],
         };
         let all: Vec<usize> = (0..letters.len()).collect();
-        if take.pass(letters, all, &mut progress).await? && take.moved.contains(&false) {
+        if take.pass(letters, all, &mut progress).await? && take.moved.contains(&None) {
             let missed: Vec<String> = letters
                 .iter()
                 .zip(&take.moved)
-                .filter(|(_, moved)| !**moved)
+                .filter(|(_, moved)| moved.is_none())
                 .map(|(letter, _)| letter.id().to_owned())
                 .collect();
             let mut elsewhere = letters.to_vec();
             let mut again = Vec::new();
             for found in self.find_dead(&missed).await? {
-                let same = |i: &usize| !take.moved[*i] && letters[*i].bytes == found.bytes;
+                let same = |i: &usize| take.moved[*i].is_none() && letters[*i].bytes == found.bytes;
                 if let Some(i) = (0..letters.len()).find(same) {
-                    elsewhere[i] = found;
+                    // Where it is now; what is to become of it stays.
+                    (elsewhere[i].index, elsewhere[i].of) = (found.index, found.of);
                     again.push(i);
                 }
             }
@@ -222,6 +227,40 @@ impl Store {
                 return Ok(restored);
             }
         }
+    }
+
+    /// Takes leads that were put back to work back into the dead letter queue, as long as nobody
+    /// has begun to work on them: each is looked for among the newest that wait. `put` has the
+    /// bytes that wait, and those that were dead before. Tells for each whether it came back.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet. What came back until then is back.
+    pub async fn recall(
+        &self,
+        put: &[(Bytes, Bytes)],
+        who: &str,
+        mut progress: impl FnMut(usize) -> bool,
+    ) -> Result<Vec<bool>, StoreError> {
+        let keys = self.keys();
+        let script = &self.scripts().recall;
+        let mut back = Vec::with_capacity(put.len());
+        while back.len() < put.len() {
+            let batch = &put[back.len()..put.len().min(back.len() + BATCH)];
+            let mut cmd = script.call(&[&keys.queue, &keys.failed, &keys.stats, &keys.audit]);
+            cmd.arg(who);
+            for (waiting, dead) in batch {
+                cmd.arg(&waiting[..]).arg(&dead[..]);
+            }
+            let found: Vec<i64> = self.run(script, &cmd).await?.rest()?;
+            if found.is_empty() {
+                return Err(StoreError::Answer("the waiting list did not move".into()));
+            }
+            back.extend(found.into_iter().map(|found| found == 1));
+            if !progress(back.iter().filter(|back| **back).count()) {
+                back.resize(put.len(), false);
+            }
+        }
+        Ok(back)
     }
 
     /// Reads dead letters by their places counted from the oldest, which is 1; in no order. Those
@@ -283,7 +322,7 @@ struct Take<'a> {
     destination: &'a Destination,
     who: &'a str,
     token: String,
-    moved: Vec<bool>,
+    moved: Vec<Option<Bytes>>,
 }
 
 impl Take<'_> {
@@ -301,7 +340,7 @@ impl Take<'_> {
             let batch = &order[at..order.len().min(at + BATCH)];
             let seen = self.step(letters, batch, &mut gone).await?;
             at += seen;
-            let so_far = self.moved.iter().filter(|moved| **moved).count();
+            let so_far = self.moved.iter().flatten().count();
             if !progress(so_far) {
                 return Ok(false);
             }
@@ -320,23 +359,33 @@ impl Take<'_> {
         let script = &self.store.scripts().take;
         let (verb, to, kept) = match self.destination {
             Destination::Redrive => ("redriven", keys.queue.clone(), 0),
+            Destination::Edited => ("edited", keys.queue.clone(), 0),
             Destination::Trash(name) => ("dropped", keys.trash(name), TRASH_SECONDS),
         };
         let mut cmd = script.call(&[&keys.failed, &to, &keys.stats, &keys.audit]);
         cmd.arg(verb).arg(self.who).arg(kept);
+        let mut put = Vec::with_capacity(batch.len());
         for &i in batch {
             let letter = &letters[i];
             let replacement = match self.destination {
-                Destination::Redrive => letter
-                    .envelope
-                    .clone()
-                    .redriven(letter.origin, || format!("{}-{}", self.token, i + 1)),
+                Destination::Redrive | Destination::Edited => {
+                    let fresh = || format!("{}-{}", self.token, i + 1);
+                    letter.envelope.clone().redriven(letter.origin, fresh)
+                }
                 Destination::Trash(_) => Bytes::new(),
             };
             cmd.arg(letter.place().saturating_add(*gone))
                 .arg(&letter.bytes[..])
-                .arg(&replacement[..])
-                .arg(letter.id());
+                .arg(&replacement[..]);
+            match self.destination {
+                Destination::Edited => cmd.arg(before_edit(letter)),
+                _ => cmd.arg(letter.id()),
+            };
+            put.push(if replacement.is_empty() {
+                letter.bytes.clone()
+            } else {
+                replacement
+            });
         }
         let mut reply = self.store.run(script, &cmd).await?;
         let seen: usize = reply.next()?;
@@ -345,12 +394,20 @@ impl Take<'_> {
                 "the dead letter queue did not move".into(),
             ));
         }
-        for (&i, value) in batch.iter().zip(reply.values) {
-            self.moved[i] = convert::<i64>(value)? == 1;
-            *gone += i64::from(self.moved[i]);
+        for ((&i, put), value) in batch.iter().zip(put).zip(reply.values) {
+            if convert::<i64>(value)? == 1 {
+                self.moved[i] = Some(put);
+                *gone += 1;
+            }
         }
         Ok(seen)
     }
+}
+
+/// What the audit says of an edited letter: its id, and the lead as it was.
+fn before_edit(letter: &DeadLetter) -> Vec<u8> {
+    let (before, _) = Envelope::from_dead_letter(&letter.bytes);
+    [letter.id().as_bytes(), b" was ", &before.lead[..]].concat()
 }
 
 /// Ten letters and digits that nobody else has.

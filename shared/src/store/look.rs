@@ -65,7 +65,8 @@ pub struct AuditEntry {
     pub at: Millis,
     /// Who: `user@host`.
     pub who: String,
-    /// What was done: `redriven`, `dropped`, `cleared`, `restored`, `paused`, `resumed`, ...
+    /// What was done: `redriven`, `edited`, `recalled`, `dropped`, `cleared`, `restored`,
+    /// `paused`, `resumed`.
     pub what: String,
     /// To how many.
     pub count: u64,
@@ -74,7 +75,7 @@ pub struct AuditEntry {
 }
 
 /// Entries of a stream as the server sends them: id, and fields.
-type Rows = Vec<(String, HashMap<String, String>)>;
+type Rows = Vec<(String, HashMap<String, Vec<u8>>)>;
 
 impl Store {
     /// Looks at up to `count` leads of a stage from `offset` on; returns how many there are in
@@ -190,7 +191,10 @@ impl Store {
             .arg(count);
         let (total, rows): (u64, Rows) = self.pipeline(&pipe).await?;
         let entries = rows.into_iter().map(|(id, mut fields)| {
-            let mut take = |field: &str| fields.remove(field).unwrap_or_default();
+            let mut take = |field: &str| {
+                let value = fields.remove(field).unwrap_or_default();
+                String::from_utf8_lossy(&value).into_owned()
+            };
             AuditEntry {
                 at: id
                     .split('-')

@@ -24,6 +24,7 @@ pub(super) struct Scripts {
     pub(super) take: Script,
     pub(super) clear: Script,
     pub(super) restore: Script,
+    pub(super) recall: Script,
     pub(super) window: Script,
 }
 
@@ -47,6 +48,7 @@ impl Scripts {
             take: script!("take.lua"),
             clear: script!("clear.lua"),
             restore: script!("restore.lua"),
+            recall: script!("recall.lua"),
             window: script!("window.lua"),
         }
     }

@@ -7,9 +7,9 @@
 -- the length stays exact and the cost is that of an index.
 --
 -- KEYS  1 failed  2 where to  3 stats  4 audit
--- ARGV  1 'redriven' or 'dropped'  2 who  3 seconds the destination is kept, 0 for ever
+-- ARGV  1 'redriven', 'edited' (redriven with a changed lead) or 'dropped'  2 who  3 seconds the destination is kept, 0 for ever
 --       then four for each entry: index from the right end (-1 the last), its bytes, what to
---       push in its place (empty: the same bytes), its id for the audit
+--       push in its place (empty: the same bytes), what the audit says of it
 -- Returns {now, how many were looked at, moved or not (1/0)...}: the rest must be sent again.
 make_sure_of_room(KEYS[3])
 redis.call('LLEN', KEYS[2]) -- Fails here rather than below where that is no list.
@@ -79,7 +79,7 @@ if #moved > 0 then
   if tonumber(ARGV[3]) > 0 then
     redis.call('EXPIRE', KEYS[2], ARGV[3])
   end
-  count(KEYS[3], ARGV[1], #moved)
+  count(KEYS[3], ARGV[1] == 'edited' and 'redriven' or ARGV[1], #moved)
   audit(KEYS[4], ARGV[2], ARGV[1], #moved, table.concat(ids, ' '))
 end
 return reply

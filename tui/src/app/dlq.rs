@@ -7,6 +7,7 @@ use bridge_shared::clock::Millis;
 use bridge_shared::filter::Filter;
 use bridge_shared::stats::Snapshot;
 use bridge_shared::store::dead_letters::DeadLetter;
+use bytes::Bytes;
 
 use super::input::Input;
 use super::letter::Letter;
@@ -84,6 +85,15 @@ pub(crate) struct Chosen {
     pub(crate) words: String,
 }
 
+/// Something that can be undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Undo {
+    /// This many were thrown into the trash of this name.
+    Trash(String, u64),
+    /// These were put back to work: as they wait, and as they were dead.
+    Retried(Vec<(Bytes, Bytes)>),
+}
+
 /// Why nothing could be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unchosen(pub(crate) String);
@@ -129,8 +139,8 @@ pub(crate) struct Dlq {
     pub(crate) groups_at: Position,
     /// The one opened.
     pub(crate) letter: Option<Letter>,
-    /// Trashes that can be brought back, with how many are in them, the last one last.
-    pub(crate) trashes: Vec<(String, u64)>,
+    /// What can be undone, the last thing done last.
+    pub(crate) undos: Vec<Undo>,
     /// Dead, and moved by hands, at the last reading.
     known: (u64, u64),
 }

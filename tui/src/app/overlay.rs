@@ -1,5 +1,7 @@
 //! What lies over a screen: help, a question, an account, the command palette.
 
+use bridge_shared::store::dead_letters::DeadLetter;
+
 use super::input::Input;
 use super::list::Position;
 use crate::keymap::{Action, BINDINGS, Binding, Scope};
@@ -12,6 +14,15 @@ pub(crate) enum Overlay {
     Help(usize),
     /// A question before something is changed.
     Confirm(Confirm),
+    /// What came back from the editor is no lead.
+    EditAgain {
+        /// The dead letter it belongs to.
+        dead: DeadLetter,
+        /// What came back.
+        text: String,
+        /// What is wrong with it.
+        error: String,
+    },
     /// A file name is wanted.
     File(Input, Which),
     /// What was done and what was not.

@@ -138,7 +138,7 @@ pub(crate) async fn run(
                 None => console::run(stage.store.clone(), console).await,
             }
         };
-        watched(&stage.store, args.leads, shown, &before).await
+        watched(&stage.store, args.leads, Box::pin(shown), &before).await
     };
     stage.strike().await;
     let summary = result?;

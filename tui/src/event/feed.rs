@@ -157,7 +157,7 @@ impl Feed {
                     refresh.notify_one();
                 });
             }
-            Command::Copy(_) | Command::Redraw | Command::Suspend => {}
+            Command::Copy(_) | Command::Edit(..) | Command::Redraw | Command::Suspend => {}
         }
     }
 }

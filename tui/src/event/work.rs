@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write as _};
 
+use bridge_shared::envelope::Envelope;
 use bridge_shared::store::Store;
 use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination};
@@ -44,6 +45,36 @@ pub(super) async fn run(
             };
             report = all.report;
             result.map_err(|error| error.to_string())
+        }
+        Work::Edited(dead) => {
+            let mut one = Move {
+                store,
+                destination: Destination::Edited,
+                force: false,
+                progress: &mut progress,
+                report: Report::default(),
+            };
+            let result = one.letters(vec![dead.clone()]).await;
+            report = one.report;
+            result.map_err(|error| error.to_string())
+        }
+        Work::Recall(put) => {
+            let who = operator();
+            let back = store.recall(put, &who, |so_far| progress(so_far as u64));
+            match back.await {
+                Ok(back) => {
+                    let (here, gone): (Vec<_>, Vec<_>) =
+                        put.iter().zip(back).partition(|(_, back)| *back);
+                    report.moved = here.len() as u64;
+                    report.stopped = stop.is_cancelled();
+                    report.gone = gone
+                        .into_iter()
+                        .map(|((_, dead), _)| Envelope::from_dead_letter(dead).0.id)
+                        .collect();
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            }
         }
         Work::Clear(trash) => match store.clear_dead(trash, &operator()).await {
             Ok(moved) => {

@@ -17,6 +17,7 @@ impl Ui<'_> {
         match &self.app.overlay {
             Some(Overlay::Help(at)) => self.help(frame, body, *at),
             Some(Overlay::Confirm(confirm)) => self.confirm(frame, body, confirm),
+            Some(Overlay::EditAgain { error, .. }) => self.edit_again(frame, body, error),
             Some(Overlay::File(input, _)) => self.file(frame, body, input),
             Some(Overlay::Account(account)) => self.account(frame, body, account),
             Some(Overlay::Palette(palette)) => self.palette(frame, body, palette),
@@ -125,6 +126,30 @@ impl Ui<'_> {
             frame,
             body,
             "Sure?",
+            u16::try_from(width).unwrap_or(72),
+            height,
+        );
+        frame.render_widget(Paragraph::new(lines), inner);
+    }
+
+    fn edit_again(&self, frame: &mut Frame<'_>, body: Rect, error: &str) {
+        let width = usize::from(body.width.saturating_sub(8).min(72));
+        let mut lines: Vec<Line<'_>> = wrap(&format!("The lead as edited is {error}"), width)
+            .into_iter()
+            .map(|text| Line::styled(text, self.theme.bad))
+            .collect();
+        lines.push(Line::default());
+        lines.push(Line::from(vec![
+            Span::styled("e", self.theme.key),
+            Span::styled(" edit it again   ", self.theme.text),
+            Span::styled("esc", self.theme.key),
+            Span::styled(" leave the lead as it was", self.theme.text),
+        ]));
+        let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+        let inner = self.window(
+            frame,
+            body,
+            "Not a lead",
             u16::try_from(width).unwrap_or(72),
             height,
         );

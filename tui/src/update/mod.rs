@@ -1,7 +1,7 @@
 //! What a message does to the state, and what is to be done for it.
 
 mod press;
-mod work;
+pub(crate) mod work;
 
 #[cfg(test)]
 mod tests;
@@ -91,6 +91,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             app.audit.learn(0, total, entries, height);
             Vec::new()
         }
+        Message::Edited { dead, text } => work::edited(app, dead, text),
         Message::Progress(done) => {
             if let Some(work) = &mut app.work {
                 work.done = done;

@@ -220,6 +220,10 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
         },
         (View::List, Action::ClearAll) => work::clear(app),
         (View::List, Action::Export) => work::ask_export(app),
+        (View::List, Action::Edit) => match app.dlq.under_cursor().cloned() {
+            Some(dead) => vec![Command::Edit(dead, None)],
+            None => Vec::new(),
+        },
         (View::List, Action::Copy) => copy(app, app.dlq.under_cursor().cloned()),
         (View::List, action) => app.dlq.act(action, height).unwrap_or_default(),
         (View::Groups, Action::Groups) => app.dlq.fold(),
@@ -248,6 +252,10 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
                 work::throw_away(app, chosen)
             }
         }
+        (View::Letter, Action::Edit) => match &app.dlq.letter {
+            Some(letter) => vec![Command::Edit(letter.dead.clone(), None)],
+            None => Vec::new(),
+        },
         (View::Letter, Action::Copy) => {
             let letter = app.dlq.letter.as_ref().map(|letter| letter.dead.clone());
             copy(app, letter)
@@ -334,6 +342,14 @@ fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> 
         }
         Overlay::Account(account) => on_account(app, account, event),
         Overlay::Confirm(confirm) => on_confirm(app, confirm, event),
+        Overlay::EditAgain { dead, text, error } => match event.code {
+            KeyCode::Esc => Vec::new(),
+            KeyCode::Char('e') | KeyCode::Enter => vec![Command::Edit(dead, Some(text))],
+            _ => {
+                app.overlay = Some(Overlay::EditAgain { dead, text, error });
+                Vec::new()
+            }
+        },
         Overlay::File(mut input, which) => match event.code {
             KeyCode::Esc => Vec::new(),
             KeyCode::Enter if !input.text().trim().is_empty() => {

@@ -155,7 +155,7 @@ fn more_than_a_hundred_ask_for_the_number() {
 }
 
 #[test]
-fn what_was_thrown_away_comes_back_last_first() {
+fn what_was_done_is_undone_last_first() {
     let mut scene = dlq();
     scene.press("u");
     assert_eq!(begun(&scene), None);
@@ -167,16 +167,68 @@ fn what_was_thrown_away_comes_back_last_first() {
         panic!("{:?}", scene.commands);
     };
     end(&mut scene, moved(1));
+    scene.press("r");
+    let put = vec![("waiting".into(), "dead".into())];
+    let retried = Report {
+        put: put.clone(),
+        ..moved(1)
+    };
+    end(&mut scene, retried);
     scene.press("C y");
     end(&mut scene, moved(45));
-    assert_eq!(scene.app.dlq.trashes.len(), 2);
+    assert_eq!(scene.app.dlq.undos.len(), 3);
     scene.press("u");
     assert!(matches!(begun(&scene), Some(Work::Restore(name)) if *name != first));
     end(&mut scene, moved(45));
     scene.press("u");
+    assert_eq!(begun(&scene), Some(&Work::Recall(put)));
+    end(&mut scene, moved(1));
+    scene.press("u");
     assert_eq!(begun(&scene), Some(&Work::Restore(first)));
     end(&mut scene, moved(1));
-    assert!(scene.app.dlq.trashes.is_empty());
+    assert!(scene.app.dlq.undos.is_empty());
+}
+
+#[test]
+fn an_edited_lead_is_retried_when_it_is_a_lead_and_was_changed() {
+    let edit = |text: Result<&str, &str>| {
+        let mut scene = dlq();
+        scene.press("e");
+        let Some(Command::Edit(dead, None)) = scene.commands.pop() else {
+            panic!("{:?}", scene.commands);
+        };
+        let before = super::work::editable(&dead);
+        let text = text
+            .map(|text| text.replace("BEFORE", &before))
+            .map_err(Into::into);
+        scene.send(Message::Edited { dead, text });
+        scene
+    };
+    for unchanged in [Ok("BEFORE\n"), Err("no editor")] {
+        let mut scene = edit(unchanged);
+        assert!(scene.app.overlay.is_none() && scene.app.notices.last().is_some());
+        scene.press("y");
+        assert_eq!(begun(&scene), None);
+    }
+    let mut scene = edit(Ok("{\"name\": \"Right\"}\n"));
+    scene.press("y");
+    let Some(Work::Edited(dead)) = begun(&scene) else {
+        panic!("{:?}", scene.commands);
+    };
+    assert_eq!(
+        (dead.id(), &dead.envelope.lead[..]),
+        ("k3x-0", &b"{\"name\": \"Right\"}"[..])
+    );
+    assert_eq!(dead.bytes, scene.letters[0].bytes);
+
+    let mut scene = edit(Ok("{\"name\": "));
+    assert!(
+        matches!(&scene.app.overlay, Some(Overlay::EditAgain { error, .. }) if error.contains("not JSON"))
+    );
+    scene.press("x e");
+    assert!(
+        matches!(scene.commands.pop(), Some(Command::Edit(_, Some(text))) if text == "{\"name\": ")
+    );
 }
 
 #[test]

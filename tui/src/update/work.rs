@@ -1,9 +1,11 @@
 //! Work that changes the dead letters: asked for, begun, stopped and accounted for.
 
-use bridge_shared::store::dead_letters::token;
+use bridge_shared::lead::Lead;
+use bridge_shared::store::dead_letters::{DeadLetter, token};
+use bytes::Bytes;
 
 use super::press::{ask, changes};
-use crate::app::dlq::{Chosen, Unchosen};
+use crate::app::dlq::{Chosen, Unchosen, Undo};
 use crate::app::input::Input;
 use crate::app::list::Position;
 use crate::app::overlay::{Account, Confirm, Overlay};
@@ -104,16 +106,74 @@ pub(super) fn clear(app: &mut App) -> Vec<Command> {
     ask(app, confirm)
 }
 
-/// Brings back what was thrown away last.
+/// Undoes what was done last.
 pub(super) fn undo(app: &mut App) -> Vec<Command> {
-    let Some((trash, count)) = app.dlq.trashes.last().cloned() else {
-        return refuse(
-            app,
-            Unchosen("nothing was thrown away from this console".into()),
-        );
+    let (work, words, count) = match app.dlq.undos.last().cloned() {
+        None => {
+            return refuse(
+                app,
+                Unchosen("nothing was done from this console that can be undone".into()),
+            );
+        }
+        Some(Undo::Trash(trash, count)) => {
+            let words = format!("bringing back {}", plural(count, "dead letter"));
+            (Work::Restore(trash), words, count)
+        }
+        Some(Undo::Retried(put)) => {
+            let count = put.len() as u64;
+            let words = format!("taking back {}", plural(count, "lead"));
+            (Work::Recall(put), words, count)
+        }
     };
-    let words = format!("bringing back {}", plural(count, "dead letter"));
-    begin(app, Work::Restore(trash), words, count)
+    begin(app, work, words, count)
+}
+
+/// Takes what came back from the editor.
+pub(super) fn edited(
+    app: &mut App,
+    mut dead: DeadLetter,
+    text: Result<String, String>,
+) -> Vec<Command> {
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            app.notices.say(app.uptime, Level::Bad, error);
+            return Vec::new();
+        }
+    };
+    if text.trim() == editable(&dead).trim() {
+        return refuse(app, Unchosen("the lead was left as it is".into()));
+    }
+    let lead = Bytes::from(text.trim().to_owned());
+    if let Err(error) = Lead::parse(&lead) {
+        app.overlay = Some(Overlay::EditAgain {
+            dead,
+            text,
+            error: error.to_string(),
+        });
+        return Vec::new();
+    }
+    dead.envelope.lead = lead;
+    let confirm = Confirm {
+        question: format!(
+            "Put dead letter {} back to work with the lead as edited?",
+            dead.id()
+        ),
+        notes: vec!["The audit keeps the lead as it was.".into()],
+        typed: None,
+        words: format!("retrying dead letter {} as edited", dead.id()),
+        count: 1,
+        work: Work::Edited(dead),
+    };
+    ask(app, confirm)
+}
+
+/// A lead as the editor shows it: indented where it is JSON, every number as it is.
+pub(crate) fn editable(dead: &DeadLetter) -> String {
+    serde_json::from_slice::<serde_json::Value>(&dead.envelope.lead)
+        .ok()
+        .and_then(|lead| serde_json::to_string_pretty(&lead).ok())
+        .unwrap_or_else(|| String::from_utf8_lossy(&dead.envelope.lead).into_owned())
 }
 
 /// Asks for the file to write to.
@@ -185,37 +245,18 @@ pub(super) fn ended(app: &mut App, ended: &Ended) -> Vec<Command> {
     let report = &ended.report;
     let letters = plural(report.moved, "dead letter");
     let mut summary = match &ended.work {
-        Work::Move { trash: None, .. } => format!("{letters} back to work"),
+        Work::Move { trash: None, .. } | Work::Edited(_) => format!("{letters} back to work"),
         Work::Move { trash: Some(_), .. } | Work::Clear(_) => {
-            format!("{letters} in the trash for a day; u brings back")
+            format!("{letters} in the trash for a day")
         }
         Work::Restore(_) => format!("{letters} brought back"),
+        Work::Recall(_) => format!("{letters} taken back"),
         Work::Export(_, file) => format!("{letters} written to {file}"),
     };
-    match &ended.work {
-        Work::Move {
-            trash: Some(name), ..
-        }
-        | Work::Clear(name)
-            if report.moved > 0 =>
-        {
-            app.dlq.trashes.push((name.clone(), report.moved));
-        }
-        Work::Restore(name) => {
-            let left = &mut app.dlq.trashes;
-            if let Some(at) = left.iter().position(|(trash, _)| trash == name) {
-                if report.stopped || ended.error.is_some() {
-                    left[at].1 = left[at].1.saturating_sub(report.moved);
-                } else {
-                    left.remove(at);
-                }
-            }
-            if report.moved == 0 && ended.error.is_none() {
-                "nothing to bring back: the trash is empty, or its day is over"
-                    .clone_into(&mut summary);
-            }
-        }
-        _ => {}
+    let undos = app.dlq.undos.len();
+    remember(app, ended);
+    if matches!(ended.work, Work::Restore(_)) && report.moved == 0 && ended.error.is_none() {
+        "nothing to bring back: the trash is empty, or its day is over".clone_into(&mut summary);
     }
     if changes(&ended.work) {
         app.dlq.done();
@@ -248,8 +289,57 @@ pub(super) fn ended(app: &mut App, ended: &Ended) -> Vec<Command> {
             at: Position::default(),
         }));
     }
+    if changes(&ended.work) && report.moved > 0 {
+        let undoable = app.dlq.undos.len() > undos;
+        summary.push_str(match &ended.work {
+            Work::Restore(_) | Work::Recall(_) => "",
+            _ if undoable => "; u undoes",
+            _ => "; too many for u to take back",
+        });
+    }
     app.notices.say(app.uptime, level, summary);
     vec![Command::Refresh]
+}
+
+/// Keeps what can be undone, and forgets what has been.
+fn remember(app: &mut App, ended: &Ended) {
+    let report = &ended.report;
+    let undos = &mut app.dlq.undos;
+    match &ended.work {
+        Work::Move {
+            trash: Some(name), ..
+        }
+        | Work::Clear(name)
+            if report.moved > 0 =>
+        {
+            undos.push(Undo::Trash(name.clone(), report.moved));
+        }
+        Work::Move { trash: None, .. } | Work::Edited(_)
+            if report.moved > 0 && report.put.len() as u64 == report.moved =>
+        {
+            undos.push(Undo::Retried(report.put.clone()));
+        }
+        Work::Restore(name) => {
+            let whole = !report.stopped && ended.error.is_none();
+            for undo in undos.iter_mut() {
+                if let Undo::Trash(trash, left) = undo
+                    && trash == name
+                {
+                    *left = if whole {
+                        0
+                    } else {
+                        left.saturating_sub(report.moved)
+                    };
+                }
+            }
+            undos.retain(|undo| !matches!(undo, Undo::Trash(_, 0)));
+        }
+        // What is in somebody's hands by now cannot be taken back later either.
+        Work::Recall(put) if ended.error.is_none() => {
+            undos.retain(|undo| !matches!(undo, Undo::Retried(of) if of == put));
+        }
+        _ => {}
+    }
 }
 
 /// The number that must be typed, where it is a large one.
