@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bridge_shared::store::Store;
@@ -18,9 +19,10 @@ use tokio::time::Instant;
 
 use crate::app::{App, Options};
 use crate::cli::output::{CommandError, line};
+use crate::environments::Environments;
 use crate::event::feed::Feed;
 use crate::event::input::Input;
-use crate::message::{Command, Message};
+use crate::message::{Command, Level, Message};
 use crate::terminal::{self, Screen};
 use crate::theme::{Theme, ThemeName};
 use crate::ui;
@@ -55,6 +57,16 @@ pub(crate) struct ConsoleArgs {
     /// With --once: the size of the frame
     #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x40", value_parser = size, requires = "once")]
     size: (u16, u16),
+
+    /// The environment of the configuration to go to; its settings count before the environment
+    /// variables, flags before both
+    #[arg(long, global = true, env = "BRIDGE_PROFILE", value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+
+    /// The configuration: environments, keys and colours [default:
+    /// ~/.config/redis-bridge/config.toml]
+    #[arg(long, global = true, env = "BRIDGE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// With --once: keys to press first, apart by spaces: "3 j enter"
     #[arg(
@@ -97,17 +109,50 @@ struct Cost {
 ///
 /// # Errors
 /// [`CommandError`] where there is no terminal to open it in.
-pub(crate) async fn run(store: Store, args: &ConsoleArgs) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    mut store: Store,
+    args: &ConsoleArgs,
+    mut environments: Environments,
+) -> Result<(), CommandError> {
+    let theme = args
+        .theme
+        .unwrap_or_else(|| ThemeName::detect(|name| std::env::var(name).ok()));
+    let theme = environments.config.paint(Theme::new(theme))?;
     if let Some(format) = args.once {
-        return once(store, args, format).await;
+        return once(store, args, format, &environments).await;
     }
+    // Whatever is wrong with the configuration is told before the terminal is taken.
+    let mut options = options(&store, args, &environments)?;
     check_terminal()?;
-    let screen = terminal::take().map_err(|error| {
+    let mut screen = terminal::take().map_err(|error| {
         CommandError::Said(format!(
             "cannot take the terminal over: {error}; for scripts there is: bridge status"
         ))
     })?;
-    let result = Console::new(screen, store, args)?.run().await;
+    let mut trouble = None;
+    let result = loop {
+        let console = Console::new(screen, store.clone(), options.clone(), theme.clone(), args);
+        let console = match console {
+            Ok(console) => console.run(trouble.take()).await,
+            Err(error) => Err(error),
+        };
+        let console = match console {
+            Ok(console) => console,
+            Err(error) => break Err(error),
+        };
+        let Some(name) = &console.app.switch_to else {
+            break Ok(console);
+        };
+        let there = environments.go_to(name).and_then(|there| {
+            let options = self::options(&there, args, &environments)?;
+            Ok((there, options))
+        });
+        match there {
+            Ok(there) => (store, options) = there,
+            Err(error) => trouble = Some(error.to_string()),
+        }
+        screen = console.screen;
+    };
     terminal::give_back();
     let console = result?;
     if args.stats {
@@ -135,24 +180,52 @@ pub(crate) fn check_terminal() -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What does not change while the console runs.
-pub(crate) fn options(store: &Store, args: &ConsoleArgs) -> Options {
-    Options {
+/// What does not change while the console runs in one environment.
+///
+/// # Errors
+/// [`CommandError`] where the configuration is wrong.
+pub(crate) fn options(
+    store: &Store,
+    args: &ConsoleArgs,
+    environments: &Environments,
+) -> Result<Options, CommandError> {
+    let config = &environments.config;
+    let here = environments.here.as_ref();
+    let profile = here
+        .map(|(name, profile)| {
+            let color = profile
+                .color
+                .as_deref()
+                .map(|color| config.color(color, name));
+            Ok::<_, CommandError>((name.clone(), color.transpose()?))
+        })
+        .transpose()?;
+    Ok(Options {
         url: store.url().to_owned(),
-        read_only: args.read_only,
+        profile,
+        profiles: config.names(),
+        confirm: here.is_some_and(|(_, profile)| profile.confirm),
+        keymap: config.keymap()?,
+        read_only: args.read_only || here.is_some_and(|(_, profile)| profile.read_only),
         zone: TimeZone::system(),
         unicode: terminal::speaks_unicode(|name| std::env::var(name).ok()),
-    }
+    })
 }
 
 /// Prints one frame.
-async fn once(store: Store, args: &ConsoleArgs, format: Once) -> Result<(), CommandError> {
-    let theme = args.theme.unwrap_or(ThemeName::Dark);
-    let options = options(&store, args);
-    let buffer = once::frame(store, options, args.size, &args.keys, theme).await?;
+async fn once(
+    store: Store,
+    args: &ConsoleArgs,
+    format: Once,
+    environments: &Environments,
+) -> Result<(), CommandError> {
+    let name = args.theme.unwrap_or(ThemeName::Dark);
+    let theme = environments.config.paint(Theme::new(name))?;
+    let options = options(&store, args, environments)?;
+    let buffer = once::frame(store, options, args.size, &args.keys, &theme).await?;
     let frame = match format {
         Once::Text => picture::text(&buffer),
-        Once::Svg => picture::svg(&buffer, theme != ThemeName::Light),
+        Once::Svg => picture::svg(&buffer, name != ThemeName::Light),
     };
     line(frame.trim_end())
 }
@@ -172,16 +245,18 @@ struct Console {
 }
 
 impl Console {
-    fn new(screen: Screen, store: Store, args: &ConsoleArgs) -> Result<Self, CommandError> {
-        let options = options(&store, args);
+    fn new(
+        screen: Screen,
+        store: Store,
+        options: Options,
+        theme: Theme,
+        args: &ConsoleArgs,
+    ) -> Result<Self, CommandError> {
         let size = screen.size()?;
         let (feed, messages) = Feed::start(store);
-        let theme = args
-            .theme
-            .unwrap_or_else(|| ThemeName::detect(|name| std::env::var(name).ok()));
         Ok(Self {
             app: App::new(options, size),
-            theme: Theme::new(theme),
+            theme,
             screen,
             feed,
             messages,
@@ -193,7 +268,10 @@ impl Console {
     }
 
     /// Draws at once, then on every change, but no more often than the pace allows.
-    async fn run(mut self) -> Result<Self, CommandError> {
+    async fn run(mut self, trouble: Option<String>) -> Result<Self, CommandError> {
+        if let Some(trouble) = trouble {
+            self.take(Message::Told(Level::Bad, trouble))?;
+        }
         let mut signals = Signals::new()?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut next_frame = Instant::now();

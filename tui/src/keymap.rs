@@ -1,6 +1,7 @@
 //! The keys, as data: what a key does where. The help, the footer and the command palette are made
 //! of the same rows, so they cannot say anything else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -69,6 +70,32 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
+    /// All of them.
+    const ALL: [Self; 8] = [
+        Self::Everywhere,
+        Self::Lists,
+        Self::Overview,
+        Self::Live,
+        Self::Dlq,
+        Self::Groups,
+        Self::Letter,
+        Self::Queue,
+    ];
+
+    /// Its name in the configuration.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Everywhere => "everywhere",
+            Self::Lists => "lists",
+            Self::Overview => "overview",
+            Self::Live => "live",
+            Self::Dlq => "dlq",
+            Self::Groups => "groups",
+            Self::Letter => "letter",
+            Self::Queue => "queue",
+        }
+    }
+
     /// Its heading in the help.
     pub(crate) const fn title(self) -> &'static str {
         match self {
@@ -284,17 +311,140 @@ impl fmt::Display for Key {
     }
 }
 
-/// What a key does where the innermost of these scopes knows it.
-pub(crate) fn find(scopes: &[Scope], key: Key) -> Option<&'static Binding> {
-    scopes.iter().find_map(|scope| {
-        BINDINGS.iter().find(|binding| {
-            binding.scope == *scope
-                && binding
-                    .keys
-                    .split(' ')
-                    .any(|name| Key::parse(name) == Some(key))
+/// The keys in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Keymap {
+    rows: Vec<Row>,
+}
+
+/// A row of the table with the keys in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// The row.
+    pub(crate) binding: &'static Binding,
+    /// Its keys, the first one for the footer.
+    pub(crate) keys: Vec<Key>,
+}
+
+impl Row {
+    /// Its keys in words.
+    pub(crate) fn keys(&self) -> String {
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        keys.join(" ")
+    }
+
+    /// The key that the footer shows.
+    pub(crate) fn key(&self) -> String {
+        self.keys
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        Self::new(&BTreeMap::new()).expect("the table's own keys are sound")
+    }
+}
+
+impl Keymap {
+    /// The table, with other keys for some actions: scope, action and keys by name.
+    ///
+    /// # Errors
+    /// In words, where a name is unknown or a key would mean two things.
+    pub(crate) fn new(
+        changed: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Result<Self, String> {
+        check_names(changed)?;
+        let mut rows: Vec<Row> = Vec::with_capacity(BINDINGS.len());
+        for binding in BINDINGS {
+            let keys = changed
+                .get(binding.scope.name())
+                .and_then(|keys| keys.get(&binding.action.name()))
+                .map_or(binding.keys, String::as_str);
+            let keys = keys.split_whitespace().map(|name| {
+                Key::parse(name).ok_or_else(|| {
+                    format!("no key is called {name:?}; write j, J, ctrl-d, alt-x, enter, esc, tab, space, up, pgdn, ...")
+                })
+            });
+            let keys = keys.collect::<Result<Vec<_>, _>>()?;
+            let same = |row: &&Row| {
+                row.binding.scope == binding.scope && row.keys.iter().any(|key| keys.contains(key))
+            };
+            if let Some(other) = rows.iter().find(same) {
+                let twice = keys.iter().find(|key| other.keys.contains(key));
+                return Err(format!(
+                    "in keys.{} {:?} would mean both {} and {}",
+                    binding.scope.name(),
+                    twice.map(ToString::to_string).unwrap_or_default(),
+                    other.binding.action.name(),
+                    binding.action.name(),
+                ));
+            }
+            rows.push(Row { binding, keys });
+        }
+        Ok(Self { rows })
+    }
+
+    /// The rows of a scope.
+    pub(crate) fn of(&self, scope: Scope) -> impl Iterator<Item = &Row> {
+        self.rows
+            .iter()
+            .filter(move |row| row.binding.scope == scope)
+    }
+
+    /// What a key does where the innermost of these scopes knows it.
+    pub(crate) fn find(&self, scopes: &[Scope], key: Key) -> Option<&'static Binding> {
+        scopes.iter().find_map(|scope| {
+            let row = self.of(*scope).find(|row| row.keys.contains(&key))?;
+            Some(row.binding)
         })
-    })
+    }
+}
+
+fn check_names(changed: &BTreeMap<String, BTreeMap<String, String>>) -> Result<(), String> {
+    for (scope, keys) in changed {
+        let here: Vec<String> = BINDINGS
+            .iter()
+            .filter(|binding| binding.scope.name() == scope)
+            .map(|binding| binding.action.name())
+            .collect();
+        if here.is_empty() {
+            let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();
+            return Err(format!(
+                "keys has no {scope:?}; there are {}",
+                scopes.join(", ")
+            ));
+        }
+        if let Some(unknown) = keys.keys().find(|name| !here.contains(name)) {
+            return Err(format!(
+                "keys.{scope} has no {unknown:?}; there are {}",
+                here.join(", ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Action {
+    /// Its name in the configuration: `retry`, `half-page-down`, `show-dlq`.
+    pub(crate) fn name(self) -> String {
+        let mut name = String::new();
+        for c in format!("{self:?}")
+            .chars()
+            .filter(|c| c.is_alphanumeric() || *c == '(')
+        {
+            if c.is_uppercase() && !name.is_empty() && !name.ends_with('-') {
+                name.push('-');
+            }
+            match c {
+                '(' => name.push('-'),
+                c => name.extend(c.to_lowercase()),
+            }
+        }
+        name
+    }
 }
 
 #[cfg(test)]
@@ -302,25 +452,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_can_be_read_and_means_one_thing_in_its_scope() {
-        let mut seen = std::collections::HashSet::new();
+    fn every_key_is_shown_as_it_is_written() {
         for binding in BINDINGS {
             for name in binding.keys.split(' ') {
-                let key = Key::parse(name).unwrap_or_else(|| panic!("{name}"));
-                assert_eq!(key.to_string(), name);
-                assert!(
-                    seen.insert((binding.scope, key)),
-                    "{name} twice in {:?}",
-                    binding.scope
+                assert_eq!(
+                    Key::parse(name).map(|key| key.to_string()).as_deref(),
+                    Some(name)
                 );
             }
+            assert!(Scope::ALL.contains(&binding.scope));
         }
     }
 
     #[test]
     fn the_innermost_scope_wins() {
+        let keymap = Keymap::default();
         let action = |scopes: &[Scope], key: &str| {
-            find(scopes, Key::parse(key).expect(key)).map(|binding| binding.action)
+            let key = Key::parse(key).expect(key);
+            keymap.find(scopes, key).map(|binding| binding.action)
         };
         let letter = [Scope::Letter, Scope::Lists, Scope::Everywhere];
         assert_eq!(action(&letter, "q"), Some(Action::Back));
@@ -328,5 +477,34 @@ mod tests {
         assert_eq!(action(&letter, "enter"), Some(Action::Fold));
         assert_eq!(action(&letter, "R"), None);
         assert_eq!(action(&[Scope::Everywhere], "j"), None);
+    }
+
+    #[test]
+    fn keys_can_be_changed() {
+        let keys = |name: &str, keys: &str| (name.to_owned(), keys.to_owned());
+        let changed = [(
+            "dlq".to_owned(),
+            [keys("retry", "ctrl-r f5x"), keys("mark-all", "A")].into(),
+        )]
+        .into();
+        assert!(Keymap::new(&changed).is_err());
+        let changed = [(
+            "dlq".to_owned(),
+            [keys("retry", "ctrl-r"), keys("mark-all", "A")].into(),
+        )]
+        .into();
+        let keymap = Keymap::new(&changed).expect("sound");
+        let action = |key: &str| {
+            keymap
+                .find(&[Scope::Dlq], Key::parse(key)?)
+                .map(|binding| binding.action)
+        };
+        assert_eq!(action("ctrl-r"), Some(Action::Retry));
+        assert_eq!(
+            (action("r"), action("*"), action("A")),
+            (None, None, Some(Action::MarkAll))
+        );
+        assert_eq!(Action::Show(Screen::Dlq).name(), "show-dlq");
+        assert_eq!(Action::HalfPageDown.name(), "half-page-down");
     }
 }

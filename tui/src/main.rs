@@ -5,14 +5,17 @@
 //! - [`console`]: the console at run time; its state is [`app`], which changes by [`message`]s in
 //!   [`update`] and is drawn by [`ui`]; messages come from [`event`]
 //! - [`keymap`], [`theme`], [`layout`], [`screen`]: what the console is, as data
+//! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
 mod app;
 mod cli;
+mod config;
 mod console;
 mod demo;
 mod editor;
+mod environments;
 mod event;
 mod keymap;
 mod layout;
@@ -33,14 +36,17 @@ use std::process::ExitCode;
 
 use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use cli::dlq::{self, DlqCommand};
 use cli::output::CommandError;
 use cli::push::{self, PushArgs};
 use cli::status::{self, StatusArgs};
+use config::Given;
 use console::ConsoleArgs;
 use demo::DemoArgs;
+use environments::Environments;
 
 /// Watch the leads go through, and bring back those that were given up; without a command this is
 /// the console
@@ -80,7 +86,15 @@ enum Command {
 }
 
 fn main() -> color_eyre::Result<ExitCode> {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let given = Given {
+        url: is_flag("redis_url"),
+        queue_name: is_flag("queue_name"),
+        failed_queue_name: is_flag("failed_queue_name"),
+        enriched_stream: is_flag("enriched_stream"),
+    };
     install_hooks()?;
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -88,7 +102,7 @@ fn main() -> color_eyre::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let code = match runtime.block_on(run(cli)) {
+    let code = match runtime.block_on(run(cli, given)) {
         Ok(code) => code,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,12 +129,17 @@ fn install_hooks() -> color_eyre::Result<()> {
     Ok(())
 }
 
-async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
+async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {
+    let mut environments = Environments::default();
+    // The demo is an environment of its own.
+    if !matches!(cli.command, Some(Command::Demo(_))) {
+        (environments, cli.redis) = Environments::find(&cli.console, &cli.redis, given)?;
+    }
     let store = Store::new(&cli.redis)?;
     let whole = match cli.command {
         None => {
             let _log = log::start();
-            Box::pin(console::run(store, &cli.console)).await?;
+            Box::pin(console::run(store, &cli.console, environments)).await?;
             true
         }
         // These two find out by themselves whether they need a Redis, and which.

@@ -13,7 +13,7 @@ use crate::cli::output::CommandError;
 use crate::event::feed::Feed;
 use crate::keymap::Key;
 use crate::message::Message;
-use crate::theme::{Theme, ThemeName};
+use crate::theme::Theme;
 use crate::ui;
 use crate::update::update;
 
@@ -35,7 +35,7 @@ pub(crate) async fn frame(
     options: Options,
     size: (u16, u16),
     keys: &str,
-    theme: ThemeName,
+    theme: &Theme,
 ) -> Result<Buffer, CommandError> {
     let keys = keys.split_whitespace().map(|name| {
         let key = Key::parse(name)
@@ -68,6 +68,6 @@ pub(crate) async fn frame(
         }
     }
     let Ok(mut terminal) = Terminal::new(TestBackend::new(size.0, size.1));
-    let Ok(_) = terminal.draw(|frame| ui::draw(frame, &app, &Theme::new(theme)));
+    let Ok(_) = terminal.draw(|frame| ui::draw(frame, &app, theme));
     Ok(terminal.backend().buffer().clone())
 }

@@ -31,6 +31,11 @@ pub(crate) struct Theme {
     pub(crate) bar: Style,
 }
 
+/// The names of the styles, as the configuration has them.
+pub(crate) const NAMES: [&str; 11] = [
+    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar",
+];
+
 /// Which theme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ThemeName {
@@ -64,6 +69,24 @@ impl ThemeName {
 }
 
 impl Theme {
+    /// A style by its name.
+    pub(crate) fn style(&mut self, name: &str) -> Option<&mut Style> {
+        Some(match name {
+            "text" => &mut self.text,
+            "dim" => &mut self.dim,
+            "title" => &mut self.title,
+            "figure" => &mut self.figure,
+            "accent" => &mut self.accent,
+            "ok" => &mut self.ok,
+            "warn" => &mut self.warn,
+            "bad" => &mut self.bad,
+            "cursor" => &mut self.cursor,
+            "key" => &mut self.key,
+            "bar" => &mut self.bar,
+            _ => return None,
+        })
+    }
+
     /// The theme of a name.
     pub(crate) fn new(name: ThemeName) -> Self {
         let fg = |index| Style::new().fg(Color::Indexed(index));
@@ -134,6 +157,12 @@ impl Theme {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_style_has_a_name() {
+        let mut theme = Theme::new(ThemeName::Mono);
+        assert!(NAMES.iter().all(|name| theme.style(name).is_some()));
+    }
 
     #[test]
     fn the_terminal_says_which_theme_fits() {

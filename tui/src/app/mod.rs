@@ -30,8 +30,9 @@ use bridge_shared::store::StoreError;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use jiff::tz::TimeZone;
 use ratatui::layout::{Rect, Size};
+use ratatui::style::Color;
 
-use crate::keymap::Scope;
+use crate::keymap::{Keymap, Scope};
 use crate::layout;
 use crate::screen::Screen;
 use dlq::{Dlq, View};
@@ -63,6 +64,14 @@ pub(crate) enum Link {
 pub(crate) struct Options {
     /// Where Redis is, without the password.
     pub(crate) url: String,
+    /// The name of the environment, where it has one, and its colour.
+    pub(crate) profile: Option<(String, Option<Color>)>,
+    /// The names of all the environments.
+    pub(crate) profiles: Vec<String>,
+    /// Whether even one dead letter is not moved without a question.
+    pub(crate) confirm: bool,
+    /// The keys.
+    pub(crate) keymap: Keymap,
     /// Whether nothing may be changed.
     pub(crate) read_only: bool,
     /// The zone that times are shown in.
@@ -136,6 +145,8 @@ pub(crate) struct App {
     pub(crate) locked: bool,
     /// Whether it is time to go.
     pub(crate) quit: bool,
+    /// The environment to go to then.
+    pub(crate) switch_to: Option<String>,
 }
 
 impl App {
@@ -162,6 +173,7 @@ impl App {
             work: None,
             locked: false,
             quit: false,
+            switch_to: None,
         }
     }
 

@@ -2,9 +2,10 @@
 
 use bridge_shared::store::dead_letters::DeadLetter;
 
+use super::App;
 use super::input::Input;
 use super::list::Position;
-use crate::keymap::{Action, BINDINGS, Binding, Scope};
+use crate::keymap::{Action, Scope};
 use crate::message::{Which, Work};
 
 /// What lies over a screen.
@@ -77,22 +78,59 @@ pub(crate) struct Palette {
     pub(crate) at: Position,
 }
 
+/// A line of the palette.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Something a key does too: its keys, what it does, and the action.
+    Do(String, &'static str, Action),
+    /// Another environment.
+    GoTo(String),
+}
+
+impl Choice {
+    /// What it says.
+    pub(crate) fn words(&self) -> (String, String) {
+        match self {
+            Self::Do(keys, help, _) => (keys.clone(), (*help).to_owned()),
+            Self::GoTo(name) => ("profile".into(), format!("go to the environment {name}")),
+        }
+    }
+}
+
 impl Palette {
-    /// The commands that match what has been typed, the best first.
-    pub(crate) fn found(&self, scopes: &[Scope], may_change: bool) -> Vec<&'static Binding> {
+    /// What matches the text that has been typed, the best first.
+    pub(crate) fn found(&self, app: &App) -> Vec<Choice> {
         let wanted = self.input.text().to_lowercase();
-        let mut found: Vec<_> = BINDINGS
+        let options = &app.options;
+        let scopes = app.scopes();
+        let rows = scopes
             .iter()
-            .filter(|binding| scopes.contains(&binding.scope) && binding.scope != Scope::Lists)
-            .filter(|binding| !matches!(binding.action, Action::Palette))
-            .filter(|binding| may_change || !binding.changes)
-            .filter_map(|binding| {
-                let text = format!("{} {}", binding.label, binding.help).to_lowercase();
-                closeness(&text, &wanted).map(|closeness| (closeness, binding))
-            })
+            .filter(|scope| **scope != Scope::Lists)
+            .flat_map(|scope| options.keymap.of(*scope))
+            .filter(|row| !matches!(row.binding.action, Action::Palette))
+            .filter(|row| app.may_change() || !row.binding.changes)
+            .map(|row| {
+                let binding = row.binding;
+                let text = format!("{} {}", binding.label, binding.help);
+                (text, Choice::Do(row.keys(), binding.help, binding.action))
+            });
+        let here = options.profile.as_ref().map(|(name, _)| name);
+        let profiles = options
+            .profiles
+            .iter()
+            .filter(|name| Some(*name) != here)
+            .map(|name| {
+                (
+                    format!("profile environment {name}"),
+                    Choice::GoTo(name.clone()),
+                )
+            });
+        let mut found: Vec<_> = rows
+            .chain(profiles)
+            .filter_map(|(text, choice)| Some((closeness(&text.to_lowercase(), &wanted)?, choice)))
             .collect();
         found.sort_by_key(|(closeness, _)| *closeness);
-        found.into_iter().map(|(_, binding)| binding).collect()
+        found.into_iter().map(|(_, choice)| choice).collect()
     }
 }
 
@@ -118,23 +156,36 @@ fn closeness(text: &str, wanted: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::scene::Scene;
 
-    fn found(typed: &str, may_change: bool) -> Vec<Action> {
+    fn found(typed: &str, may_change: bool) -> Vec<Choice> {
         let palette = Palette {
             input: Input::new(typed),
             ..Palette::default()
         };
-        let scopes = [Scope::Dlq, Scope::Lists, Scope::Everywhere];
-        let found = palette.found(&scopes, may_change);
-        found.iter().map(|binding| binding.action).collect()
+        let mut scene = Scene::empty(80, 24);
+        scene.press("3");
+        scene.app.locked = !may_change;
+        palette.found(&scene.app)
     }
 
     #[test]
     fn commands_are_found_by_words_and_by_letters_in_order() {
-        assert_eq!(found("filter", true)[0], Action::Filter);
-        assert_eq!(found("pause", true)[0], Action::Pause);
-        assert!(found("rtry", true).contains(&Action::Retry));
+        let does =
+            |choice: &Choice, action| matches!(choice, Choice::Do(.., found) if *found == action);
+        let has = |typed, may_change, action| {
+            found(typed, may_change)
+                .iter()
+                .any(|choice| does(choice, action))
+        };
+        assert!(does(&found("filter", true)[0], Action::Filter));
+        assert!(does(&found("pause", true)[0], Action::Pause));
+        assert!(has("rtry", true, Action::Retry));
         assert!(found("zzzz", true).is_empty());
-        assert!(!found("", false).contains(&Action::Retry) && found("", true).len() > 10);
+        assert!(!has("", false, Action::Retry) && found("", true).len() > 10);
+        assert_eq!(
+            found("environment prod", true)[0],
+            Choice::GoTo("prod".into())
+        );
     }
 }

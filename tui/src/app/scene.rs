@@ -15,7 +15,7 @@ use ratatui::layout::Size;
 
 use super::live::Told;
 use super::{App, Options};
-use crate::keymap::Key;
+use crate::keymap::{Key, Keymap};
 use crate::message::{Command, Message, Scanned};
 use crate::update::update;
 
@@ -38,6 +38,10 @@ impl Scene {
     pub(crate) fn new(columns: u16, rows: u16) -> Self {
         let options = Options {
             url: "redis://127.0.0.1:6379/0".into(),
+            profile: None,
+            profiles: vec!["local".into(), "prod".into()],
+            confirm: false,
+            keymap: Keymap::default(),
             read_only: false,
             zone: TimeZone::UTC,
             unicode: true,

@@ -10,6 +10,9 @@ pub(crate) enum CommandError {
     /// Redis.
     #[error("{0}")]
     Store(#[from] bridge_shared::store::StoreError),
+    /// The configuration.
+    #[error("{0}")]
+    Config(#[from] crate::config::ConfigError),
     /// The output could not be written.
     #[error("cannot write: {0}")]
     Io(#[from] std::io::Error),

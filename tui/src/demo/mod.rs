@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::cli::output::{CommandError, json, line};
 use crate::console::{self, ConsoleArgs};
+use crate::environments::Environments;
 use crate::text::thousands;
 use service::DemoService;
 
@@ -135,7 +136,10 @@ pub(crate) async fn run(
         let shown = async {
             match &args.pictures {
                 Some(folder) => pictures::draw(&stage.store, console, folder).await,
-                None => console::run(stage.store.clone(), console).await,
+                None => {
+                    let alone = Environments::default();
+                    console::run(stage.store.clone(), console, alone).await
+                }
             }
         };
         watched(&stage.store, args.leads, Box::pin(shown), &before).await

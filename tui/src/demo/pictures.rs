@@ -7,7 +7,8 @@ use bridge_shared::store::Store;
 
 use crate::cli::output::{CommandError, line};
 use crate::console::{ConsoleArgs, options};
-use crate::theme::ThemeName;
+use crate::environments::Environments;
+use crate::theme::{Theme, ThemeName};
 use crate::{once, picture};
 
 /// How long the demo runs before, so that the charts have something to show.
@@ -32,8 +33,9 @@ pub(super) async fn draw(
 ) -> Result<(), CommandError> {
     tokio::time::sleep(WARM_UP).await;
     for (name, size, keys) in PICTURES {
-        let options = options(store, console);
-        let frame = once::frame(store.clone(), options, *size, keys, ThemeName::Dark).await?;
+        let options = options(store, console, &Environments::default())?;
+        let theme = Theme::new(ThemeName::Dark);
+        let frame = once::frame(store.clone(), options, *size, keys, &theme).await?;
         let file = folder.join(format!("{name}.svg"));
         std::fs::write(&file, picture::svg(&frame, true)).map_err(|error| {
             CommandError::Said(format!("cannot write {}: {error}", file.display()))

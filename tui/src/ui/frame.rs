@@ -3,14 +3,14 @@
 use bridge_shared::clock::human_duration;
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Ui;
+use super::dlq::plain;
 use crate::app::Link;
-use crate::keymap::BINDINGS;
 use crate::message::Level;
 use crate::screen::Screen;
 use crate::text::{clip, thousands, wrap};
@@ -44,9 +44,12 @@ impl Ui<'_> {
         tell(state, style);
         tell(self.clock(), Style::new());
         let used: usize = right.iter().map(Span::width).sum();
-        let room = usize::from(area.width).saturating_sub(used + 16);
+        let name = app.options.profile.as_ref();
+        let name = name.map_or_else(String::new, |(name, _)| format!("  {}", clip(name, 20)));
+        let room = usize::from(area.width).saturating_sub(used + 16 + name.width());
         let left = vec![
             Span::styled(" Redis Bridge", self.theme.title),
+            Span::styled(name, self.theme.title),
             Span::styled(
                 format!("  {}", clip(&app.options.url, room)),
                 self.theme.dim,
@@ -58,7 +61,11 @@ impl Ui<'_> {
             .into_iter()
             .chain([Span::raw(" ".repeat(gap))])
             .chain(right);
-        Self::line(frame, area, spans.collect(), self.theme.bar);
+        let line: Line<'_> = spans.collect();
+        match self.frame_style() {
+            Some(style) => Self::line(frame, area, plain(line), style),
+            None => Self::line(frame, area, line, self.theme.bar),
+        }
     }
 
     fn state(&self) -> (String, Style) {
@@ -193,11 +200,11 @@ impl Ui<'_> {
         let mut used = 1;
         let mut shown = std::collections::HashSet::new();
         for scope in &scopes {
-            for binding in BINDINGS.iter().filter(|binding| binding.scope == *scope) {
-                let key = binding.keys.split(' ').next().unwrap_or_default();
+            for row in self.app.options.keymap.of(*scope) {
+                let (binding, key) = (row.binding, row.key());
                 let hidden =
                     binding.label.is_empty() || (binding.changes && !self.app.may_change());
-                if hidden || !shown.insert(key) {
+                if hidden || !shown.insert(key.clone()) {
                     continue;
                 }
                 let width = key.width() + binding.label.width() + 3;
@@ -215,6 +222,18 @@ impl Ui<'_> {
                 ));
             }
         }
-        Self::line(frame, area, Line::from(spans), Style::new());
+        match self.frame_style() {
+            Some(style) => Self::line(frame, area, plain(Line::from(spans)), style),
+            None => Self::line(frame, area, Line::from(spans), Style::new()),
+        }
+    }
+
+    /// The frame of an environment that has a colour: nobody takes it for another one.
+    fn frame_style(&self) -> Option<Style> {
+        let (_, color) = self.app.options.profile.as_ref()?;
+        let light = Style::new()
+            .fg(Color::Indexed(231))
+            .add_modifier(Modifier::BOLD);
+        (*color).map(|color| light.bg(color))
     }
 }

@@ -9,7 +9,6 @@ use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
 use super::Ui;
 use crate::app::input::Input;
 use crate::app::overlay::{Account, Confirm, Overlay, Palette};
-use crate::keymap::BINDINGS;
 use crate::text::{clip, fit, thousands, wrap};
 
 impl Ui<'_> {
@@ -63,12 +62,13 @@ impl Ui<'_> {
                 lines.push(Line::default());
             }
             lines.push(Line::styled(scope.title(), self.theme.title));
-            for binding in BINDINGS.iter().filter(|binding| binding.scope == scope) {
+            for row in self.app.options.keymap.of(scope) {
+                let binding = row.binding;
                 if binding.changes && !self.app.may_change() {
                     continue;
                 }
                 lines.push(Line::from(vec![
-                    Span::styled(fit(binding.keys, 15), self.theme.key),
+                    Span::styled(fit(&row.keys(), 15), self.theme.key),
                     Span::styled(binding.help, self.theme.text),
                 ]));
             }
@@ -216,7 +216,7 @@ impl Ui<'_> {
     }
 
     fn palette(&self, frame: &mut Frame<'_>, body: Rect, palette: &Palette) {
-        let found = palette.found(&self.app.scopes(), self.app.may_change());
+        let found = palette.found(self.app);
         let height = body.height.saturating_sub(4);
         let inner = self.window(
             frame,
@@ -239,11 +239,11 @@ impl Ui<'_> {
             let Some(row) = Self::row(inner, n + 1) else {
                 break;
             };
-            let binding = found[index];
+            let (keys, help) = found[index].words();
             let here = index == palette.at.cursor;
             let line = Line::from(vec![
-                Span::styled(fit(binding.keys, 15), self.theme.key),
-                Span::styled(fit(binding.help, width.saturating_sub(15)), self.theme.text),
+                Span::styled(fit(&keys, 15), self.theme.key),
+                Span::styled(fit(&help, width.saturating_sub(15)), self.theme.text),
             ]);
             let style = if here {
                 self.theme.cursor

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::app::dlq::View;
 use crate::app::list::Position;
 use crate::app::live::Live;
-use crate::app::overlay::{Account, Confirm, Overlay, Palette};
+use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette};
 use crate::app::window::Window;
 use crate::keymap::{self, Action, Key};
 use crate::message::{Command, Level, Work};
@@ -29,7 +29,7 @@ pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
         Screen::Live if app.live.writing.is_some() => return write_live_filter(app, event),
         _ => {}
     }
-    match keymap::find(&app.scopes(), Key::of(event)) {
+    match app.options.keymap.find(&app.scopes(), Key::of(event)) {
         Some(binding) if binding.changes && !app.may_change() => {
             let why = if app.options.read_only {
                 "this console is read-only: nothing can be changed from here"
@@ -367,7 +367,8 @@ fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> 
 }
 
 fn on_account(app: &mut App, mut account: Account, event: KeyEvent) -> Vec<Command> {
-    let binding = keymap::find(&[keymap::Scope::Lists], Key::of(event));
+    let lists = [keymap::Scope::Lists];
+    let binding = app.options.keymap.find(&lists, Key::of(event));
     let height = usize::from(app.size.height).saturating_sub(10).max(1);
     if let Some(binding) = binding {
         account.at.act(binding.action, account.rest.len(), height);
@@ -398,14 +399,19 @@ fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Comma
 }
 
 fn on_palette(app: &mut App, mut palette: Palette, event: KeyEvent) -> Vec<Command> {
-    let found = palette.found(&app.scopes(), app.may_change());
+    let mut found = palette.found(app);
     let height = usize::from(app.size.height).saturating_sub(8).max(1);
     match event.code {
         KeyCode::Esc => return Vec::new(),
-        KeyCode::Enter => {
-            return found
-                .get(palette.at.cursor)
-                .map_or_else(Vec::new, |binding| act(app, binding.action));
+        KeyCode::Enter if palette.at.cursor < found.len() => {
+            return match found.swap_remove(palette.at.cursor) {
+                Choice::Do(.., action) => act(app, action),
+                Choice::GoTo(profile) => {
+                    app.switch_to = Some(profile);
+                    app.quit = true;
+                    Vec::new()
+                }
+            };
         }
         KeyCode::Down => {
             palette.at.act(Action::Down, found.len(), height);

@@ -24,7 +24,7 @@ pub(super) fn refuse(app: &mut App, why: Unchosen) -> Vec<Command> {
 
 /// Retries what was chosen; asks first where it is more than one.
 pub(super) fn retry(app: &mut App, chosen: Chosen) -> Vec<Command> {
-    if chosen.count == 1 && matches!(chosen.which, Which::These(_)) {
+    if chosen.count == 1 && matches!(chosen.which, Which::These(_)) && !app.options.confirm {
         let work = Work::Move {
             which: chosen.which,
             trash: None,
@@ -57,7 +57,8 @@ pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
         which: chosen.which,
         trash: Some(token()),
     };
-    if chosen.count == 1
+    if !app.options.confirm
+        && chosen.count == 1
         && matches!(
             &work,
             Work::Move {

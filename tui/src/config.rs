@@ -1,0 +1,398 @@
+//! The operator's file: named environments, keys and colours.
+//!
+//! ```toml
+//! profile = "local"            # the one that counts where none is chosen
+//!
+//! [profiles.prod]
+//! url = "rediss://ops:${PROD_PASSWORD}@redis.example.com:6379/0"
+//! color = "red"
+//! read_only = true
+//!
+//! [keys.dlq]
+//! retry = "ctrl-r"
+//!
+//! [colors]
+//! bad = "#d75f5f"
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bridge_shared::config::RedisArgs;
+use ratatui::style::Color;
+use serde::Deserialize;
+
+use crate::keymap::Keymap;
+use crate::theme::Theme;
+
+/// What is wrong with the file, and where.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration {}: {cause}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        cause: std::io::Error,
+    },
+    /// It says something that cannot be.
+    #[error("{}:{line}: {what}", file.display())]
+    Wrong {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// It says something that cannot be, found only when it was used.
+    #[error("{}: {what}", file.display())]
+    Senseless {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong and what to write instead.
+        what: String,
+    },
+    /// No profile of that name.
+    #[error("no profile is called {name:?}; {there}")]
+    NoProfile {
+        /// The name.
+        name: String,
+        /// Which there are, and where.
+        there: String,
+    },
+}
+
+/// A named environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Profile {
+    url: Option<String>,
+    queue_name: Option<String>,
+    failed_queue_name: Option<String>,
+    enriched_stream: Option<String>,
+    /// The colour of the frame.
+    pub(crate) color: Option<String>,
+    /// Whether nothing may be changed.
+    pub(crate) read_only: bool,
+    /// Whether even one dead letter is not moved without a question.
+    pub(crate) confirm: bool,
+}
+
+/// The file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    profile: Option<String>,
+    profiles: BTreeMap<String, Profile>,
+    keys: BTreeMap<String, BTreeMap<String, String>>,
+    colors: BTreeMap<String, String>,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+/// Which settings were given as flags, and so count before any profile.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Given {
+    pub(crate) url: bool,
+    pub(crate) queue_name: bool,
+    pub(crate) failed_queue_name: bool,
+    pub(crate) enriched_stream: bool,
+}
+
+impl Config {
+    /// Reads the file named, or the one at its usual place, which need not be there.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub(crate) fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(file) = named.map(Path::to_owned).or_else(usual_place) else {
+            return Ok(Self::default());
+        };
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Self::parse(&text, file),
+            Err(cause) if named.is_none() && cause.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self {
+                    file,
+                    ..Self::default()
+                })
+            }
+            Err(cause) => Err(ConfigError::Unreadable { file, cause }),
+        }
+    }
+
+    fn parse(text: &str, file: PathBuf) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            ConfigError::Wrong {
+                file: file.clone(),
+                line: text[..at].matches('\n').count() + 1,
+                what: error.message().to_owned(),
+            }
+        })?;
+        config.file = file;
+        for (name, profile) in &config.profiles {
+            if let Some(color) = &profile.color {
+                config.color(color, &format!("profile {name:?}"))?;
+            }
+        }
+        Ok(config)
+    }
+
+    /// The names of the profiles.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.profiles.keys().cloned().collect()
+    }
+
+    /// The name and profile that count: the chosen one, else the file's own choice; `None` where
+    /// there is neither.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoProfile`].
+    pub(crate) fn choose(
+        &self,
+        chosen: Option<&str>,
+    ) -> Result<Option<(String, Profile)>, ConfigError> {
+        let Some(name) = chosen.or(self.profile.as_deref()) else {
+            return Ok(None);
+        };
+        let found = self.profiles.get(name).ok_or_else(|| {
+            let names = self.names();
+            let file = self.file.display();
+            let there = if names.is_empty() {
+                format!("write one into {file}, as [profiles.{name}] with a url")
+            } else {
+                format!("{file} has {}", names.join(", "))
+            };
+            ConfigError::NoProfile {
+                name: name.to_owned(),
+                there,
+            }
+        })?;
+        Ok(Some((name.to_owned(), found.clone())))
+    }
+
+    /// The settings with a profile applied: flags count before it, and so does the environment
+    /// unless the profile was chosen by name.
+    ///
+    /// # Errors
+    /// [`ConfigError::Senseless`] where a variable that the profile names is not set.
+    pub(crate) fn apply(
+        &self,
+        profile: &Profile,
+        by_name: bool,
+        args: &RedisArgs,
+        given: Given,
+    ) -> Result<RedisArgs, ConfigError> {
+        let mut args = args.clone();
+        let in_env = |name: &str| {
+            !by_name && std::env::var(name).is_ok_and(|value| !value.trim().is_empty())
+        };
+        if let Some(url) = &profile.url
+            && !given.url
+            && !in_env("REDIS_URL")
+            && !in_env("APP_REDIS_URL")
+        {
+            args.redis_url = Some(self.filled(url)?);
+        }
+        for (name, value, set, given) in [
+            (
+                "QUEUE_NAME",
+                &profile.queue_name,
+                &mut args.queue_name,
+                given.queue_name,
+            ),
+            (
+                "FAILED_QUEUE_NAME",
+                &profile.failed_queue_name,
+                &mut args.failed_queue_name,
+                given.failed_queue_name,
+            ),
+            (
+                "ENRICHED_STREAM",
+                &profile.enriched_stream,
+                &mut args.enriched_stream,
+                given.enriched_stream,
+            ),
+        ] {
+            if let Some(value) = value
+                && !given
+                && !in_env(name)
+            {
+                set.clone_from(value);
+            }
+        }
+        Ok(args)
+    }
+
+    /// A text with every `${NAME}` replaced from the environment, so that no password need stand
+    /// in the file.
+    fn filled(&self, text: &str) -> Result<String, ConfigError> {
+        let senseless = |what| ConfigError::Senseless {
+            file: self.file.clone(),
+            what,
+        };
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after
+                .split_once('}')
+                .ok_or_else(|| senseless("a ${ in a url is without its }".into()))?;
+            let value = std::env::var(name)
+                .map_err(|_| senseless(format!("the environment variable {name} is not set")))?;
+            out.push_str(before);
+            out.push_str(&value);
+            rest = after;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    /// The keys, with those of the file in place of the usual ones.
+    ///
+    /// # Errors
+    /// [`ConfigError::Senseless`].
+    pub(crate) fn keymap(&self) -> Result<Keymap, ConfigError> {
+        Keymap::new(&self.keys).map_err(|what| ConfigError::Senseless {
+            file: self.file.clone(),
+            what,
+        })
+    }
+
+    /// A theme with the colours of the file in place of its own.
+    ///
+    /// # Errors
+    /// [`ConfigError::Senseless`].
+    pub(crate) fn paint(&self, mut theme: Theme) -> Result<Theme, ConfigError> {
+        for (name, color) in &self.colors {
+            let color = self.color(color, &format!("colors.{name}"))?;
+            let style = theme.style(name).ok_or_else(|| ConfigError::Senseless {
+                file: self.file.clone(),
+                what: format!(
+                    "colors has no {name:?}; there are {}",
+                    crate::theme::NAMES.join(", ")
+                ),
+            })?;
+            *style = style.fg(color);
+        }
+        Ok(theme)
+    }
+
+    /// A colour by its name, number or `#rrggbb`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Senseless`].
+    pub(crate) fn color(&self, text: &str, what: &str) -> Result<Color, ConfigError> {
+        text.parse().map_err(|_| ConfigError::Senseless {
+            file: self.file.clone(),
+            what: format!(
+                "{what}: {text:?} is no colour; write a name such as \"red\", a number from 0 to 255, or \"#rrggbb\""
+            ),
+        })
+    }
+}
+
+/// `$XDG_CONFIG_HOME/redis-bridge/config.toml`, or the same below `~/.config`. Source: the XDG Base
+/// Directory Specification 0.8.
+fn usual_place() -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let folder = set("XDG_CONFIG_HOME").filter(|folder| folder.is_absolute());
+    let folder = folder.or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(folder.join("redis-bridge/config.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, String> {
+        Config::parse(text, "c.toml".into()).map_err(|error| error.to_string())
+    }
+
+    fn args() -> RedisArgs {
+        RedisArgs {
+            redis_url: Some("redis://flag".into()),
+            queue_name: "q".into(),
+            failed_queue_name: "f".into(),
+            enriched_stream: "e".into(),
+        }
+    }
+
+    #[test]
+    fn a_profile_counts_after_flags_and_before_the_environment() {
+        let text = "profile = \"a\"\n[profiles.a]\nurl = \"redis://a/${PATH}\"\nqueue_name = \"qa\"\n[profiles.b]\nurl = \"redis://b\"\n";
+        let config = config(text).expect("sound");
+        assert_eq!(config.names(), ["a", "b"]);
+        let (name, a) = config.choose(None).expect("there").expect("the file's own");
+        assert_eq!(name, "a");
+        let flags = Given {
+            url: true,
+            ..Given::default()
+        };
+        let applied = config.apply(&a, true, &args(), flags).expect("applied");
+        assert_eq!(
+            (applied.url().as_str(), applied.queue_name.as_str()),
+            ("redis://flag", "qa")
+        );
+        let applied = config
+            .apply(&a, true, &args(), Given::default())
+            .expect("applied");
+        assert!(applied.url().starts_with("redis://a/") && !applied.url().contains('$'));
+        assert_eq!(applied.failed_queue_name, "f");
+        assert_eq!(
+            config.choose(Some("b")).expect("there").expect("chosen").0,
+            "b"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let said = |text: &str| config(text).expect_err(text);
+        assert!(said("x = ").starts_with("c.toml:1: "));
+        assert!(said("[profiles.a]\nurll = \"x\"").contains("c.toml:2: unknown field `urll`"));
+        assert!(said("[profiles.a]\ncolor = \"reddish\"").contains("\"reddish\" is no colour"));
+        let one = config("[profiles.a]\nurl = \"redis://${NO_SUCH_VARIABLE}\"").expect("sound");
+        let error = one.choose(Some("z")).expect_err("no z").to_string();
+        assert_eq!(error, "no profile is called \"z\"; c.toml has a");
+        let (_, a) = one.choose(Some("a")).expect("there").expect("a");
+        let error = one
+            .apply(&a, true, &args(), Given::default())
+            .expect_err("not set")
+            .to_string();
+        assert_eq!(
+            error,
+            "c.toml: the environment variable NO_SUCH_VARIABLE is not set"
+        );
+        let says = |text: &str| {
+            config(text)
+                .expect("sound")
+                .keymap()
+                .expect_err(text)
+                .to_string()
+        };
+        assert!(
+            says("[keys.dlq]\nretri = \"r\"")
+                .contains("keys.dlq has no \"retri\"; there are retry, ")
+        );
+        assert!(
+            says("[keys.dlg]\nretry = \"r\"")
+                .contains("keys has no \"dlg\"; there are everywhere, ")
+        );
+        assert!(says("[keys.dlq]\nretry = \"hyper-r\"").contains("no key is called \"hyper-r\""));
+        assert!(says("[keys.dlq]\nretry = \"d\"").contains("\"d\" would mean both retry and drop"));
+        let painted = config("[colors]\nbat = \"red\"").expect("sound");
+        let error = painted
+            .paint(Theme::new(crate::theme::ThemeName::Dark))
+            .expect_err("bat")
+            .to_string();
+        assert!(
+            error.contains("colors has no \"bat\"; there are text, dim"),
+            "{error}"
+        );
+    }
+}
