@@ -155,6 +155,29 @@ impl Lead {
             }
         }
     }
+
+    /// Takes over another object's fields as they are.
+    pub fn overwrite(&mut self, other: Self) {
+        for (field, value) in other.fields {
+            self.set_raw(&field, value);
+        }
+    }
+
+    /// The fields that were added or changed since an earlier state of this lead.
+    #[must_use]
+    pub fn changes_since(&self, before: &Self) -> Self {
+        let changed = |(field, value): &(&String, &Box<RawValue>)| {
+            before
+                .get(field)
+                .is_none_or(|earlier| earlier != value.get())
+        };
+        let fields = self.fields.iter().filter(changed);
+        Self {
+            fields: fields
+                .map(|(field, value)| (field.clone(), value.clone()))
+                .collect(),
+        }
+    }
 }
 
 /// Names the type of a JSON text, with its article.
@@ -285,6 +308,16 @@ mod tests {
             text,
             r#"{"name":"Ada L","email":"a@example.com","phone":"555-0100"}"#
         );
+    }
+
+    #[test]
+    fn what_was_added_or_changed_can_be_put_into_another_lead() {
+        let before = lead(r#"{"a":1,"b":2,"c":3}"#);
+        let changes = lead(r#"{"a":1,"b":2.50,"c":null,"d":[ ]}"#).changes_since(&before);
+        assert_eq!(changes.to_json(), br#"{"b":2.50,"c":null,"d":[ ]}"#);
+        let mut other = lead(r#"{"b":7,"e":8}"#);
+        other.overwrite(changes);
+        assert_eq!(other.to_json(), br#"{"b":2.50,"e":8,"c":null,"d":[ ]}"#);
     }
 
     #[test]

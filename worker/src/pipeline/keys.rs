@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::expression::{Escape, Expression, Template, Unreadable};
+use super::rate::Rate;
 use super::secrets::{Piece, Secrets, pieces};
 
 /// A mistake at a place in the route file.
@@ -306,6 +307,20 @@ impl<'a> Keys<'a> {
         let is = "a span of time such as \"10s\" or \"500ms\"";
         self.of_type(key, is, "\"10s\"", |value| duration(value.as_str()?))
             .map(Spanned::into_inner)
+    }
+
+    /// How often something may be done: `"10/s"`, `"600/m"`, `"1000/h"`.
+    pub(super) fn rate(&mut self, key: &'static str) -> Option<Rate> {
+        let is = "a whole number for a second, a minute or an hour";
+        self.of_type(key, is, "\"10/s\" or \"600/m\"", |value| {
+            Rate::parse(value.as_str()?)
+        })
+        .map(Spanned::into_inner)
+    }
+
+    /// What is left of this table, as a text that is the same for the same content.
+    pub(super) fn fingerprint(&self) -> String {
+        json(DeValue::Table(self.table.clone())).map_or_else(String::new, |json| json.to_string())
     }
 
     /// One of a few words.

@@ -12,8 +12,12 @@ use bridge_shared::money::Money;
 use bridge_shared::store::Store;
 use futures::future::BoxFuture;
 
-use super::Failure;
+use bridge_shared::store::route::{Pace, Paced, Purchase};
+
+use super::journey::AWAY;
 use super::keys::Keys;
+use super::rate::Rate;
+use super::{Failure, Journey};
 
 /// One step of a route. What every station has (its name, cost, timeout, what to do on an error)
 /// is read and kept by the pipeline; a station only knows its own keys and its own work.
@@ -89,6 +93,8 @@ pub(super) struct Call<'a> {
     id: &'a str,
     store: Option<&'a Store>,
     dry_run: bool,
+    /// The attempt it belongs to, and the station's name among all that share the Redis.
+    place: Option<(&'a Journey, &'a str)>,
     spent: Spent,
 }
 
@@ -108,7 +114,55 @@ impl<'a> Call<'a> {
             id,
             store,
             dry_run,
+            place: None,
             spent: Spent::default(),
+        }
+    }
+
+    /// The same call as a part of an attempt, at the station of this name among all that share
+    /// the Redis.
+    pub(super) fn on(self, journey: &'a Journey, scope: &'a str) -> Self {
+        Self {
+            place: Some((journey, scope)),
+            ..self
+        }
+    }
+
+    /// Waits for a rate of the station's own, besides the `rate` that the route gives, which all
+    /// workers share: tokens of a language model, say, of which a call takes many. Returns the
+    /// outcome to end the call with where that would take too long.
+    ///
+    /// # Errors
+    /// [`Failure`] where Redis refuses.
+    pub(super) async fn pace(&self, rate: &Rate, units: u64) -> Result<Option<Outcome>, Failure> {
+        let (Some((journey, scope)), Some(store)) = (self.place, self.store) else {
+            return Ok(None);
+        };
+        if self.dry_run {
+            return Ok(None);
+        }
+        let pace = Pace {
+            scope: &format!("{scope}:own"),
+            interval_us: rate.interval_us(),
+            units,
+            patience: journey.patience(),
+            longest: AWAY,
+        };
+        let free = Purchase {
+            pipeline: scope,
+            cost: Money::ZERO,
+            daily_budget: None,
+        };
+        match journey.answer(|| store.pace(&pace, &free)).await? {
+            Paced::Later(wait) => Ok(Some(Outcome::Postpone {
+                wait,
+                reason: format!("its rate of {rate}"),
+            })),
+            Paced::In(wait) => {
+                journey.sleep(wait).await;
+                Ok(None)
+            }
+            Paced::TooDear => Ok(None),
         }
     }
 

@@ -1,0 +1,500 @@
+//! A station with what every station has, and one call of it: its condition, what it needs, what
+//! was found before, its place, its rate, its money, its time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bridge_shared::envelope::ErrorKind;
+use bridge_shared::lead::Lead;
+use bridge_shared::money::Money;
+use bridge_shared::store::Store;
+use bridge_shared::store::route::{Pace, Paced, Purchase};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use toml::Spanned;
+
+use super::cache::{self, Cache};
+use super::expression::Expression;
+use super::journey::AWAY;
+use super::keys::{Keys, suggest};
+use super::ledger::{BadEnd, Count, Debt, Ledger, Tally};
+use super::rate::Rate;
+use super::station::{Call, KINDS, Outcome, Station};
+use super::trip::{Passed, Trip};
+use super::{Failure, Journey, Progress, has};
+
+/// A field that a station cannot work without.
+#[derive(Debug)]
+pub(super) struct Need {
+    /// The field.
+    pub(super) field: Spanned<String>,
+    /// The stations before it that bring it; none where the lead itself does.
+    pub(super) makers: Vec<String>,
+}
+
+/// A station that can be called.
+#[derive(Debug)]
+pub(super) struct Provider {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) needs: Vec<Need>,
+    /// What it may add, as the route says or as its kind does.
+    pub(super) produces: Vec<String>,
+    pub(super) removes: Vec<String>,
+    pub(super) cost: Money,
+    pub(super) timeout: Option<Duration>,
+    pub(super) when: Option<Expression>,
+    pub(super) rate: Option<Rate>,
+    pub(super) concurrency: Option<usize>,
+    pub(super) cache: Option<Cache>,
+    pub(super) station: Box<dyn Station>,
+    pub(super) span: std::ops::Range<usize>,
+    /// Free places in this worker.
+    places: Option<Semaphore>,
+    /// `<pipeline>/<name>`: its name among all that share the Redis.
+    scope: String,
+    tally: Arc<Tally>,
+    /// Whether a call turned out to cost something.
+    has_cost: AtomicBool,
+}
+
+/// Names what a table describes, and makes sure that it has a name.
+pub(super) fn name(keys: &mut Keys<'_>) -> Option<String> {
+    let name = keys.text("name");
+    let name = keys.need("name", name, "name = \"...\"")?;
+    let (span, name) = (name.span(), name.into_inner());
+    keys.set_owner(format!("station \"{}\"", name.escape_debug()));
+    if name.is_empty() || name.chars().any(char::is_control) {
+        keys.wrong(
+            &span,
+            "a station's name must be a word",
+            "write name = \"...\"",
+        );
+        return None;
+    }
+    Some(name)
+}
+
+/// Makes one from its table. Whoever has keys of their own takes them first.
+pub(super) fn make(
+    mut keys: Keys<'_>,
+    pipeline: &str,
+    name: Option<String>,
+    ledger: &Ledger,
+) -> Option<Provider> {
+    let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let written = keys.text("kind");
+    let written = keys.need("kind", written, &format!("one of {}", kinds.join(", ")));
+    let requires = keys.texts("requires").unwrap_or_default();
+    let produces = keys.texts("produces");
+    let cost = keys.money("cost");
+    let timeout = keys.duration("timeout");
+    let when = keys.expression("when");
+    let rate = keys.rate("rate");
+    let places = keys.integer("concurrency", 1..=100_000);
+    let cache = cache::read(&mut keys);
+    let written = written?;
+    let kind = KINDS.iter().find(|kind| kind.name == written.get_ref());
+    let Some(kind) = kind else {
+        keys.wrong(
+            &written.span(),
+            format!("no kind of station is called \"{}\"", written.get_ref()),
+            suggest(written.get_ref(), &kinds),
+        );
+        return None;
+    };
+    let fingerprint = format!("{} {}", kind.name, keys.fingerprint());
+    let span = keys.span();
+    let station = (kind.make)(&mut keys);
+    keys.finish();
+    let (name, station) = (name?, station?);
+    let contract = station.contract();
+    let by_nature = contract.requires.into_iter();
+    let need = |field| Need {
+        field,
+        makers: Vec::new(),
+    };
+    let places = places.and_then(|places| usize::try_from(places).ok());
+    Some(Provider {
+        kind: kind.name,
+        needs: requires
+            .into_iter()
+            .chain(by_nature.map(|field| Spanned::new(span.clone(), field)))
+            .map(need)
+            .collect(),
+        produces: produces.map_or(contract.produces, |list| {
+            list.into_iter().map(Spanned::into_inner).collect()
+        }),
+        removes: contract.removes,
+        cost: cost.map_or(Money::ZERO, Spanned::into_inner),
+        timeout: timeout.or(station.timeout()),
+        when,
+        rate,
+        concurrency: places,
+        cache: cache.map(|cache| Cache::new(cache, fingerprint)),
+        station,
+        span,
+        places: places.map(Semaphore::new),
+        scope: format!("{pipeline}/{name}"),
+        tally: ledger.tally(pipeline, &name),
+        has_cost: AtomicBool::new(false),
+        name,
+    })
+}
+
+/// What stands between a lead and a call.
+enum Leave<'a> {
+    /// Nothing; the day that the money was taken from.
+    Granted(Option<SemaphorePermit<'a>>, Option<i64>),
+    /// Too much.
+    Refused(Passed),
+}
+
+impl Provider {
+    /// Brings a lead through this one station.
+    ///
+    /// # Errors
+    /// [`Failure`], with the station's name in it.
+    pub(super) async fn call<'a>(
+        &'a self,
+        trip: &mut Trip<'a>,
+        lead: &mut Lead,
+    ) -> Result<Passed, Failure> {
+        let passed = self.pass(trip, lead).await.map_err(|failure| Failure {
+            station: self.name.clone(),
+            error: trip.secrets.hide(failure.error),
+            ..failure
+        });
+        match &passed {
+            Ok(Passed::Over(why)) => {
+                self.tally.count(Count::Skipped);
+                trip.tell(Progress::PassedBy {
+                    station: &self.name,
+                    why,
+                });
+            }
+            Ok(Passed::TooDear { reason }) => {
+                self.tally.count(Count::Unaffordable);
+                trip.tell(Progress::PassedBy {
+                    station: &self.name,
+                    why: reason,
+                });
+            }
+            Ok(Passed::Later { .. }) => self.tally.count(Count::Postponed),
+            _ => {}
+        }
+        passed
+    }
+
+    async fn pass<'a>(&'a self, trip: &mut Trip<'a>, lead: &mut Lead) -> Result<Passed, Failure> {
+        if let Some(when) = &self.when
+            && !when.holds(lead)?
+        {
+            return Ok(Passed::Over("its condition is not true".into()));
+        }
+        if let Some(passed) = self.lacks(trip, lead)? {
+            return Ok(passed);
+        }
+        let Some((cache, question, before)) = self.question(trip, lead) else {
+            return self.ask(trip, lead).await;
+        };
+        if self.remember(trip, &question, lead).await {
+            return Ok(Passed::On);
+        }
+        let passed = self.ask(trip, lead).await?;
+        if passed == Passed::On
+            && let Some(store) = trip.store
+        {
+            let found = lead.changes_since(&before).to_json();
+            // A memory that cannot be kept costs a call later, and nothing else.
+            if let Err(error) = store
+                .cache(&self.scope, &question, &found, cache.ttl())
+                .await
+            {
+                tracing::debug!(station = self.name, "cannot remember an answer: {error}");
+            }
+        }
+        Ok(passed)
+    }
+
+    /// What the lead lacks of what the station needs.
+    fn lacks(&self, trip: &Trip<'_>, lead: &Lead) -> Result<Option<Passed>, Failure> {
+        for need in &self.needs {
+            let field = need.field.get_ref();
+            if has(lead, field) {
+                continue;
+            }
+            if need.makers.is_empty() {
+                return Err(Failure::new(
+                    ErrorKind::Invalid,
+                    format!("the lead has no {field}"),
+                ));
+            }
+            let Some(maker) = need.makers.iter().find(|maker| !trip.was_passed_by(maker)) else {
+                return Ok(Some(Passed::Over(format!(
+                    "it needs {field}, and {} was passed by",
+                    need.makers.join(", ")
+                ))));
+            };
+            return Err(Failure::new(
+                ErrorKind::Permanent,
+                format!("the lead has no {field}, which {maker} was to bring"),
+            ));
+        }
+        Ok(None)
+    }
+
+    fn question(&self, trip: &Trip<'_>, lead: &Lead) -> Option<(&Cache, String, Lead)> {
+        trip.store?;
+        let cache = self.cache.as_ref()?;
+        Some((cache, cache.question(lead)?, lead.clone()))
+    }
+
+    /// Puts into the lead what was found for the same question before, if anything was.
+    async fn remember<'a>(&'a self, trip: &mut Trip<'a>, question: &str, lead: &mut Lead) -> bool {
+        let Some(store) = trip.store else {
+            return false;
+        };
+        let found = match store.cached(&self.scope, question).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(station = self.name, "cannot look an answer up: {error}");
+                None
+            }
+        };
+        let Some(found) = found.and_then(|found| Lead::parse(&found).ok()) else {
+            return false;
+        };
+        self.tally.count(Count::Cached);
+        trip.arrive(&self.name, lead);
+        lead.overwrite(found);
+        trip.tell(Progress::Left {
+            station: &self.name,
+            took: Duration::ZERO,
+            error: None,
+            cost: Money::ZERO,
+            cached: true,
+            lead,
+        });
+        true
+    }
+
+    /// Calls the station, as soon as it may be.
+    async fn ask<'a>(&'a self, trip: &mut Trip<'a>, lead: &mut Lead) -> Result<Passed, Failure> {
+        let (_place, day) = match self.leave(trip).await? {
+            Leave::Granted(place, day) => (place, day),
+            Leave::Refused(passed) => return Ok(passed),
+        };
+        trip.arrive(&self.name, lead);
+        let call = Call::new(trip.id, trip.store, trip.dry_run).on(trip.journey, &self.scope);
+        let running = Running {
+            provider: self,
+            trip: (trip.journey, trip.pipeline, trip.ledger),
+            call: &call,
+            day,
+            started: Instant::now(),
+            waited: trip.journey.waited(),
+            over: false,
+        };
+        let result = self.work(trip.journey, &call, lead).await;
+        let (took, cost, debt) = running.end(&result, trip.store.map_or(0, |store| store.now()));
+        let said = result
+            .as_ref()
+            .err()
+            .map(|failure| trip.secrets.hide(failure.error.clone()));
+        trip.tell(Progress::Left {
+            station: &self.name,
+            took,
+            error: said.as_deref(),
+            cost,
+            cached: false,
+            lead,
+        });
+        if let Some(debt) = debt {
+            trip.settle(debt).await;
+        }
+        Ok(match result? {
+            Outcome::Continue => Passed::On,
+            Outcome::SkipRest { reason } => Passed::Ended {
+                station: self.name.clone(),
+                reason: trip.secrets.hide(reason),
+            },
+            Outcome::Postpone { wait, reason } => self.later(wait, reason),
+        })
+    }
+
+    async fn work(
+        &self,
+        journey: &Journey,
+        call: &Call<'_>,
+        lead: &mut Lead,
+    ) -> Result<Outcome, Failure> {
+        let work = self.station.work(call, lead);
+        let Some(limit) = self.timeout else {
+            return work.await;
+        };
+        journey.within(limit, work).await.unwrap_or_else(|| {
+            Err(Failure::new(
+                ErrorKind::Timeout,
+                format!("no answer within {} s", limit.as_secs_f64()),
+            ))
+        })
+    }
+
+    /// Waits for a free place, a moment of the rate and the money, in this order: a place is held
+    /// while waiting for the rate, so that no moment is reserved that cannot be used.
+    async fn leave(&self, trip: &mut Trip<'_>) -> Result<Leave<'_>, Failure> {
+        if self.costs()
+            && let Some(reason) = trip.cannot_afford(self.cost)
+        {
+            return Ok(Leave::Refused(Passed::TooDear { reason }));
+        }
+        let Ok(place) = self.place(trip.journey).await else {
+            return Ok(Leave::Refused(
+                self.later(trip.journey.patience(), "a free place".into()),
+            ));
+        };
+        let Some(store) = trip.store.filter(|_| !trip.dry_run) else {
+            return Ok(Leave::Granted(place, None));
+        };
+        let (journey, too_dear) = (trip.journey, trip.day_is_used_up(self.cost));
+        let purchase = Purchase {
+            pipeline: trip.pipeline,
+            cost: self.cost,
+            daily_budget: trip.daily_budget,
+        };
+        if let Some(rate) = &self.rate {
+            match self.moment(store, journey, rate, &purchase).await? {
+                Paced::In(wait) => journey.sleep(wait).await,
+                Paced::Later(wait) => {
+                    let passed = self.later(wait, format!("its rate of {rate}"));
+                    return Ok(Leave::Refused(passed));
+                }
+                Paced::TooDear => return Ok(Leave::Refused(too_dear)),
+            }
+        }
+        if !self.costs() {
+            return Ok(Leave::Granted(place, None));
+        }
+        Ok(match journey.answer(|| store.spend(&purchase)).await? {
+            Some(day) => Leave::Granted(place, Some(day)),
+            None => Leave::Refused(too_dear),
+        })
+    }
+
+    /// Whether calls cost money, as the route says or as one of them has turned out.
+    fn costs(&self) -> bool {
+        self.cost > Money::ZERO || self.has_cost.load(Ordering::Relaxed)
+    }
+
+    /// A place of those that the route allows this worker; an error where none was free in time.
+    async fn place(&self, journey: &Journey) -> Result<Option<SemaphorePermit<'_>>, ()> {
+        let Some(places) = &self.places else {
+            return Ok(None);
+        };
+        if let Ok(place) = places.try_acquire() {
+            return Ok(Some(place));
+        }
+        let place = journey.wait(journey.patience(), places.acquire()).await;
+        place
+            .map(|place| Some(place.expect("the places are never closed")))
+            .ok_or(())
+    }
+
+    async fn moment(
+        &self,
+        store: &Store,
+        journey: &Journey,
+        rate: &Rate,
+        purchase: &Purchase<'_>,
+    ) -> Result<Paced, Failure> {
+        let pace = Pace {
+            scope: &self.scope,
+            interval_us: rate.interval_us(),
+            units: 1,
+            patience: journey.patience(),
+            longest: AWAY,
+        };
+        journey.answer(|| store.pace(&pace, purchase)).await
+    }
+
+    fn later(&self, wait: Duration, reason: String) -> Passed {
+        Passed::Later {
+            station: self.name.clone(),
+            wait,
+            reason,
+        }
+    }
+}
+
+/// A call under way. However it ends, by itself, by a panic or because nobody waits for it any
+/// longer, it is counted and its money accounted for.
+struct Running<'a, 'c> {
+    provider: &'a Provider,
+    trip: (&'a Journey, &'a str, &'a Ledger),
+    call: &'c Call<'c>,
+    /// The day that the money was taken from.
+    day: Option<i64>,
+    started: Instant,
+    waited: Duration,
+    over: bool,
+}
+
+impl Running<'_, '_> {
+    /// The end of it: how long it took, what it cost, and what is to be corrected.
+    fn end(
+        mut self,
+        result: &Result<Outcome, Failure>,
+        now: i64,
+    ) -> (Duration, Money, Option<Debt>) {
+        self.over = true;
+        let bad = result
+            .as_ref()
+            .err()
+            .map(|failure| BadEnd::Failed(failure.kind));
+        self.account(bad, now)
+    }
+
+    fn account(&self, bad: Option<BadEnd>, now: i64) -> (Duration, Money, Option<Debt>) {
+        let (journey, pipeline, _) = self.trip;
+        let waited = journey.waited().saturating_sub(self.waited);
+        let took = self.started.elapsed().saturating_sub(waited);
+        let planned = self.provider.cost;
+        let cost = self.call.cost().unwrap_or(planned);
+        journey.spend(cost);
+        if cost > planned {
+            self.provider.has_cost.store(true, Ordering::Relaxed);
+        }
+        self.provider
+            .tally
+            .call(took, cost, self.call.tokens(), bad);
+        let signed = |money: Money| i64::try_from(money.micros()).unwrap_or(i64::MAX / 2);
+        let more = signed(cost) - signed(planned);
+        let debt = (more != 0 && !self.call.is_dry_run()).then(|| Debt {
+            pipeline: pipeline.to_owned(),
+            day: self.day.unwrap_or_else(|| now.div_euclid(86_400_000)),
+            more,
+        });
+        (took, cost, debt)
+    }
+}
+
+impl Drop for Running<'_, '_> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let bad = if std::thread::panicking() {
+            BadEnd::Failed(ErrorKind::Panic)
+        } else {
+            BadEnd::Cancelled
+        };
+        let now = self
+            .call
+            .store()
+            .map_or(0, bridge_shared::store::Store::now);
+        if let (_, _, Some(debt)) = self.account(Some(bad), now) {
+            self.trip.2.owe(debt);
+        }
+    }
+}
