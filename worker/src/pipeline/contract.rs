@@ -33,6 +33,9 @@ pub(super) fn check(
         .collect();
     let later = producers(steps);
     let mut end: Option<String> = None;
+    // Whether every station so far could be made: of one that could not, nobody knows what it
+    // would have brought.
+    let mut all_known = true;
     for step in steps {
         let (name, span) = (step.name().to_owned(), step.first().span.clone());
         if let Some(end) = &end {
@@ -45,13 +48,14 @@ pub(super) fn check(
         for provider in &mut step.waterfall {
             reach(reading, budget, provider);
             for need in &mut provider.needs {
-                bring(reading, &name, need, &there, &later);
+                bring(reading, &name, need, &there, &later, all_known);
             }
         }
         if step.first().station.ends_every_lead() && step.first().when.is_none() {
             end.get_or_insert(name.clone());
         }
         for provider in &step.waterfall {
+            all_known &= provider.is_known;
             for field in &provider.removes {
                 there.remove(field);
             }
@@ -114,11 +118,15 @@ fn bring(
     need: &mut Need,
     there: &BTreeMap<String, Vec<String>>,
     later: &BTreeMap<String, String>,
+    all_known: bool,
 ) {
     let field = need.field.get_ref();
     let outer = field.split('.').next().unwrap_or(field);
     if let Some(makers) = there.get(field).or_else(|| there.get(outer)) {
         need.makers.clone_from(makers);
+        return;
+    }
+    if !all_known {
         return;
     }
     let at = need.field.span();

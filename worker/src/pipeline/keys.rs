@@ -69,11 +69,6 @@ impl<'a> Reading<'a> {
         });
     }
 
-    /// Whether no mistake was found so far.
-    pub(super) fn is_sound(&self) -> bool {
-        self.mistakes.borrow().is_empty()
-    }
-
     /// What was found: the mistakes, in the order of the file, and what the environment gave.
     pub(super) fn end(self) -> (Vec<Mistake>, Secrets) {
         let mut mistakes = self.mistakes.into_inner();

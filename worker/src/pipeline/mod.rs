@@ -10,6 +10,7 @@
 //! - [`ledger`]: what the stations did and cost, until it is written to Redis
 //! - [`expression`]: conditions and texts over a lead's fields
 //! - [`secrets`]: what comes from the environment, and keeping it out of what is shown
+//! - [`outline`]: a route as it is shown
 //! - [`rate`], [`cache`]: how often; what was found before
 
 mod cache;
@@ -18,6 +19,7 @@ mod expression;
 mod journey;
 mod keys;
 mod ledger;
+mod outline;
 mod provider;
 mod rate;
 mod route;
@@ -35,7 +37,8 @@ use bridge_shared::store::Store;
 
 pub(crate) use journey::Journey;
 pub(crate) use ledger::Ledger;
-pub(crate) use route::{Fault, RouteError, Source};
+pub(crate) use outline::{StationOutline, outlines};
+pub(crate) use route::{Fault, RouteError, Source, printable};
 use secrets::Secrets;
 use step::Step;
 use trip::{Passed, Trip};
@@ -45,7 +48,6 @@ use trip::{Passed, Trip};
 pub(crate) struct Pipeline {
     name: String,
     steps: Vec<Step>,
-    input: Vec<String>,
     budget: Option<Money>,
     daily_budget: Option<Money>,
     secrets: Secrets,
@@ -70,8 +72,6 @@ pub(crate) enum Progress<'a> {
         error: Option<&'a str>,
         /// What it cost.
         cost: Money,
-        /// Whether the answer was known from before.
-        cached: bool,
         /// The lead as the station left it.
         lead: &'a Lead,
     },
@@ -187,7 +187,6 @@ impl Pipeline {
         Ok(Self {
             name: route.name,
             steps: route.steps,
-            input: route.input,
             budget: route.budget,
             daily_budget: route.daily_budget,
             secrets: routes.secrets,
@@ -201,12 +200,13 @@ impl Pipeline {
 
     /// Whether a station cannot do without Redis.
     pub(crate) fn needs_store(&self) -> bool {
-        self.providers()
-            .any(|provider| provider.station.needs_store())
+        let mut providers = self.steps.iter().flat_map(|step| &step.waterfall);
+        providers.any(|provider| provider.station.needs_store())
     }
 
-    fn providers(&self) -> impl Iterator<Item = &provider::Provider> {
-        self.steps.iter().flat_map(|step| &step.waterfall)
+    /// A text with every value from the environment replaced by its name.
+    pub(crate) fn hide(&self, text: String) -> String {
+        self.secrets.hide(text)
     }
 
     /// Brings a lead along its route.

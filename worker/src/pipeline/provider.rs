@@ -10,6 +10,7 @@ use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
 use bridge_shared::store::route::{Pace, Paced, Purchase};
+use futures::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use toml::Spanned;
 
@@ -19,7 +20,7 @@ use super::journey::AWAY;
 use super::keys::{Keys, suggest};
 use super::ledger::{BadEnd, Count, Debt, Ledger, Tally};
 use super::rate::Rate;
-use super::station::{Call, KINDS, Outcome, Station};
+use super::station::{Call, KINDS, Kind, Outcome, Station};
 use super::trip::{Passed, Trip};
 use super::{Failure, Journey, Progress, has};
 
@@ -32,6 +33,15 @@ pub(super) struct Need {
     pub(super) makers: Vec<String>,
 }
 
+impl Need {
+    fn new(field: Spanned<String>) -> Self {
+        Self {
+            field,
+            makers: Vec::new(),
+        }
+    }
+}
+
 /// A station that can be called.
 #[derive(Debug)]
 pub(super) struct Provider {
@@ -40,6 +50,8 @@ pub(super) struct Provider {
     pub(super) needs: Vec<Need>,
     /// What it may add, as the route says or as its kind does.
     pub(super) produces: Vec<String>,
+    /// Whether that is all it may add, as far as anybody can say.
+    pub(super) is_known: bool,
     pub(super) removes: Vec<String>,
     pub(super) cost: Money,
     pub(super) timeout: Option<Duration>,
@@ -75,16 +87,17 @@ pub(super) fn name(keys: &mut Keys<'_>) -> Option<String> {
     Some(name)
 }
 
-/// Makes one from its table. Whoever has keys of their own takes them first.
+/// Makes one from its table. Whoever has keys of their own takes them first. Where something is
+/// wrong with the station itself, what the route says of it is there all the same, so that it can
+/// be proved; such a route never runs.
 pub(super) fn make(
     mut keys: Keys<'_>,
     pipeline: &str,
     name: Option<String>,
     ledger: &Ledger,
-) -> Option<Provider> {
-    let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-    let written = keys.text("kind");
-    let written = keys.need("kind", written, &format!("one of {}", kinds.join(", ")));
+) -> Provider {
+    let span = keys.span();
+    let kind = kind(&mut keys);
     let requires = keys.texts("requires").unwrap_or_default();
     let produces = keys.texts("produces");
     let cost = keys.money("cost");
@@ -92,36 +105,29 @@ pub(super) fn make(
     let when = keys.expression("when");
     let rate = keys.rate("rate");
     let places = keys.integer("concurrency", 1..=100_000);
+    let places = places.and_then(|places| usize::try_from(places).ok());
     let cache = cache::read(&mut keys);
-    let written = written?;
-    let kind = KINDS.iter().find(|kind| kind.name == written.get_ref());
-    let Some(kind) = kind else {
-        keys.wrong(
-            &written.span(),
-            format!("no kind of station is called \"{}\"", written.get_ref()),
-            suggest(written.get_ref(), &kinds),
-        );
-        return None;
-    };
-    let fingerprint = format!("{} {}", kind.name, keys.fingerprint());
-    let span = keys.span();
-    let station = (kind.make)(&mut keys);
-    keys.finish();
-    let (name, station) = (name?, station?);
+    let fingerprint = keys.fingerprint();
+    let station = kind.and_then(|kind| {
+        let station = (kind.make)(&mut keys);
+        keys.finish();
+        station
+    });
+    let is_made = station.is_some();
+    let station = station.unwrap_or_else(|| Box::new(Unmade));
     let contract = station.contract();
     let by_nature = contract.requires.into_iter();
-    let need = |field| Need {
-        field,
-        makers: Vec::new(),
-    };
-    let places = places.and_then(|places| usize::try_from(places).ok());
-    Some(Provider {
-        kind: kind.name,
-        needs: requires
-            .into_iter()
-            .chain(by_nature.map(|field| Spanned::new(span.clone(), field)))
-            .map(need)
-            .collect(),
+    let needs = requires
+        .into_iter()
+        .chain(by_nature.map(|field| Spanned::new(span.clone(), field)))
+        .map(Need::new)
+        .collect();
+    let kind = kind.map_or("", |kind| kind.name);
+    let name = name.unwrap_or_default();
+    Provider {
+        kind,
+        needs,
+        is_known: is_made || produces.is_some(),
         produces: produces.map_or(contract.produces, |list| {
             list.into_iter().map(Spanned::into_inner).collect()
         }),
@@ -131,7 +137,7 @@ pub(super) fn make(
         when,
         rate,
         concurrency: places,
-        cache: cache.map(|cache| Cache::new(cache, fingerprint)),
+        cache: cache.map(|cache| Cache::new(cache, format!("{kind} {fingerprint}"))),
         station,
         span,
         places: places.map(Semaphore::new),
@@ -139,7 +145,37 @@ pub(super) fn make(
         tally: ledger.tally(pipeline, &name),
         has_cost: AtomicBool::new(false),
         name,
-    })
+    }
+}
+
+fn kind(keys: &mut Keys<'_>) -> Option<&'static Kind> {
+    let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let written = keys.text("kind");
+    let written = keys.need("kind", written, &format!("one of {}", kinds.join(", ")))?;
+    let kind = KINDS.iter().find(|kind| kind.name == written.get_ref());
+    if kind.is_none() {
+        keys.wrong(
+            &written.span(),
+            format!("no kind of station is called \"{}\"", written.get_ref()),
+            suggest(written.get_ref(), &kinds),
+        );
+    }
+    kind
+}
+
+/// Stands for a station that cannot be made, in a route that never runs.
+#[derive(Debug)]
+struct Unmade;
+
+impl Station for Unmade {
+    fn work<'a>(
+        &'a self,
+        _call: &'a Call<'a>,
+        _lead: &'a mut Lead,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        let failure = Failure::new(ErrorKind::Permanent, "the station could not be made");
+        ready(Err(failure)).boxed()
+    }
 }
 
 /// What stands between a lead and a call.
@@ -245,7 +281,7 @@ impl Provider {
     }
 
     fn question(&self, trip: &Trip<'_>, lead: &Lead) -> Option<(&Cache, String, Lead)> {
-        trip.store?;
+        trip.store.filter(|_| !trip.dry_run)?;
         let cache = self.cache.as_ref()?;
         Some((cache, cache.question(lead)?, lead.clone()))
     }
@@ -273,7 +309,6 @@ impl Provider {
             took: Duration::ZERO,
             error: None,
             cost: Money::ZERO,
-            cached: true,
             lead,
         });
         true
@@ -307,7 +342,6 @@ impl Provider {
             took,
             error: said.as_deref(),
             cost,
-            cached: false,
             lead,
         });
         if let Some(debt) = debt {

@@ -70,8 +70,22 @@ impl fmt::Display for Fault {
             error,
             hint,
         } = self;
-        write!(f, "{file}:{line}: {error}; {hint}")
+        let text = format!("{file}:{line}: {error}; {hint}");
+        f.write_str(&printable(&text))
     }
+}
+
+/// A text without anything that a terminal would take for an order.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                c.escape_debug().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 fn lines(faults: &[Fault]) -> String {
@@ -285,11 +299,9 @@ fn steps(
     let mut names = HashSet::new();
     for mut keys in stations {
         keys.set_owner("a station".into());
-        let Some(step) = step::make(keys, pipeline, ledger) else {
-            continue;
-        };
+        let step = step::make(keys, pipeline, ledger);
         for provider in &step.waterfall {
-            if !names.insert(provider.name.clone()) {
+            if !provider.name.is_empty() && !names.insert(provider.name.clone()) {
                 reading.wrong(
                     &provider.span,
                     format!(

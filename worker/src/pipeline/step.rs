@@ -49,31 +49,26 @@ pub(super) struct Step {
 }
 
 /// Makes a step from its table.
-pub(super) fn make(mut keys: Keys<'_>, pipeline: &str, ledger: &Ledger) -> Option<Step> {
+pub(super) fn make(mut keys: Keys<'_>, pipeline: &str, ledger: &Ledger) -> Step {
     let name = provider::name(&mut keys);
     let on_error = keys.one_of("on_error", ON_ERROR).unwrap_or(OnError::Retry);
     let fallbacks = keys.tables("fallback").unwrap_or_default();
     let first = provider::make(keys, pipeline, name, ledger);
-    let mut others = Vec::new();
-    for mut keys in fallbacks {
-        keys.set_owner("a fallback".into());
-        let name = provider::name(&mut keys);
-        others.push(provider::make(keys, pipeline, name, ledger));
-    }
-    let first = first?;
     let mut step = Step {
         on_error,
         wanted: first.produces.clone(),
         waterfall: vec![first],
     };
-    for other in others {
-        let mut other = other?;
+    for mut keys in fallbacks {
+        keys.set_owner("a fallback".into());
+        let name = provider::name(&mut keys);
+        let mut other = provider::make(keys, pipeline, name, ledger);
         if other.produces.is_empty() {
             other.produces.clone_from(&step.wanted);
         }
         step.waterfall.push(other);
     }
-    Some(step)
+    step
 }
 
 impl Step {
@@ -187,15 +182,6 @@ fn join(failures: Vec<Failure>) -> Option<Failure> {
         retry_after,
         ..failure
     })
-}
-
-/// The fields of every need, for a message.
-pub(super) fn fields(provider: &Provider) -> Vec<&str> {
-    provider
-        .needs
-        .iter()
-        .map(|need| need.field.get_ref().as_str())
-        .collect()
 }
 
 #[cfg(test)]

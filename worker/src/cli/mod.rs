@@ -1,4 +1,8 @@
 //! The worker's command line.
+//!
+//! - [`pipeline`]: the commands that prove, show and try a route
+
+pub(crate) mod pipeline;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -47,6 +51,9 @@ pub(crate) enum Command {
     /// It is well while its lease is alive, and while it waits for a Redis that is away. It is not
     /// where Redis refuses it, and where it has said nothing for 10 seconds.
     Healthcheck,
+    /// Prove, show or try a route
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
 }
 
 /// How the log is written.
