@@ -161,9 +161,15 @@ fn describe(text: &mut String, lead_in: &str, station: &crate::pipeline::Station
     line("timeout", station.timeout_s.map(span).unwrap_or_default());
     line("rate", station.rate.clone().unwrap_or_default());
     let places = |n: usize| format!("{n} at once in a worker");
-    line("concurrency", station.concurrency.map(places).unwrap_or_default());
+    line(
+        "concurrency",
+        station.concurrency.map(places).unwrap_or_default(),
+    );
     if let Some(cache) = &station.cache {
-        line("cache", format!("{} by {}", span(cache.ttl_s), cache.key.join(", ")));
+        line(
+            "cache",
+            format!("{} by {}", span(cache.ttl_s), cache.key.join(", ")),
+        );
     }
     line("on error", station.on_error.unwrap_or_default().to_owned());
     for fallback in &station.fallback {
@@ -221,7 +227,11 @@ async fn try_out(
     let pipeline = Pipeline::load(source, &ledger).map_err(|error| error.to_string())?;
     let bytes = read_lead(lead)?;
     let store = if pipeline.needs_store() {
-        Some(Store::connect(redis).await.map_err(|error| error.to_string())?)
+        Some(
+            Store::connect(redis)
+                .await
+                .map_err(|error| error.to_string())?,
+        )
     } else {
         None
     };
@@ -381,8 +391,7 @@ fn read_lead(file: &Path) -> Result<Vec<u8>, String> {
         std::fs::read(file).map(|read| bytes = read)
     };
     read.map_err(|error| format!("cannot read the lead {}: {error}", file.display()))?;
-    Lead::parse(&bytes)
-        .map_err(|error| format!("{} is no lead: it is {error}", file.display()))?;
+    Lead::parse(&bytes).map_err(|error| format!("{} is no lead: it is {error}", file.display()))?;
     Ok(bytes)
 }
 
@@ -395,9 +404,7 @@ fn hide(pipeline: &Pipeline, value: &mut Value) {
     match value {
         Value::String(text) => *text = pipeline.hide(std::mem::take(text)),
         Value::Array(list) => list.iter_mut().for_each(|value| hide(pipeline, value)),
-        Value::Object(fields) => fields
-            .values_mut()
-            .for_each(|value| hide(pipeline, value)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| hide(pipeline, value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -415,7 +422,10 @@ fn span(seconds: f64) -> String {
     [(86_400.0, "d"), (3_600.0, "h"), (60.0, "m")]
         .into_iter()
         .find(|(unit, _)| seconds >= *unit && seconds % unit == 0.0)
-        .map_or_else(|| format!("{seconds} s"), |(unit, name)| format!("{} {name}", seconds / unit))
+        .map_or_else(
+            || format!("{seconds} s"),
+            |(unit, name)| format!("{} {name}", seconds / unit),
+        )
 }
 
 fn dollars(dollars: f64) -> String {

@@ -271,6 +271,7 @@ pub fn command(flags: &[&str]) -> Command {
         "PIPELINE_FILE",
         "PIPELINE_NAME",
         "HEALTH_FILE",
+        "PIPELINE_BUDGET_LIMIT",
         "LOG_FORMAT",
         "RUST_LOG",
         "RUST_BACKTRACE",
