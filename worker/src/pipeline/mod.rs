@@ -234,7 +234,7 @@ impl Pipeline {
             store: around.store,
             dry_run: around.dry_run,
             observe,
-            executed: Vec::new(),
+            executed: Vec::with_capacity(self.steps.len()),
             passed_by: Vec::new(),
             errors: Vec::new(),
         };

@@ -231,9 +231,20 @@ impl Provider {
         if let Some(passed) = self.lacks(trip, lead)? {
             return Ok(passed);
         }
-        let Some((cache, question, before)) = self.question(trip, lead) else {
-            return self.ask(trip, lead).await;
-        };
+        match self.question(trip, lead) {
+            None => self.ask(trip, lead).await,
+            // Boxed, as all that most stations do without, so that each lead's future stays small.
+            Some(question) => Box::pin(self.recall(trip, question, lead)).await,
+        }
+    }
+
+    /// What was found for the same question before, else the station's answer.
+    async fn recall<'a>(
+        &'a self,
+        trip: &mut Trip<'a>,
+        (cache, question, before): (&'a Cache, String, Lead),
+        lead: &mut Lead,
+    ) -> Result<Passed, Failure> {
         if self.remember(trip, &question, lead).await {
             return Ok(Passed::On);
         }
@@ -316,9 +327,13 @@ impl Provider {
 
     /// Calls the station, as soon as it may be.
     async fn ask<'a>(&'a self, trip: &mut Trip<'a>, lead: &mut Lead) -> Result<Passed, Failure> {
-        let (_place, day) = match self.leave(trip).await? {
-            Leave::Granted(place, day) => (place, day),
-            Leave::Refused(passed) => return Ok(passed),
+        let (_place, day) = if self.is_free() {
+            (None, None)
+        } else {
+            match Box::pin(self.leave(trip)).await? {
+                Leave::Granted(place, day) => (place, day),
+                Leave::Refused(passed) => return Ok(passed),
+            }
         };
         trip.arrive(&self.name, lead);
         let call = Call::new(trip.id, trip.store, trip.dry_run).on(trip.journey, &self.scope);
@@ -331,7 +346,10 @@ impl Provider {
             waited: trip.journey.waited(),
             over: false,
         };
-        let result = self.work(trip.journey, &call, lead).await;
+        let result = match self.timeout {
+            None => self.station.work(&call, lead).await,
+            Some(limit) => Box::pin(self.work_within(limit, trip.journey, &call, lead)).await,
+        };
         let (took, cost, debt) = running.end(&result, trip.store.map_or(0, |store| store.now()));
         let said = result
             .as_ref()
@@ -345,7 +363,7 @@ impl Provider {
             lead,
         });
         if let Some(debt) = debt {
-            trip.settle(debt).await;
+            Box::pin(trip.settle(debt)).await;
         }
         Ok(match result? {
             Outcome::Continue => Passed::On,
@@ -357,16 +375,14 @@ impl Provider {
         })
     }
 
-    async fn work(
+    async fn work_within(
         &self,
+        limit: Duration,
         journey: &Journey,
         call: &Call<'_>,
         lead: &mut Lead,
     ) -> Result<Outcome, Failure> {
         let work = self.station.work(call, lead);
-        let Some(limit) = self.timeout else {
-            return work.await;
-        };
         journey.within(limit, work).await.unwrap_or_else(|| {
             Err(Failure::new(
                 ErrorKind::Timeout,
@@ -414,6 +430,11 @@ impl Provider {
             Some(day) => Leave::Granted(place, Some(day)),
             None => Leave::Refused(too_dear),
         })
+    }
+
+    /// Whether a call needs neither a place nor a moment nor money.
+    fn is_free(&self) -> bool {
+        self.places.is_none() && self.rate.is_none() && !self.costs()
     }
 
     /// Whether calls cost money, as the route says or as one of them has turned out.

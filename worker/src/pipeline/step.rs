@@ -91,7 +91,7 @@ impl Step {
     ) -> Result<Passed, Failure> {
         let passed = match self.waterfall.as_slice() {
             [only] => only.call(trip, lead).await,
-            _ => self.fall(trip, lead).await,
+            _ => Box::pin(self.fall(trip, lead)).await,
         };
         let failure = match passed {
             Ok(passed) => {
