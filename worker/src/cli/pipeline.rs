@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use bridge_shared::config::RedisArgs;
@@ -245,7 +246,7 @@ async fn try_out(
     let id = format!("dry-run-{}", token());
     let mut observe = |progress: Progress<'_>| watch.see(progress);
     let run = pipeline.run(around, &journey, &id, &bytes, &mut observe);
-    let result = journey.within(limit, run).await;
+    let result = journey.within(limit, pin!(run)).await;
     let mut tried = Tried {
         pipeline: pipeline.name().to_owned(),
         stations: Vec::new(),

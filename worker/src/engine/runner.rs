@@ -1,6 +1,7 @@
 //! One attempt at one lead.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,11 +177,12 @@ async fn limited(
         ledger: &context.ledger,
         dry_run: false,
     };
-    let run = pipeline.run(around, journey, id, &envelope.lead, &mut observe);
-    match journey
-        .within(limit, AssertUnwindSafe(run).catch_unwind())
-        .await
-    {
+    let result = {
+        let run = pipeline.run(around, journey, id, &envelope.lead, &mut observe);
+        let run = pin!(AssertUnwindSafe(run).catch_unwind());
+        journey.within(limit, run).await
+    };
+    match result {
         Some(Ok(result)) => result,
         Some(Err(panic)) => Err(Failure {
             station: at_station,

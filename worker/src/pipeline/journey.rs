@@ -1,7 +1,7 @@
 //! One attempt at bringing a lead through: what it has cost, and the time it stood waiting for
 //! others. Shared with whoever watches over the lead's time, and there even where that is up.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -96,15 +96,14 @@ impl Journey {
     }
 
     /// Does something within a time; what is waited for others meanwhile does not count. `None`
-    /// where the time was up.
+    /// where the time was up. Whoever asks pins the work, or it would stand in memory twice.
     pub(crate) async fn within<T>(
         &self,
         limit: Duration,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
     ) -> Option<T> {
         let (started, before) = (Instant::now(), self.waited());
         let end = || started + limit + self.waited().saturating_sub(before);
-        let mut work = pin!(work);
         loop {
             if let Ok(done) = tokio::time::timeout_at(end(), work.as_mut()).await {
                 return Some(done);
@@ -144,6 +143,7 @@ impl Journey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     #[tokio::test]
     async fn waiting_for_others_takes_nothing_of_the_leads_time() {
@@ -157,9 +157,9 @@ mod tests {
                 .expect("it is there at once");
             (done, journey.waited() < Duration::from_secs(1))
         };
-        assert_eq!(journey.within(limit, work).await, Some((7, true)));
+        assert_eq!(journey.within(limit, pin!(work)).await, Some((7, true)));
         let forever = std::future::pending::<()>();
-        assert_eq!(journey.within(limit, forever).await, None);
+        assert_eq!(journey.within(limit, pin!(forever)).await, None);
         assert_eq!(
             journey.wait(limit, std::future::pending::<()>()).await,
             None

@@ -382,13 +382,16 @@ impl Provider {
         call: &Call<'_>,
         lead: &mut Lead,
     ) -> Result<Outcome, Failure> {
-        let work = self.station.work(call, lead);
-        journey.within(limit, work).await.unwrap_or_else(|| {
-            Err(Failure::new(
-                ErrorKind::Timeout,
-                format!("no answer within {} s", limit.as_secs_f64()),
-            ))
-        })
+        let mut work = self.station.work(call, lead);
+        journey
+            .within(limit, work.as_mut())
+            .await
+            .unwrap_or_else(|| {
+                Err(Failure::new(
+                    ErrorKind::Timeout,
+                    format!("no answer within {} s", limit.as_secs_f64()),
+                ))
+            })
     }
 
     /// Waits for a free place, a moment of the rate and the money, in this order: a place is held
