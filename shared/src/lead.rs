@@ -131,11 +131,12 @@ impl Lead {
 
     /// Sets a field to a JSON text, in place if it was there, else last.
     pub fn set_raw(&mut self, field: &str, value: Box<RawValue>) {
-        if let Some(slot) = self.fields.get_mut(field) {
-            *slot = value;
-        } else {
-            self.fields.insert(field.to_owned(), value);
-        }
+        self.fields.insert(field.to_owned(), value);
+    }
+
+    /// Makes room for so many more fields at once.
+    pub fn reserve(&mut self, more: usize) {
+        self.fields.reserve(more);
     }
 
     /// Sets a field to any value that JSON can hold.

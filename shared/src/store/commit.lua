@@ -19,10 +19,12 @@ for i = 2, #ARGV, 5 do
   local held = redis.call('HEXISTS', KEYS[1], delivery) == 1
   if not held then
     reply[#reply + 1] = tonumber(delivery)
-  elseif operation == 'done' or operation == 'skipped' then
+  elseif operation == 'done' then
     redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
     done = done + 1
-    skipped = skipped + (operation == 'skipped' and 1 or 0)
+  elseif operation == 'skipped' then
+    redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
+    done, skipped = done + 1, skipped + 1
   elseif operation == 'retry' or operation == 'postponed' then
     -- A set holds equal envelopes once. Should that ever meet, the second goes straight back.
     if redis.call('ZADD', KEYS[5], 'NX', now + tonumber(ARGV[i + 3]), payload) == 0 then

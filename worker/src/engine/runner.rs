@@ -12,11 +12,15 @@ use bridge_shared::store::work::{Delivery, Outcome};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 
 use super::committer::Committed;
 use super::{Context, Settings, lead_id, panic_text};
 use crate::pipeline::{Arrival, Failure, Journey, Progress, Skip, Surroundings};
+
+/// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
+pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 
 /// Starts an attempt. One that needs to wait for nothing is over when this returns; any other goes
 /// on in a task of its own. The slot is free again when the outcome is on its way.
@@ -24,18 +28,27 @@ pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
     outcomes: &mpsc::Sender<Committed>,
+    room: &mut Room,
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
-    let mut attempt = Box::pin(attempt(Arc::clone(context), delivery));
-    if let Some(committed) = attempt.as_mut().now_or_never() {
+    let attempt = attempt(Arc::clone(context), delivery);
+    let mut started = match room.take() {
+        Some(mut room) => {
+            room.set(attempt);
+            room
+        }
+        None => ReusableBoxFuture::new(attempt),
+    };
+    if let Some(committed) = (&mut started).now_or_never() {
+        *room = Some(started);
         // Fails only if the committer is gone, and then the lease will run out on these leads.
         let _ = outcomes.send(committed).await;
         return;
     }
     let outcomes = outcomes.clone();
     leads.spawn(async move {
-        let _ = outcomes.send(attempt.await).await;
+        let _ = outcomes.send(started.await).await;
         drop(slot);
     });
 }

@@ -270,6 +270,7 @@ impl Pipeline {
 
 /// Adds what readers of enriched leads expect. Source: the wire contract in `ARCHITECTURE.md`.
 fn seal(mut lead: Lead, trip: &Trip<'_>, skipped: Option<&Skip>) -> Vec<u8> {
+    lead.reserve(5);
     lead.set("saved", &true);
     lead.set("_pipeline_cost", &trip.journey.spent().dollars());
     lead.set("_pipeline_stations_executed", &trip.executed);
