@@ -176,6 +176,10 @@ struct Wire<'a> {
     spent: Money,
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
 fn is_nothing(spent: &Money) -> bool {
     *spent == Money::ZERO
 }

@@ -167,17 +167,13 @@ impl Lead {
     /// The fields that were added or changed since an earlier state of this lead.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Self {
-        let changed = |(field, value): &(&String, &Box<RawValue>)| {
-            before
-                .get(field)
-                .is_none_or(|earlier| earlier != value.get())
-        };
-        let fields = self.fields.iter().filter(changed);
-        Self {
-            fields: fields
-                .map(|(field, value)| (field.clone(), value.clone()))
-                .collect(),
+        let mut changes = Self::default();
+        for (field, value) in &self.fields {
+            if before.get(field) != Some(value.get()) {
+                changes.fields.insert(field.clone(), value.clone());
+            }
         }
+        changes
     }
 }
 

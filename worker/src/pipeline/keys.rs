@@ -103,32 +103,25 @@ impl<'a> Reading<'a> {
                 return None;
             }
         };
-        let mut filled = Some(String::new());
+        let (mut filled, mut whole) = (String::new(), true);
         for piece in pieces {
             match piece {
-                Piece::Plain(plain) => {
-                    if let Some(filled) = &mut filled {
-                        filled.push_str(plain);
+                Piece::Plain(plain) => filled.push_str(plain),
+                Piece::Variable(name) => {
+                    if let Some(value) = self.secrets.borrow_mut().value(name) {
+                        filled.push_str(&value);
+                        continue;
                     }
+                    whole = false;
+                    self.wrong(
+                        &text.span(),
+                        format!("the environment variable {name} is not set"),
+                        format!("set {name}, or take ${{{name}}} out"),
+                    );
                 }
-                Piece::Variable(name) => match self.secrets.borrow_mut().value(name) {
-                    Some(value) => {
-                        if let Some(filled) = &mut filled {
-                            filled.push_str(&value);
-                        }
-                    }
-                    None => {
-                        self.wrong(
-                            &text.span(),
-                            format!("the environment variable {name} is not set"),
-                            format!("set {name}, or take ${{{name}}} out"),
-                        );
-                        filled = None;
-                    }
-                },
             }
         }
-        filled
+        whole.then_some(filled)
     }
 
     fn template(&self, text: &Spanned<String>, escape: Escape) -> Option<Template> {

@@ -54,6 +54,7 @@ pub(crate) struct Pipeline {
 }
 
 /// Where a lead is on its route.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Progress<'a> {
     /// It has come to a station.
     Arrived {

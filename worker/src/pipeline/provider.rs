@@ -350,7 +350,7 @@ impl Provider {
             None => self.station.work(&call, lead).await,
             Some(limit) => Box::pin(self.work_within(limit, trip.journey, &call, lead)).await,
         };
-        let (took, cost, debt) = running.end(&result, trip.store.map_or(0, |store| store.now()));
+        let (took, cost, debt) = running.end(&result, trip.store.map_or(0, Store::now));
         let said = result
             .as_ref()
             .err()
@@ -547,10 +547,7 @@ impl Drop for Running<'_, '_> {
         } else {
             BadEnd::Cancelled
         };
-        let now = self
-            .call
-            .store()
-            .map_or(0, bridge_shared::store::Store::now);
+        let now = self.call.store().map_or(0, Store::now);
         if let (_, _, Some(debt)) = self.account(Some(bad), now) {
             self.trip.2.owe(debt);
         }
