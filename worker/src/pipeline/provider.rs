@@ -345,6 +345,7 @@ impl Provider {
             started: Instant::now(),
             waited: trip.journey.waited(),
             over: false,
+            put_off: false,
         };
         let result = match self.timeout {
             None => self.station.work(&call, lead).await,
@@ -496,6 +497,8 @@ struct Running<'a, 'c> {
     started: Instant,
     waited: Duration,
     over: bool,
+    /// Whether the station put the lead off instead of working on it.
+    put_off: bool,
 }
 
 impl Running<'_, '_> {
@@ -506,6 +509,7 @@ impl Running<'_, '_> {
         now: i64,
     ) -> (Duration, Money, Option<Debt>) {
         self.over = true;
+        self.put_off = matches!(result, Ok(Outcome::Postpone { .. }));
         let bad = result
             .as_ref()
             .err()
@@ -518,14 +522,18 @@ impl Running<'_, '_> {
         let waited = journey.waited().saturating_sub(self.waited);
         let took = self.started.elapsed().saturating_sub(waited);
         let planned = self.provider.cost;
-        let cost = self.call.cost().unwrap_or(planned);
+        // Where nothing was done nothing was spent, unless the station says so.
+        let usual = if self.put_off { Money::ZERO } else { planned };
+        let cost = self.call.cost().unwrap_or(usual);
         journey.spend(cost);
         if cost > planned {
             self.provider.has_cost.store(true, Ordering::Relaxed);
         }
-        self.provider
-            .tally
-            .call(took, cost, self.call.tokens(), bad);
+        if !self.put_off {
+            self.provider
+                .tally
+                .call(took, cost, self.call.tokens(), bad);
+        }
         let signed = |money: Money| i64::try_from(money.micros()).unwrap_or(i64::MAX / 2);
         let more = signed(cost) - signed(planned);
         let debt = (more != 0 && !self.call.is_dry_run()).then(|| Debt {
@@ -551,5 +559,207 @@ impl Drop for Running<'_, '_> {
         if let (_, _, Some(debt)) = self.account(Some(bad), now) {
             self.trip.2.owe(debt);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_shared::config::RedisArgs;
+    use bridge_shared::sandbox::Sandbox;
+    use bridge_shared::stats::StationStats;
+
+    use super::super::{Arrival, Pipeline, Source, Surroundings};
+    use super::*;
+
+    /// A station whose calls cost what they turn out to cost, wait for a rate of their own, or
+    /// never end.
+    #[derive(Debug, Clone, Copy)]
+    struct Odd {
+        cost: Option<Money>,
+        ends: bool,
+        own_rate: Option<Rate>,
+    }
+
+    impl Station for Odd {
+        fn work<'a>(
+            &'a self,
+            call: &'a Call<'a>,
+            _lead: &'a mut Lead,
+        ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+            async move {
+                if let Some(rate) = &self.own_rate
+                    && let Some(later) = call.pace(rate, 1).await?
+                {
+                    return Ok(later);
+                }
+                if let Some(cost) = self.cost {
+                    call.spend(cost);
+                }
+                if !self.ends {
+                    std::future::pending::<()>().await;
+                }
+                Ok(Outcome::Continue)
+            }
+            .boxed()
+        }
+    }
+
+    /// A Redis of one's own and what a worker has besides.
+    struct Bench {
+        store: Store,
+        ledger: Ledger,
+        _redis: Sandbox,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let redis = Sandbox::start(&[]).expect("a private Redis");
+            let args = RedisArgs {
+                redis_url: Some(redis.url()),
+                ..bare()
+            };
+            Self {
+                store: Store::connect(&args).await.expect("a store"),
+                ledger: Ledger::default(),
+                _redis: redis,
+            }
+        }
+
+        fn pipeline(&self, route: &str, station: Odd) -> Pipeline {
+            let text = format!(
+                "[pipelines.p]\n{route}\n[[pipelines.p.stations]]\nkind = \"noop\"\nname = \"odd\"\ncost = 0.01\n"
+            );
+            let mut pipeline =
+                Pipeline::parse(&Source::default(), &text, &self.ledger).expect(&text);
+            pipeline.steps[0].waterfall[0].station = Box::new(station);
+            pipeline
+        }
+
+        /// Brings a lead through, for so long at most.
+        async fn run(&self, pipeline: &Pipeline, limit: Duration) -> (Option<Arrival>, Money) {
+            let journey = Journey::new(Money::ZERO);
+            let around = Surroundings {
+                store: Some(&self.store),
+                ledger: &self.ledger,
+                dry_run: false,
+            };
+            let mut observe = |_: Progress<'_>| {};
+            let run = pipeline.run(around, &journey, "id", b"{}", &mut observe);
+            let arrival = tokio::time::timeout(limit, run).await.ok();
+            let arrival = arrival.map(|arrival| arrival.expect("no failure"));
+            (arrival, journey.spent())
+        }
+
+        async fn spent(&self) -> Money {
+            let day = self.store.now().div_euclid(86_400_000);
+            self.store.spent("p", day).await.expect("the day's money")
+        }
+
+        fn stats(&self) -> StationStats {
+            let mut stats = StationStats::default();
+            for (field, n) in self.ledger.take() {
+                let (_, _, figure): (String, String, String) =
+                    serde_json::from_str(&field).expect("a figure's name");
+                stats.add(&figure, n);
+            }
+            stats
+        }
+    }
+
+    fn bare() -> RedisArgs {
+        RedisArgs {
+            redis_url: None,
+            queue_name: "q".into(),
+            failed_queue_name: "f".into(),
+            enriched_stream: "e".into(),
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn odd(cost: Option<u64>) -> Odd {
+        Odd {
+            cost: cost.map(Money::from_micros),
+            ends: true,
+            own_rate: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_call_really_cost_is_what_counts() {
+        let bench = Bench::new().await;
+        let mut sum = 0;
+        for (cost, counts) in [(None, 10_000), (Some(30_000), 30_000), (Some(0), 0)] {
+            let pipeline = bench.pipeline("", odd(cost));
+            let (_, spent) = bench.run(&pipeline, LONG).await;
+            sum += counts;
+            assert_eq!(spent, Money::from_micros(counts), "{cost:?}");
+            assert_eq!(bench.spent().await, Money::from_micros(sum), "{cost:?}");
+        }
+        assert_eq!(bench.stats().cost, Money::from_micros(sum));
+        assert_eq!(bench.ledger.take_debts(), []);
+    }
+
+    #[tokio::test]
+    async fn a_day_that_turned_out_dearer_is_over_at_the_next_call() {
+        let bench = Bench::new().await;
+        let pipeline = bench.pipeline("daily_budget = 0.05", odd(Some(45_000)));
+        let mut ends = Vec::new();
+        for _ in 0..3 {
+            let (arrival, _) = bench.run(&pipeline, LONG).await;
+            let Some(Arrival::Done { skipped, .. }) = arrival else {
+                panic!("{arrival:?}");
+            };
+            ends.push(skipped.is_some());
+        }
+        assert_eq!(ends, [false, true, true]);
+        assert_eq!(bench.spent().await, Money::from_micros(45_000));
+        assert_eq!(bench.stats().unaffordable, 2);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_any_longer_is_counted_and_owed() {
+        let bench = Bench::new().await;
+        let station = Odd {
+            ends: false,
+            ..odd(Some(30_000))
+        };
+        let pipeline = bench.pipeline("", station);
+        // Long enough to have begun: until then the money is not taken.
+        let mut limit = Duration::from_millis(100);
+        while bench.run(&pipeline, limit).await.1 == Money::ZERO {
+            limit *= 2;
+        }
+        assert_eq!(bench.spent().await, Money::from_micros(10_000));
+        let debts = bench.ledger.take_debts();
+        assert_eq!(debts.len(), 1);
+        assert_eq!((debts[0].pipeline.as_str(), debts[0].more), ("p", 20_000));
+        let stats = bench.stats();
+        assert_eq!((stats.calls, stats.failures["cancelled"]), (1, 1));
+        assert_eq!(stats.cost, Money::from_micros(30_000));
+    }
+
+    #[tokio::test]
+    async fn a_rate_of_a_stations_own_is_shared_too() {
+        let bench = Bench::new().await;
+        let station = Odd {
+            own_rate: Rate::parse("1/h"),
+            ..odd(None)
+        };
+        let first = bench.pipeline("", station);
+        let (arrival, _) = bench.run(&first, LONG).await;
+        assert!(matches!(arrival, Some(Arrival::Done { .. })), "{arrival:?}");
+        // Another worker's: what they share is in Redis.
+        let second = bench.pipeline("", station);
+        let (arrival, spent) = bench.run(&second, LONG).await;
+        let Some(Arrival::Later { wait, reason, .. }) = arrival else {
+            panic!("{arrival:?}");
+        };
+        assert_eq!(wait, AWAY);
+        assert_eq!(reason, "its rate of 1/h");
+        assert_eq!(spent, Money::ZERO);
+        assert_eq!(bench.spent().await, Money::from_micros(10_000));
+        let stats = bench.stats();
+        assert_eq!((stats.calls, stats.postponed), (1, 1));
     }
 }
