@@ -137,6 +137,15 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// What a field is to hold.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The same for every lead.
+    Fixed(serde_json::Value),
+    /// A text made from the lead.
+    Made(Template),
+}
+
 /// A table of the route file.
 pub(super) struct Keys<'a> {
     reading: &'a Reading<'a>,
@@ -183,6 +192,16 @@ impl<'a> Keys<'a> {
     /// Where a key's value stands, else where the table begins. Ask before taking it.
     pub(super) fn place(&self, key: &str) -> Range<usize> {
         self.table.get(key).map_or(self.span(), Spanned::span)
+    }
+
+    /// Whether a key is there. Ask before taking it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// A key's text as it is written, before any of it is filled in. Ask before taking it.
+    pub(super) fn written(&self, key: &str) -> Option<&str> {
+        self.table.get(key)?.get_ref().as_str()
     }
 
     /// Writes down a mistake at a place.
@@ -272,6 +291,25 @@ impl<'a> Keys<'a> {
         let is = format!("a whole number from {least} to {most}");
         self.of_type(key, &is, &least.to_string(), |value| {
             integer(&value).filter(|number| range.contains(number))
+        })
+        .map(Spanned::into_inner)
+    }
+
+    /// A list of whole numbers within a range.
+    pub(super) fn integers(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<Vec<u64>> {
+        let (least, most) = (*range.start(), *range.end());
+        let is = format!("a list of whole numbers from {least} to {most}");
+        self.of_type(key, &is, &format!("[{least}]"), |value| {
+            let DeValue::Array(list) = value else {
+                return None;
+            };
+            list.iter()
+                .map(|entry| integer(entry.get_ref()).filter(|number| range.contains(number)))
+                .collect()
         })
         .map(Spanned::into_inner)
     }
@@ -436,6 +474,33 @@ impl<'a> Keys<'a> {
         key: &'static str,
     ) -> Option<Vec<(Spanned<String>, Spanned<String>)>> {
         self.text_entries(key, Some)
+    }
+
+    /// Values under names of their author's choice: texts as templates, all others as they are.
+    pub(super) fn content_entries(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Vec<(Spanned<String>, Content)>> {
+        let mut entries = Vec::new();
+        for (name, value) in self.entries(key)? {
+            let span = value.span();
+            let content = match value.into_inner() {
+                DeValue::String(text) => self
+                    .reading
+                    .template(&Spanned::new(span, text.into_owned()), Escape::Plain)
+                    .map(Content::Made),
+                other => {
+                    let value = json(other).map(Content::Fixed);
+                    if value.is_none() {
+                        let what = format!("JSON cannot hold \"{}\" in {key}", name.get_ref());
+                        self.wrong(&span, what, format!("write {} = \"...\"", name.get_ref()));
+                    }
+                    value
+                }
+            };
+            entries.extend(content.map(|content| (name, content)));
+        }
+        Some(entries)
     }
 
     fn text_entries<T>(

@@ -1,8 +1,13 @@
 //! What a station is. A kind of station is one file here and one line in [`KINDS`].
 
+mod answer;
+mod gate;
 mod http;
 mod identity;
 mod noop;
+#[cfg(test)]
+mod testing;
+mod transform;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -230,6 +235,14 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "http",
         make: http::make,
+    },
+    Kind {
+        name: "gate",
+        make: gate::make,
+    },
+    Kind {
+        name: "transform",
+        make: transform::make,
     },
     Kind {
         name: "noop",

@@ -1,0 +1,154 @@
+//! `http`: asks a service about the lead and brings its answer to it.
+//!
+//! | key | |
+//! |---|---|
+//! | `url` | where to; `{{ fields }}` in it are percent-encoded |
+//! | `method` | `POST` where it does not say |
+//! | `query`, `headers` | tables of texts, with `{{ fields }}` |
+//! | `body` | JSON with `{{ fields }}`, which bring their own quotes; without one `POST`, `PUT` and `PATCH` send the lead |
+//! | `map` | `{ field = "$.path" }`: what to take out of the answer, by JSONPath |
+//! | `into` | the field that the whole answer goes to; with neither, the answer's fields become the lead's |
+//! | `no_match` | statuses that mean that the service knows nothing: `[404]` |
+//! | `breaker` | `{ failures = 5, cooldown = "30s" }`: after so many failures in a row the service is left alone for so long, by this process |
+//! | `hedge` | a span of time after which the request goes out once more; the first answer counts |
+//! | `private_hosts` | whether a host that comes from the lead may be in the machine's own network |
+//!
+//! Every request carries the lead's id as `Idempotency-Key`.
+
+mod address;
+mod breaker;
+mod request;
+pub(super) mod service;
+
+use std::time::Duration;
+
+use bridge_shared::envelope::ErrorKind;
+use bridge_shared::lead::Lead;
+use bridge_shared::money::Money;
+use futures::future::{BoxFuture, FutureExt as _};
+use reqwest::StatusCode;
+
+use super::answer::Answer;
+use super::{Call, Contract, Failure, Keys, Outcome, Station};
+use breaker::Breaker;
+use request::Blueprint;
+use service::{Service, broke_contract, shown};
+
+/// Time one call may take where the route does not say.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// Failures in a row that open a breaker where the route does not say.
+const FAILURES: u64 = 5;
+/// Time for which an open breaker leaves a service alone where the route does not say.
+const COOLDOWN: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+struct Http {
+    request: Blueprint,
+    service: Service,
+    breaker: Option<Breaker>,
+    no_match: Vec<StatusCode>,
+    answer: Answer,
+}
+
+pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
+    let request = Blueprint::read(keys);
+    let hedge = keys.duration("hedge");
+    let breaker = breaker(keys);
+    let no_match = statuses(keys);
+    let answer = Answer::read(keys);
+    let request = request?;
+    Some(Box::new(Http {
+        service: Service::new(keys, request.public_only, hedge)?,
+        request,
+        breaker,
+        no_match,
+        answer: answer?,
+    }))
+}
+
+fn breaker(keys: &mut Keys<'_>) -> Option<Breaker> {
+    let mut keys = keys.table("breaker")?;
+    let failures = keys.integer("failures", 1..=1_000).unwrap_or(FAILURES);
+    let cooldown = keys.duration("cooldown").unwrap_or(COOLDOWN);
+    keys.finish();
+    let failures = u32::try_from(failures).expect("it was checked");
+    Some(Breaker::new(failures, cooldown))
+}
+
+fn statuses(keys: &mut Keys<'_>) -> Vec<StatusCode> {
+    let numbers = keys.integers("no_match", 300..=499).unwrap_or_default();
+    let status = |number| StatusCode::from_u16(u16::try_from(number).ok()?).ok();
+    numbers.into_iter().filter_map(status).collect()
+}
+
+impl Http {
+    async fn ask(&self, call: &Call<'_>, lead: &mut Lead) -> Result<Outcome, Failure> {
+        let never_sent = |failure| {
+            call.spend(Money::ZERO);
+            failure
+        };
+        let request = self.request.request(call.id(), lead).map_err(never_sent)?;
+        let shown = shown(request.url());
+        let leave = match &self.breaker {
+            Some(breaker) => Some(
+                breaker
+                    .ask()
+                    .await
+                    .map_err(|left| never_sent(left_alone(&shown, left)))?,
+            ),
+            None => None,
+        };
+        let answer = self.service.call(request).await;
+        if let Some(leave) = leave
+            && !answer.as_ref().is_err_and(service::Refusal::is_outage)
+        {
+            leave.worked();
+        }
+        match answer {
+            Ok(body) => self
+                .answer
+                .apply(&body, lead)
+                .map_err(|how| broke_contract(&shown, &how))?,
+            Err(refusal)
+                if refusal
+                    .status
+                    .is_some_and(|status| self.no_match.contains(&status)) => {}
+            Err(refusal) => return Err(refusal.failure),
+        }
+        Ok(Outcome::Continue)
+    }
+}
+
+fn left_alone(shown: &str, left: Duration) -> Failure {
+    Failure {
+        retry_after: Some(left),
+        ..Failure::new(
+            ErrorKind::Transient,
+            format!(
+                "{shown} has failed too often and is left alone for {} s more",
+                left.as_secs_f64().ceil()
+            ),
+        )
+    }
+}
+
+impl Station for Http {
+    fn work<'a>(
+        &'a self,
+        call: &'a Call<'a>,
+        lead: &'a mut Lead,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        self.ask(call, lead).boxed()
+    }
+
+    fn contract(&self) -> Contract {
+        Contract {
+            produces: self.answer.produces(),
+            ..Contract::default()
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        Some(TIMEOUT)
+    }
+}
