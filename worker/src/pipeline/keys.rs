@@ -143,7 +143,7 @@ pub(super) enum Content {
     /// The same for every lead.
     Fixed(serde_json::Value),
     /// A text made from the lead.
-    Made(Template),
+    Made(Box<Template>),
 }
 
 /// A table of the route file.
@@ -488,7 +488,7 @@ impl<'a> Keys<'a> {
                 DeValue::String(text) => self
                     .reading
                     .template(&Spanned::new(span, text.into_owned()), Escape::Plain)
-                    .map(Content::Made),
+                    .map(|template| Content::Made(Box::new(template))),
                 other => {
                     let value = json(other).map(Content::Fixed);
                     if value.is_none() {

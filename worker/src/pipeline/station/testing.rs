@@ -52,6 +52,13 @@ pub(super) fn mistakes_in(
         .collect()
 }
 
+/// An HTTP client.
+pub(super) fn client() -> reqwest::Client {
+    // Fails where another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// What becomes of a lead at a station.
 pub(super) async fn work(station: &dyn Station, lead: &str) -> Result<(Outcome, String), Failure> {
     let mut lead = Lead::parse(lead.as_bytes()).expect(lead);

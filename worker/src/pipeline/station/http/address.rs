@@ -63,9 +63,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation();
     let special = special
         || match address.octets() {
-            // This network; shared by carriers; protocol assignments; benchmarks; reserved.
-            [0, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [240..=255, ..] => true,
+            // This network; reserved.
+            [0 | 240..=255, ..] => true,
+            // Shared by carriers; protocol assignments; benchmarks.
             [100, second, ..] => second & 0xc0 == 64,
+            [192, second, third, _] => (second, third) == (0, 0),
+            [198, second, ..] => second & 0xfe == 18,
             _ => false,
         };
     !special

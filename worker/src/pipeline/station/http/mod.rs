@@ -87,7 +87,10 @@ impl Http {
             call.spend(Money::ZERO);
             failure
         };
-        let request = self.request.request(call.id(), lead).map_err(never_sent)?;
+        let request = self
+            .request
+            .request(self.service.client(), call.id(), lead)
+            .map_err(never_sent)?;
         let shown = shown(request.url());
         let leave = match &self.breaker {
             Some(breaker) => Some(

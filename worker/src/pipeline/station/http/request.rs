@@ -3,7 +3,7 @@
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Method, Request, Url};
+use reqwest::{Body, Client, Method, Request, Url};
 use serde_json::value::RawValue;
 
 use super::super::super::expression::{Escape, Template};
@@ -76,9 +76,18 @@ impl Blueprint {
     ///
     /// # Errors
     /// [`Failure`] of kind [`ErrorKind::Invalid`] where none can be made of this lead.
-    pub(super) fn request(&self, id: &str, lead: &Lead) -> Result<Request, Failure> {
-        let mut request = Request::new(self.method.clone(), self.url(lead)?);
-        *request.headers_mut() = self.headers.clone();
+    pub(super) fn request(
+        &self,
+        client: &Client,
+        id: &str,
+        lead: &Lead,
+    ) -> Result<Request, Failure> {
+        // The client makes a header of the URL's user and password.
+        let mut request = client
+            .request(self.method.clone(), self.url(lead)?)
+            .headers(self.headers.clone())
+            .build()
+            .map_err(|error| invalid(format!("no request can be made: {error}")))?;
         for (name, template) in &self.own_headers {
             let value = header(name, &template.render(lead)?)?;
             request.headers_mut().insert(name, value);
@@ -211,14 +220,14 @@ fn headers(keys: &mut Keys<'_>) -> (HeaderMap, Vec<(HeaderName, Template)>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{mistakes, with_keys};
+    use super::super::super::testing::{client, mistakes, with_keys};
     use super::*;
 
     fn request(route: &str, lead: &str) -> Result<Request, String> {
         let lead = Lead::parse(lead.as_bytes()).expect(lead);
         with_keys(route, Blueprint::read)
             .expect(route)
-            .request("id-7", &lead)
+            .request(&client(), "id-7", &lead)
             .map_err(|failure| failure.error)
     }
 
@@ -235,6 +244,15 @@ mod tests {
         assert_eq!(request.headers()["content-type"], "application/json");
         assert_eq!(request.headers()["idempotency-key"], "id-7");
         assert_eq!(body(&request), r#"{"n":1.50}"#);
+    }
+
+    #[test]
+    fn the_user_and_the_password_of_a_url_become_a_header() {
+        let request = request("url = \"http://user:hunter2@x/a\"", "{}").expect("a request");
+        assert_eq!(request.url().as_str(), "http://x/a");
+        let header = &request.headers()["authorization"];
+        assert_eq!(header, "Basic dXNlcjpodW50ZXIy");
+        assert!(header.is_sensitive());
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Service {
         }
     }
 
+    /// What requests are made with.
+    pub(in super::super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Sends a request and reads the whole answer.
     pub(in super::super) async fn call(&self, request: Request) -> Result<Vec<u8>, Refusal> {
         let shown = shown(request.url());
