@@ -5,9 +5,11 @@ mod gate;
 mod http;
 mod identity;
 mod noop;
+mod phone;
 #[cfg(test)]
 mod testing;
 mod transform;
+mod validate;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -243,6 +245,14 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "transform",
         make: transform::make,
+    },
+    Kind {
+        name: "validate",
+        make: validate::make,
+    },
+    Kind {
+        name: "phone",
+        make: phone::make,
     },
     Kind {
         name: "noop",
