@@ -1,6 +1,7 @@
 //! What a station is. A kind of station is one file here and one line in [`KINDS`].
 
 mod answer;
+mod email;
 mod gate;
 mod http;
 mod identity;
@@ -253,6 +254,10 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "phone",
         make: phone::make,
+    },
+    Kind {
+        name: "email",
+        make: email::make,
     },
     Kind {
         name: "noop",

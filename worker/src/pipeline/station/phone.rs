@@ -217,7 +217,13 @@ mod tests {
 
     #[tokio::test]
     async fn every_way_to_write_a_number_comes_to_one() {
-        for text in ["\"(202) 555-0123\"", "\"+1 202 555 0123\"", "\"202.555.0123\"", "2025550123", "\" 1-202-555-0123 \""] {
+        for text in [
+            "\"(202) 555-0123\"",
+            "\"+1 202 555 0123\"",
+            "\"202.555.0123\"",
+            "2025550123",
+            "\" 1-202-555-0123 \"",
+        ] {
             let lead = format!(r#"{{"phone":{text}}}"#);
             assert_eq!(
                 went_on(checked("region = \"US\"", &lead).await),
@@ -235,18 +241,41 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_number_is_marked_or_ends_the_lead() {
         let long = "1".repeat(1_000);
-        for text in ["n/a", "123", "+999 1234567", "\u{1b}[31m", "+1 202 555 0123 4567 8901", &long] {
+        for text in [
+            "n/a",
+            "123",
+            "+999 1234567",
+            "\u{1b}[31m",
+            "+1 202 555 0123 4567 8901",
+            &long,
+        ] {
             let text = serde_json::to_string(text).expect("JSON");
             let lead = format!(r#"{{"phone":{text}}}"#);
             let kept = went_on(checked("region = \"US\"", &lead).await);
             assert_eq!(kept, format!(r#"{{"phone":{text},"phoneValid":false}}"#));
-            let failure = checked("region = \"US\"\ninvalid = \"fail\"", &lead).await.expect_err("none");
+            let failure = checked("region = \"US\"\ninvalid = \"fail\"", &lead)
+                .await
+                .expect_err("none");
             assert_eq!(failure.kind, ErrorKind::Invalid);
-            assert!(failure.error.len() < 200 && !failure.error.contains('\u{1b}'), "{}", failure.error);
+            assert!(
+                failure.error.len() < 200 && !failure.error.contains('\u{1b}'),
+                "{}",
+                failure.error
+            );
         }
         let failure = checked("invalid = \"fail\"", r#"{"phone":"202 555 0123"}"#).await;
-        assert!(failure.expect_err("no country").error.contains("names no region"));
-        for lead in ["{}", r#"{"phone":null}"#, r#"{"phone":" "}"#, r#"{"phone":[1]}"#] {
+        assert!(
+            failure
+                .expect_err("no country")
+                .error
+                .contains("names no region")
+        );
+        for lead in [
+            "{}",
+            r#"{"phone":null}"#,
+            r#"{"phone":" "}"#,
+            r#"{"phone":[1]}"#,
+        ] {
             assert_eq!(went_on(checked("invalid = \"fail\"", lead).await), lead);
         }
     }
@@ -256,7 +285,9 @@ mod tests {
         let route = "region = \"US\"\ntypes = [\"mobile\"]\ninvalid = \"skip_rest\"";
         let either = checked(route, r#"{"phone":"202 555 0123"}"#).await;
         assert!(went_on(either).contains("fixed_line_or_mobile"));
-        let (outcome, lead) = checked(route, r#"{"phone":"800 234 5678"}"#).await.expect("an outcome");
+        let (outcome, lead) = checked(route, r#"{"phone":"800 234 5678"}"#)
+            .await
+            .expect("an outcome");
         let reason = "the telephone number is of the kind toll_free".to_owned();
         assert_eq!(outcome, Outcome::SkipRest { reason });
         assert!(lead.contains(r#""phoneType":"toll_free""#), "{lead}");
@@ -264,11 +295,20 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let said = mistakes("region = \"USA\"\ntypes = [\"moble\"]\ninvalid = \"drop\"", |keys| {
-            make(keys).is_some()
-        });
-        assert!(said.iter().any(|said| said.contains("no country is called \"USA\"")), "{said:#?}");
-        assert!(said.iter().any(|said| said.contains("did you mean \"mobile\"?")), "{said:#?}");
+        let said = mistakes(
+            "region = \"USA\"\ntypes = [\"moble\"]\ninvalid = \"drop\"",
+            |keys| make(keys).is_some(),
+        );
+        assert!(
+            said.iter()
+                .any(|said| said.contains("no country is called \"USA\"")),
+            "{said:#?}"
+        );
+        assert!(
+            said.iter()
+                .any(|said| said.contains("did you mean \"mobile\"?")),
+            "{said:#?}"
+        );
         assert_eq!(said.len(), 3, "{said:#?}");
     }
 }

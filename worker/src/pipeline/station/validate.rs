@@ -78,7 +78,13 @@ impl Schema {
             Ok(Self { source, validator })
         });
         schema
-            .map_err(|what| keys.wrong(&at, what, "see https://json-schema.org for how it is written"))
+            .map_err(|what| {
+                keys.wrong(
+                    &at,
+                    what,
+                    "see https://json-schema.org for how it is written",
+                )
+            })
             .ok()
     }
 
@@ -204,11 +210,20 @@ mod tests {
     #[tokio::test]
     async fn the_first_few_violations_are_named_with_their_paths() {
         let one = said(SCHEMA, r#"{"name":"Ada","email":"x"}"#).await;
-        assert_eq!(one, r#"the lead is not valid: /email: "x" is not a "email""#);
+        assert_eq!(
+            one,
+            r#"the lead is not valid: /email: "x" is not a "email""#
+        );
         let many = said(SCHEMA, r#"{"n":11,"tags":["a","c","d"]}"#).await;
-        assert!(many.contains("/: \"name\" is a required property"), "{many}");
+        assert!(
+            many.contains("/: \"name\" is a required property"),
+            "{many}"
+        );
         assert!(many.ends_with("; and 2 more"), "{many}");
-        let huge = format!(r#"{{"name":"\u001b[31m","email":"{}"}}"#, "x".repeat(100_000));
+        let huge = format!(
+            r#"{{"name":"\u001b[31m","email":"{}"}}"#,
+            "x".repeat(100_000)
+        );
         let huge = said(SCHEMA, &huge).await;
         assert!(huge.len() < 2_000 && !huge.contains('\u{1b}'), "{huge}");
     }
@@ -239,20 +254,42 @@ mod tests {
         for (route, expected) in [
             ("", Some("1: the station needs a schema; add schema")),
             ("schema = 1", Some("1: this is no JSON Schema")),
-            ("schema = \"{\"", Some("1: this is no JSON Schema, for it is not JSON")),
-            ("\nschema = { type = \"strin\" }", Some("2: this is no JSON Schema: ")),
-            ("schema = { format = \"emial\" }", Some("1: this is no JSON Schema: ")),
-            ("schema = { \"$ref\" = \"https://example.com/x\" }", Some("1: this is no JSON Schema: ")),
+            (
+                "schema = \"{\"",
+                Some("1: this is no JSON Schema, for it is not JSON"),
+            ),
+            (
+                "\nschema = { type = \"strin\" }",
+                Some("2: this is no JSON Schema: "),
+            ),
+            (
+                "schema = { format = \"emial\" }",
+                Some("1: this is no JSON Schema: "),
+            ),
+            (
+                "schema = { \"$ref\" = \"https://example.com/x\" }",
+                Some("1: this is no JSON Schema: "),
+            ),
             ("schema_file = \"none.json\"", Some("1: cannot read ")),
             ("schema_file = \"bad.json\"", Some("1: ")),
             ("schema_file = \"good.json\"", None),
-            ("schema_file = \"good.json\"\nschema = {}", Some("1: there are two schemas")),
+            (
+                "schema_file = \"good.json\"\nschema = {}",
+                Some("1: there are two schemas"),
+            ),
         ] {
             let said = mistakes_in(folder.path(), route, |keys| make(keys).is_some());
             let starts = said.first().map(String::as_str).unwrap_or_default();
-            assert_eq!(said.len(), usize::from(expected.is_some()), "{route}: {said:#?}");
+            assert_eq!(
+                said.len(),
+                usize::from(expected.is_some()),
+                "{route}: {said:#?}"
+            );
             assert!(starts.starts_with(expected.unwrap_or_default()), "{starts}");
         }
-        assert_eq!(mistakes("schema = {}\nthen = \"skip\"", |keys| make(keys).is_some()).len(), 1);
+        assert_eq!(
+            mistakes("schema = {}\nthen = \"skip\"", |keys| make(keys).is_some()).len(),
+            1
+        );
     }
 }
