@@ -89,6 +89,12 @@ impl Keys {
         format!("{}:cache:{scope}:{question}", self.queue)
     }
 
+    /// String: the lead that came first with something; ends when the route says.
+    #[must_use]
+    pub fn seen(&self, what: &str) -> String {
+        format!("{}:seen:{what}", self.queue)
+    }
+
     /// String: the number of the last batch that one run of a producer has pushed.
     #[must_use]
     pub fn push_run(&self, run: &str) -> String {

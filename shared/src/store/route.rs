@@ -169,6 +169,24 @@ impl Store {
         }
         self.run(script, &cmd).await.map(drop)
     }
+
+    /// Which lead came first with something within the time, this one included, and remembers
+    /// this one where there was none. Without a time it only looks.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn first_seen(
+        &self,
+        what: &str,
+        lead: &str,
+        ttl: Option<Duration>,
+    ) -> Result<String, StoreError> {
+        let script = &self.scripts().seen;
+        let mut cmd = script.call(&[&self.keys().seen(what)]);
+        let ms = ttl.map_or(0, |ttl| ttl.as_millis().max(1));
+        cmd.arg(lead).arg(u64::try_from(ms).unwrap_or(u64::MAX));
+        self.run(script, &cmd).await?.next()
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

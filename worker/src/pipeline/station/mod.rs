@@ -1,6 +1,7 @@
 //! What a station is. A kind of station is one file here and one line in [`KINDS`].
 
 mod answer;
+mod dedupe;
 mod email;
 mod gate;
 mod http;
@@ -15,9 +16,10 @@ mod validate;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
-use bridge_shared::store::Store;
+use bridge_shared::store::{Store, StoreError};
 use futures::future::BoxFuture;
 
 use bridge_shared::store::route::{Pace, Paced, Purchase};
@@ -174,6 +176,30 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Asks Redis, and goes on asking while it is away; `None` where there is none, as in a dry
+    /// run.
+    ///
+    /// # Errors
+    /// [`Failure`] where no waiting helps.
+    pub(super) async fn ask<T, A>(
+        &self,
+        mut ask: impl FnMut(&'a Store) -> A,
+    ) -> Result<Option<T>, Failure>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
+        let Some(store) = self.store else {
+            return Ok(None);
+        };
+        let answer = match self.place {
+            Some((journey, _)) => journey.answer(|| ask(store)).await?,
+            None => ask(store)
+                .await
+                .map_err(|error| Failure::new(ErrorKind::Transient, error.to_string()))?,
+        };
+        Ok(Some(answer))
+    }
+
     /// The lead's id: the same through every attempt, and the idempotency key of what the station
     /// does elsewhere.
     pub(super) fn id(&self) -> &'a str {
@@ -258,6 +284,10 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "email",
         make: email::make,
+    },
+    Kind {
+        name: "dedupe",
+        make: dedupe::make,
     },
     Kind {
         name: "noop",

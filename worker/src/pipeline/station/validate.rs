@@ -114,12 +114,6 @@ impl Schema {
         let properties = self.source.get("properties").and_then(Value::as_object);
         properties.map_or_else(Vec::new, |properties| properties.keys().cloned().collect())
     }
-
-    fn required(&self) -> Vec<String> {
-        let required = self.source.get("required").and_then(Value::as_array);
-        let names = required.into_iter().flatten().filter_map(Value::as_str);
-        names.map(ToOwned::to_owned).collect()
-    }
 }
 
 fn parse(schema: Value) -> Result<Value, String> {
@@ -170,13 +164,6 @@ impl Station for Validate {
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         ready(self.judge(lead)).boxed()
     }
-
-    fn contract(&self) -> super::Contract {
-        super::Contract {
-            requires: self.schema.required(),
-            ..super::Contract::default()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -204,7 +191,6 @@ mod tests {
         let station = with_keys(SCHEMA, make).expect("a station");
         let lead = r#"{"name":"Ada","email":"ada@example.com","n":1.50,"other":{}}"#;
         assert_eq!(went_on(work(&*station, lead).await), lead);
-        assert_eq!(station.contract().requires, ["name", "email"]);
     }
 
     #[tokio::test]
