@@ -377,6 +377,11 @@ impl<'a> Keys<'a> {
         .map(Spanned::into_inner)
     }
 
+    /// A path as it counts in the route file: one that is not absolute begins where the file is.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.reading.folder.join(path)
+    }
+
     /// A path; one that is not absolute begins where the route file is.
     pub(super) fn path(&mut self, key: &'static str) -> Option<Spanned<PathBuf>> {
         let text = self.filled(key)?;

@@ -3,6 +3,7 @@
 mod answer;
 mod dedupe;
 mod email;
+mod exec;
 mod gate;
 mod http;
 mod identity;
@@ -288,6 +289,10 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "dedupe",
         make: dedupe::make,
+    },
+    Kind {
+        name: "exec",
+        make: exec::make,
     },
     Kind {
         name: "noop",

@@ -21,6 +21,8 @@ const LINE: usize = 500;
 pub(super) struct Program {
     /// The station's name, for the log.
     pub(super) station: String,
+    /// The program as the route names it.
+    pub(super) name: String,
     /// The program and its arguments.
     pub(super) command: Vec<String>,
     /// All of its environment.
@@ -37,7 +39,7 @@ pub(super) struct Process {
     /// Where it answers.
     pub(super) stdout: BufReader<ChildStdout>,
     /// Where it talks.
-    pub(super) stderr: Option<ChildStderr>,
+    pub(super) stderr: ChildStderr,
     /// Itself.
     pub(super) group: Group,
 }
@@ -51,6 +53,11 @@ pub(super) struct Group {
 }
 
 impl Program {
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Starts it, in a process group of its own: a ctrl-C in the terminal is for the worker, which
     /// finishes its leads first.
     pub(super) fn start(&self, lead: Option<&str>) -> io::Result<Process> {
@@ -73,12 +80,13 @@ impl Program {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         Ok(Process {
             group: Group { child, pid },
             stdin: stdin.expect("it is piped"),
             stdout: BufReader::new(stdout.expect("it is piped")),
-            stderr,
+            stderr: stderr.expect("it is piped"),
         })
     }
 }
@@ -243,7 +251,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_longer_than_the_limit_is_not_read() {
-        assert_eq!(read_all(&mut &b"1234"[..], 4).await.expect("read"), Some(b"1234".to_vec()));
+        assert_eq!(
+            read_all(&mut &b"1234"[..], 4).await.expect("read"),
+            Some(b"1234".to_vec())
+        );
         assert_eq!(read_all(&mut &b"12345"[..], 4).await.expect("read"), None);
     }
 }

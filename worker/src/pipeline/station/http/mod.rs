@@ -22,7 +22,6 @@ pub(super) mod service;
 
 use std::time::Duration;
 
-use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -30,49 +29,30 @@ use reqwest::StatusCode;
 
 use super::answer::Answer;
 use super::{Call, Contract, Failure, Keys, Outcome, Station};
-use breaker::Breaker;
 use request::Blueprint;
 use service::{Service, broke_contract, shown};
 
 /// Time one call may take where the route does not say.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// Failures in a row that open a breaker where the route does not say.
-const FAILURES: u64 = 5;
-/// Time for which an open breaker leaves a service alone where the route does not say.
-const COOLDOWN: Duration = Duration::from_secs(30);
-
 #[derive(Debug)]
 struct Http {
     request: Blueprint,
     service: Service,
-    breaker: Option<Breaker>,
     no_match: Vec<StatusCode>,
     answer: Answer,
 }
 
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let request = Blueprint::read(keys);
-    let hedge = keys.duration("hedge");
-    let breaker = breaker(keys);
+    let service = Service::read(keys, request.as_ref().is_some_and(|it| it.public_only));
     let no_match = statuses(keys);
     let answer = Answer::read(keys);
-    let request = request?;
     Some(Box::new(Http {
-        service: Service::new(keys, request.public_only, hedge)?,
-        request,
-        breaker,
+        request: request?,
+        service: service?,
         no_match,
         answer: answer?,
     }))
-}
-
-fn breaker(keys: &mut Keys<'_>) -> Option<Breaker> {
-    let mut keys = keys.table("breaker")?;
-    let failures = keys.integer("failures", 1..=1_000).unwrap_or(FAILURES);
-    let cooldown = keys.duration("cooldown").unwrap_or(COOLDOWN);
-    keys.finish();
-    let failures = u32::try_from(failures).expect("it was checked");
-    Some(Breaker::new(failures, cooldown))
 }
 
 fn statuses(keys: &mut Keys<'_>) -> Vec<StatusCode> {
@@ -83,30 +63,12 @@ fn statuses(keys: &mut Keys<'_>) -> Vec<StatusCode> {
 
 impl Http {
     async fn ask(&self, call: &Call<'_>, lead: &mut Lead) -> Result<Outcome, Failure> {
-        let never_sent = |failure| {
-            call.spend(Money::ZERO);
-            failure
-        };
         let request = self
             .request
             .request(self.service.client(), call.id(), lead)
-            .map_err(never_sent)?;
+            .inspect_err(|_| call.spend(Money::ZERO))?;
         let shown = shown(request.url());
-        let leave = match &self.breaker {
-            Some(breaker) => Some(
-                breaker
-                    .ask()
-                    .await
-                    .map_err(|left| never_sent(left_alone(&shown, left)))?,
-            ),
-            None => None,
-        };
-        let answer = self.service.call(request).await;
-        if let Some(leave) = leave
-            && !answer.as_ref().is_err_and(service::Refusal::is_outage)
-        {
-            leave.worked();
-        }
+        let answer = self.service.call(call, request).await;
         match answer {
             Ok(body) => self
                 .answer
@@ -119,19 +81,6 @@ impl Http {
             Err(refusal) => return Err(refusal.failure),
         }
         Ok(Outcome::Continue)
-    }
-}
-
-fn left_alone(shown: &str, left: Duration) -> Failure {
-    Failure {
-        retry_after: Some(left),
-        ..Failure::new(
-            ErrorKind::Transient,
-            format!(
-                "{shown} has failed too often and is left alone for {} s more",
-                left.as_secs_f64().ceil()
-            ),
-        )
     }
 }
 

@@ -4,17 +4,24 @@ use std::time::Duration;
 
 use bridge_shared::VERSION;
 use bridge_shared::envelope::ErrorKind;
+use bridge_shared::money::Money;
 use futures::FutureExt as _;
 use futures::future::select_ok;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Request, Response, StatusCode, Url, redirect};
 
 use super::super::answer::{LONGEST, excerpt};
-use super::super::{Failure, Keys};
+use super::super::{Call, Failure, Keys};
 use super::address::{NotPublic, PublicOnly};
+use super::breaker::Breaker;
 
 /// Characters of a refusal that go into the error.
 const EXCERPT: usize = 200;
+
+/// Failures in a row that open a breaker where the route does not say.
+const FAILURES: u64 = 5;
+/// Time for which an open breaker leaves a service alone where the route does not say.
+const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// How one kind of request goes out.
 #[derive(Debug)]
@@ -22,6 +29,7 @@ pub(in super::super) struct Service {
     client: Client,
     /// Time after which the same request goes out a second time; the first answer counts.
     hedge: Option<Duration>,
+    breaker: Option<Breaker>,
 }
 
 /// A call that brought no answer.
@@ -35,7 +43,7 @@ pub(in super::super) struct Refusal {
 
 impl Refusal {
     /// Whether the service cannot do its work at present, whatever it is asked.
-    pub(super) fn is_outage(&self) -> bool {
+    fn is_outage(&self) -> bool {
         match self.status {
             Some(status) => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
             None => self.failure.kind.is_transient(),
@@ -44,12 +52,10 @@ impl Refusal {
 }
 
 impl Service {
-    /// Makes one; `public_only` where leads choose the host.
-    pub(in super::super) fn new(
-        keys: &Keys<'_>,
-        public_only: bool,
-        hedge: Option<Duration>,
-    ) -> Option<Self> {
+    /// Reads `hedge` and `breaker`; `public_only` where leads choose the host.
+    pub(in super::super) fn read(keys: &mut Keys<'_>, public_only: bool) -> Option<Self> {
+        let hedge = keys.duration("hedge");
+        let breaker = breaker(keys);
         let mut client = Client::builder()
             .user_agent(format!("redis-bridge/{VERSION}"))
             // A lead is not sent to where somebody else points.
@@ -59,7 +65,11 @@ impl Service {
             client = client.no_proxy().dns_resolver(PublicOnly);
         }
         match client.build() {
-            Ok(client) => Some(Self { client, hedge }),
+            Ok(client) => Some(Self {
+                client,
+                hedge,
+                breaker,
+            }),
             Err(error) => {
                 keys.wrong(
                     &keys.span(),
@@ -77,17 +87,44 @@ impl Service {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(in super::super) async fn call(&self, request: Request) -> Result<Vec<u8>, Refusal> {
+    pub(in super::super) async fn call(
+        &self,
+        call: &Call<'_>,
+        request: Request,
+    ) -> Result<Vec<u8>, Refusal> {
         let shown = shown(request.url());
-        let response = self
-            .send(request)
-            .await
-            .map_err(|error| Refusal::broken(&shown, &error))?;
-        let status = response.status();
-        if status.is_success() {
-            body(&shown, response).await
+        let leave = match &self.breaker {
+            Some(breaker) => Some(breaker.ask().await.map_err(|left| {
+                call.spend(Money::ZERO);
+                Refusal::left_alone(&shown, left)
+            })?),
+            None => None,
+        };
+        let answer = self.answer(call, &shown, request).await;
+        if let Some(leave) = leave
+            && !answer.as_ref().is_err_and(Refusal::is_outage)
+        {
+            leave.worked();
+        }
+        answer
+    }
+
+    async fn answer(
+        &self,
+        call: &Call<'_>,
+        shown: &str,
+        request: Request,
+    ) -> Result<Vec<u8>, Refusal> {
+        let response = self.send(request).await.map_err(|error| {
+            if error.is_connect() {
+                call.spend(Money::ZERO);
+            }
+            Refusal::broken(shown, &error)
+        })?;
+        if response.status().is_success() {
+            body(shown, response).await
         } else {
-            Err(Refusal::refused(&shown, response).await)
+            Err(Refusal::refused(shown, response).await)
         }
     }
 
@@ -108,6 +145,24 @@ impl Service {
 }
 
 impl Refusal {
+    /// Not even asked.
+    fn left_alone(shown: &str, left: Duration) -> Self {
+        let failure = Failure {
+            retry_after: Some(left),
+            ..Failure::new(
+                ErrorKind::Transient,
+                format!(
+                    "{shown} has failed too often and is left alone for {} s more",
+                    left.as_secs_f64().ceil()
+                ),
+            )
+        };
+        Self {
+            status: None,
+            failure,
+        }
+    }
+
     /// No answer, or only a part of one.
     fn broken(shown: &str, error: &reqwest::Error) -> Self {
         // The innermost cause is what the system said; the outer ones repeat the URL.
@@ -150,6 +205,15 @@ impl Refusal {
             },
         }
     }
+}
+
+fn breaker(keys: &mut Keys<'_>) -> Option<Breaker> {
+    let mut keys = keys.table("breaker")?;
+    let failures = keys.integer("failures", 1..=1_000).unwrap_or(FAILURES);
+    let cooldown = keys.duration("cooldown").unwrap_or(COOLDOWN);
+    keys.finish();
+    let failures = u32::try_from(failures).expect("it was checked");
+    Some(Breaker::new(failures, cooldown))
 }
 
 async fn body(shown: &str, mut response: Response) -> Result<Vec<u8>, Refusal> {
