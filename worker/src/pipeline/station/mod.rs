@@ -7,6 +7,7 @@ mod exec;
 mod gate;
 mod http;
 mod identity;
+mod llm;
 mod noop;
 mod phone;
 #[cfg(test)]
@@ -293,6 +294,10 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "exec",
         make: exec::make,
+    },
+    Kind {
+        name: "llm",
+        make: llm::make,
     },
     Kind {
         name: "noop",
