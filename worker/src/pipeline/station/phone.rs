@@ -49,6 +49,7 @@ struct Phone {
     invalid: Then,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the shape of every kind")]
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let field = keys.text("field").map(toml::Spanned::into_inner);
     let region = keys.text("region");

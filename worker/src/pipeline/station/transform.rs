@@ -28,6 +28,7 @@ struct Transform {
     drop: Vec<String>,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the shape of every kind")]
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let some = ["rename", "set", "compute", "drop"];
     let nothing = !some.iter().any(|key| keys.has(key));

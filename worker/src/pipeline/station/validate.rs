@@ -79,11 +79,8 @@ impl Schema {
         });
         schema
             .map_err(|what| {
-                keys.wrong(
-                    &at,
-                    what,
-                    "see https://json-schema.org for how it is written",
-                )
+                let hint = "see https://json-schema.org for how it is written";
+                keys.wrong(&at, what, hint);
             })
             .ok()
     }

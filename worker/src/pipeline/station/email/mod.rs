@@ -72,6 +72,7 @@ impl Problem {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the shape of every kind")]
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let field = keys.text("field").map(toml::Spanned::into_inner);
     let allow_disposable = keys.flag("allow_disposable").unwrap_or(false);

@@ -27,7 +27,7 @@ pub(super) struct Blueprint {
 #[derive(Debug)]
 enum Address {
     Fixed(Url),
-    Made(Template),
+    Made(Box<Template>),
 }
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ enum Payload {
     None,
     Lead,
     /// `true` where it must be JSON.
-    Made(Template, bool),
+    Made(Box<Template>, bool),
 }
 
 impl Blueprint {
@@ -50,7 +50,7 @@ impl Blueprint {
         let method = method?;
         let body = match body {
             // A type of its own means that the author knows what the body is.
-            Some(body) => Payload::Made(body, !headers.contains_key(CONTENT_TYPE)),
+            Some(body) => Payload::Made(Box::new(body), !headers.contains_key(CONTENT_TYPE)),
             None if matches!(method, Method::POST | Method::PUT | Method::PATCH) => Payload::Lead,
             None => Payload::None,
         };
@@ -170,7 +170,7 @@ fn url(keys: &mut Keys<'_>) -> Option<Address> {
     let template = keys.template("url", Escape::Url);
     let template = keys.need("url", template, "url = \"https://...\"")?;
     if !template.is_constant() {
-        return Some(Address::Made(template));
+        return Some(Address::Made(Box::new(template)));
     }
     let url = template
         .render(&Lead::default())

@@ -42,7 +42,7 @@ impl Format {
 }
 
 /// What is said to the model.
-pub(super) fn messages(system: Option<String>, prompt: String) -> Value {
+pub(super) fn messages(system: Option<&str>, prompt: &str) -> Value {
     let system = system.map(|text| json!({ "role": "system", "content": text }));
     let prompt = json!({ "role": "user", "content": prompt });
     system.into_iter().chain([prompt]).collect()

@@ -240,7 +240,7 @@ impl Llm {
             return Ok(later);
         }
         let request = self
-            .request(call.id(), system, prompt)
+            .request(call.id(), system.as_deref(), &prompt)
             .inspect_err(unsent)?;
         let body = self.service.call(call, request).await;
         let body = body.map_err(|refusal: Refusal| refusal.failure)?;
@@ -260,12 +260,7 @@ impl Llm {
         u64::try_from(characters.div_ceil(CHARACTERS)).unwrap_or(u64::MAX / 2) + answer
     }
 
-    fn request(
-        &self,
-        id: &str,
-        system: Option<String>,
-        prompt: String,
-    ) -> Result<Request, Failure> {
+    fn request(&self, id: &str, system: Option<&str>, prompt: &str) -> Result<Request, Failure> {
         let mut body = self.frame.clone();
         body.insert("messages".into(), chat::messages(system, prompt));
         let body = serde_json::to_vec(&body).expect("a JSON value is JSON");
