@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses its own part of it.
 
+pub mod dns;
+
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -203,10 +205,12 @@ impl Worker {
             .stderr(std::fs::File::create(log).expect("a log file"))
             .spawn()
             .expect("the worker starts");
-        Self {
-            process,
-            log: log.to_owned(),
-        }
+        Self::of(process, log.to_owned())
+    }
+
+    /// A worker that was started in another way.
+    pub fn of(process: Child, log: PathBuf) -> Self {
+        Self { process, log }
     }
 
     pub fn pid(&self) -> u32 {
