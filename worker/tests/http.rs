@@ -4,6 +4,8 @@ mod common;
 
 use std::collections::HashSet;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use common::{Bridge, PATIENCE, Reply, Service, Worker, eventually};
 use serde_json::{Value, json};
@@ -222,4 +224,173 @@ fn no_secret_of_the_route_comes_into_an_error_a_log_or_an_envelope() {
         let place = told.lines().find(|line| line.contains(secret));
         assert_eq!(place, None, "{secret} is shown");
     }
+}
+
+/// Starts a worker whose leads go through one http station with these keys.
+fn worker(bridge: &Bridge, keys: &str, flags: &[&str]) -> Worker {
+    let route = bridge.route(&format!(
+        "[[pipelines.test.stations]]\nkind = \"http\"\nname = \"enrich\"\ntimeout = \"30s\"\n{keys}\n"
+    ));
+    let flags = [&["--pipeline", route.as_str()], flags].concat();
+    Worker::start(&bridge.redis.url(), &bridge.log(), &flags)
+}
+
+#[test]
+fn every_part_of_a_request_is_made_from_the_lead_and_the_answer_is_mapped() {
+    let bridge = Bridge::start();
+    let service = Service::start(|request, _| match request.lead["who"].as_str() {
+        Some("nobody") => Reply::status(404),
+        _ => Reply::body(
+            r#"{"people":[{"mail":"a@example.com","main":true},{"mail":"b@example.com"}],"score":0.50,"name":"Eve"}"#,
+        ),
+    });
+    let keys = format!(
+        r#"
+        method = "PATCH"
+        url = "{}/{{{{ id }}}}"
+        query = {{ key = "a b&c", q = "{{{{ name }}}}" }}
+        headers = {{ x-who = "{{{{ name }}}}", content-type = "application/merge-patch+json" }}
+        body = '{{"who": {{{{ name }}}}}}'
+        map = {{ "found.first" = "$.people[0].mail", all = "$.people[*].mail", score = "$.score" }}
+        no_match = [404]
+        "#,
+        service.url
+    );
+    let _worker = worker(&bridge, &keys, &["--concurrency", "1"]);
+    bridge.push(r#"{"id":"../admin?x=1","name":"A \"b\" & Ü"}"#);
+    bridge.push(r#"{"id":7,"name":"nobody"}"#);
+    bridge.push(r#"{"id":8}"#);
+    eventually("all have come to an end", || {
+        bridge.done() == 2 && bridge.dead() == 1
+    });
+    let request = &service.requests()[0];
+    assert_eq!(
+        request.line,
+        "PATCH /enrich/..%2Fadmin%3Fx%3D1?key=a+b%26c&q=A+%22b%22+%26+%C3%9C"
+    );
+    assert_eq!(request.headers["x-who"], "A \"b\" & Ü");
+    assert_eq!(
+        request.headers["content-type"],
+        "application/merge-patch+json"
+    );
+    assert_eq!(request.lead, json!({"who": "A \"b\" & Ü"}));
+    assert!(!request.key.is_empty());
+    let leads = bridge.enriched();
+    assert_eq!(leads[0]["found"], json!({"first": "a@example.com"}));
+    assert_eq!(leads[0]["all"], json!(["a@example.com", "b@example.com"]));
+    assert_eq!(leads[0]["score"].to_string(), "0.50");
+    assert_eq!(leads[0]["name"], "A \"b\" & Ü", "what is not mapped stays");
+    assert_eq!(
+        (&leads[1]["name"], leads[1].get("score")),
+        (&json!("nobody"), None)
+    );
+    let letter = &bridge.dead_letters()[0];
+    assert_eq!(letter["error_kind"], "invalid");
+    assert_eq!(service.requests().len(), 2, "the third was never sent");
+}
+
+#[test]
+fn a_service_that_is_down_is_left_alone_until_one_lead_finds_it_well() {
+    const COOLDOWN: Duration = Duration::from_millis(400);
+    let bridge = Bridge::start();
+    let calls = AtomicUsize::new(0);
+    let service = Service::start(move |_, _| {
+        if calls.fetch_add(1, Ordering::Relaxed) < 4 {
+            Reply::status(503)
+        } else {
+            Reply::ok()
+        }
+    });
+    bridge.push_numbered(10);
+    let keys = format!(
+        "url = \"{}\"\nbreaker = {{ failures = 3, cooldown = \"400ms\" }}",
+        service.url
+    );
+    let flags = [
+        "--concurrency",
+        "1",
+        "--retry-delay-base",
+        "0.01",
+        "--max-retries",
+        "100",
+    ];
+    let _worker = worker(&bridge, &keys, &flags);
+    eventually("all are done", || bridge.done() == 10);
+    let requests = service.requests();
+    assert_eq!(requests.len(), 14, "none was wasted");
+    // The third failure opened it, the trial after the first rest failed, that after the second
+    // did not.
+    for pair in [2, 3] {
+        let rest = requests[pair + 1].at - requests[pair].at;
+        assert!(rest >= COOLDOWN, "left alone for {rest:?}");
+    }
+    assert!(bridge.stat("retried") > 4, "leads were sent away meanwhile");
+}
+
+#[test]
+fn leads_of_a_service_that_is_down_can_come_back_without_losing_an_attempt() {
+    let bridge = Bridge::start();
+    let service = Service::start(|request, before| match request.lead["n"].as_u64() {
+        Some(0) if before == 0 => Reply::status(503),
+        _ => Reply::ok(),
+    });
+    bridge.push_numbered(5);
+    let keys = format!(
+        "url = \"{}\"\nbreaker = {{ failures = 1, cooldown = \"200ms\", then = \"postpone\" }}",
+        service.url
+    );
+    let flags = ["--concurrency", "1", "--retry-delay-base", "0.01"];
+    let _worker = worker(&bridge, &keys, &flags);
+    eventually("all are done", || bridge.done() == 5);
+    assert_eq!((service.requests().len(), bridge.stat("retried")), (6, 1));
+    assert!(bridge.stat("postponed") >= 4);
+}
+
+#[test]
+fn a_slow_answer_is_asked_for_once_more_and_the_first_one_counts() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, before| {
+        if before == 0 {
+            Reply::ok().after(PATIENCE.as_millis().try_into().expect("it is short"))
+        } else {
+            Reply::ok()
+        }
+    });
+    let keys = format!("url = \"{}\"\nhedge = \"50ms\"", service.url);
+    let _worker = worker(&bridge, &keys, &["--max-retries", "0"]);
+    bridge.push(r#"{"name":"Ada"}"#);
+    eventually("the lead is done", || bridge.done() == 1);
+    let requests = service.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].key, requests[1].key);
+    assert_eq!(requests[0].lead, requests[1].lead);
+}
+
+#[test]
+fn a_lead_cannot_send_the_worker_into_its_own_network() {
+    let service = Service::start(|_, _| Reply::ok());
+    let port = service
+        .url
+        .rsplit(':')
+        .next()
+        .and_then(|rest| rest.split('/').next())
+        .expect("a port")
+        .to_owned();
+    let keys = format!("url = \"http://{{{{ host }}}}:{port}/enrich\"");
+    let bridge = Bridge::start();
+    let _worker = worker(&bridge, &keys, &[]);
+    for host in ["127.0.0.1", "localhost", "0x7f000001", "[::1]", "0.0.0.0"] {
+        bridge.push(json!({ "host": host }).to_string());
+    }
+    eventually("all are dead", || bridge.dead() == 5);
+    for letter in bridge.dead_letters() {
+        assert_eq!(letter["error_kind"], "invalid", "{letter}");
+    }
+    assert_eq!(service.requests().len(), 0);
+
+    let bridge = Bridge::start();
+    let allowed = format!("{keys}\nprivate_hosts = true");
+    let _worker = worker(&bridge, &allowed, &[]);
+    bridge.push(r#"{"host":"localhost"}"#);
+    eventually("the lead is done", || bridge.done() == 1);
 }

@@ -9,7 +9,7 @@
 //! | `map` | `{ field = "$.path" }`: what to take out of the answer, by JSONPath |
 //! | `into` | the field that the whole answer goes to; with neither, the answer's fields become the lead's |
 //! | `no_match` | statuses that mean that the service knows nothing: `[404]` |
-//! | `breaker` | `{ failures = 5, cooldown = "30s" }`: after so many failures in a row the service is left alone for so long, by this process |
+//! | `breaker` | `{ failures = 5, cooldown = "30s" }`: after so many failures in a row the service is left alone for so long, by this process. Leads that come meanwhile fail for now; with `then = "postpone"` they come back without having lost an attempt |
 //! | `hedge` | a span of time after which the request goes out once more; the first answer counts |
 //! | `private_hosts` | whether a host that comes from the lead may be in the machine's own network |
 //!
@@ -78,7 +78,7 @@ impl Http {
                 if refusal
                     .status
                     .is_some_and(|status| self.no_match.contains(&status)) => {}
-            Err(refusal) => return Err(refusal.failure),
+            Err(refusal) => return refusal.end(),
         }
         Ok(Outcome::Continue)
     }

@@ -11,7 +11,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Request, Response, StatusCode, Url, redirect};
 
 use super::super::answer::{LONGEST, excerpt};
-use super::super::{Call, Failure, Keys};
+use super::super::{Call, Failure, Keys, Outcome};
 use super::address::{NotPublic, PublicOnly};
 use super::breaker::Breaker;
 
@@ -30,6 +30,8 @@ pub(in super::super) struct Service {
     /// Time after which the same request goes out a second time; the first answer counts.
     hedge: Option<Duration>,
     breaker: Option<Breaker>,
+    /// Whether leads come back later, instead of failing, while it is open.
+    postpone: bool,
 }
 
 /// A call that brought no answer.
@@ -37,11 +39,34 @@ pub(in super::super) struct Service {
 pub(in super::super) struct Refusal {
     /// The status, where there was an answer at all.
     pub(in super::super) status: Option<StatusCode>,
-    /// What to say of it.
-    pub(in super::super) failure: Failure,
+    failure: Failure,
+    /// Whether the lead only has to come back later.
+    postpone: bool,
 }
 
 impl Refusal {
+    fn new(status: Option<StatusCode>, failure: Failure) -> Self {
+        Self {
+            status,
+            failure,
+            postpone: false,
+        }
+    }
+
+    /// What it means for the lead.
+    ///
+    /// # Errors
+    /// [`Failure`], unless the lead only has to come back later.
+    pub(in super::super) fn end(self) -> Result<Outcome, Failure> {
+        match self.failure.retry_after {
+            Some(wait) if self.postpone => Ok(Outcome::Postpone {
+                wait,
+                reason: self.failure.error,
+            }),
+            _ => Err(self.failure),
+        }
+    }
+
     /// Whether the service cannot do its work at present, whatever it is asked.
     fn is_outage(&self) -> bool {
         match self.status {
@@ -55,7 +80,7 @@ impl Service {
     /// Reads `hedge` and `breaker`; `public_only` where leads choose the host.
     pub(in super::super) fn read(keys: &mut Keys<'_>, public_only: bool) -> Option<Self> {
         let hedge = keys.duration("hedge");
-        let breaker = breaker(keys);
+        let (breaker, postpone) = breaker(keys).unzip();
         let mut client = Client::builder()
             .user_agent(format!("redis-bridge/{VERSION}"))
             // A lead is not sent to where somebody else points.
@@ -69,6 +94,7 @@ impl Service {
                 client,
                 hedge,
                 breaker,
+                postpone: postpone.unwrap_or(false),
             }),
             Err(error) => {
                 keys.wrong(
@@ -96,7 +122,10 @@ impl Service {
         let leave = match &self.breaker {
             Some(breaker) => Some(breaker.ask().await.map_err(|left| {
                 call.spend(Money::ZERO);
-                Refusal::left_alone(&shown, left)
+                Refusal {
+                    postpone: self.postpone,
+                    ..Refusal::left_alone(&shown, left)
+                }
             })?),
             None => None,
         };
@@ -157,10 +186,7 @@ impl Refusal {
                 ),
             )
         };
-        Self {
-            status: None,
-            failure,
-        }
+        Self::new(None, failure)
     }
 
     /// No answer, or only a part of one.
@@ -177,10 +203,7 @@ impl Refusal {
                 format!("cannot reach {shown}: {cause}"),
             ),
         };
-        Self {
-            status: None,
-            failure,
-        }
+        Self::new(None, failure)
     }
 
     /// An answer that is no success.
@@ -197,23 +220,23 @@ impl Refusal {
         if !said.is_empty() {
             error = format!("{error}: {said}");
         }
-        Self {
-            status: Some(status),
-            failure: Failure {
-                retry_after,
-                ..Failure::new(kind, error)
-            },
-        }
+        let failure = Failure {
+            retry_after,
+            ..Failure::new(kind, error)
+        };
+        Self::new(Some(status), failure)
     }
 }
 
-fn breaker(keys: &mut Keys<'_>) -> Option<Breaker> {
+/// The breaker, and whether leads are postponed while it is open.
+fn breaker(keys: &mut Keys<'_>) -> Option<(Breaker, bool)> {
     let mut keys = keys.table("breaker")?;
     let failures = keys.integer("failures", 1..=1_000).unwrap_or(FAILURES);
     let cooldown = keys.duration("cooldown").unwrap_or(COOLDOWN);
+    let postpone = keys.one_of("then", &[("fail", false), ("postpone", true)]);
     keys.finish();
     let failures = u32::try_from(failures).expect("it was checked");
-    Some(Breaker::new(failures, cooldown))
+    Some((Breaker::new(failures, cooldown), postpone.unwrap_or(false)))
 }
 
 async fn body(shown: &str, mut response: Response) -> Result<Vec<u8>, Refusal> {
@@ -224,13 +247,9 @@ async fn body(shown: &str, mut response: Response) -> Result<Vec<u8>, Refusal> {
             return Ok(body);
         };
         if body.len() + chunk.len() > LONGEST {
-            return Err(Refusal {
-                status: Some(response.status()),
-                failure: broke_contract(
-                    shown,
-                    &format!("the answer is longer than {} MiB", LONGEST >> 20),
-                ),
-            });
+            let how = format!("the answer is longer than {} MiB", LONGEST >> 20);
+            let failure = broke_contract(shown, &how);
+            return Err(Refusal::new(Some(response.status()), failure));
         }
         body.extend_from_slice(&chunk);
     }

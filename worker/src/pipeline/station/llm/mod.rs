@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 use super::super::expression::{Escape, Template};
 use super::super::rate::Rate;
 use super::answer::Answer;
-use super::http::service::{Refusal, Service, shown};
+use super::http::service::{Service, shown};
 use super::validate::Schema;
 use super::{Call, Contract, Failure, Keys, Outcome, Station};
 use chat::{Format, Reply, Usage};
@@ -242,8 +242,10 @@ impl Llm {
         let request = self
             .request(call.id(), system.as_deref(), &prompt)
             .inspect_err(unsent)?;
-        let body = self.service.call(call, request).await;
-        let body = body.map_err(|refusal: Refusal| refusal.failure)?;
+        let body = match self.service.call(call, request).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal.end(),
+        };
         self.take(call, &body, lead).map_err(|failure| Failure {
             error: format!("{}: {}", shown(&self.url), failure.error),
             ..failure
