@@ -322,15 +322,19 @@ fn nothing_is_left_running_when_the_worker_stops() {
 #[test]
 fn what_a_program_says_goes_into_the_log_in_part_and_harmless() {
     let bridge = Bridge::start();
-    let script =
-        "for n in $(seq 500); do printf 'line %s \\033[31m%01000d\\n' $n 0 >&2; done; echo '{}'";
-    let exec = format!("command = [\"sh\", \"-c\", {}]", json!(script));
+    let script = "for n in $(seq 500); do printf 'line %s \\033[31m%s %01000d\\n' $n $KEY 0 >&2; done; echo '{}'";
+    let exec = format!(
+        "command = [\"sh\", \"-c\", {}]\nenvironment = {{ KEY = \"sesame\" }}",
+        json!(script)
+    );
     let worker = worker(&bridge, &[("exec", &exec)], &[]);
     bridge.push(r#"{"name":"Ada"}"#);
     eventually("the lead is done", || bridge.done() == 1);
     let log = worker.log();
     assert!(
-        log.contains("line 1 [31m000") && log.contains("line 20 "),
+        log.contains("line 1 [31m${KEY} 000")
+            && !log.contains("sesame")
+            && log.contains("line 20 "),
         "{log}"
     );
     assert!(

@@ -534,6 +534,12 @@ impl<'a> Keys<'a> {
         self.of_type(key, "a value that JSON can hold", "{ ... }", json)
     }
 
+    /// The keys that were asked for.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> Vec<&'static str> {
+        self.asked.iter().map(|(name, _)| *name).collect()
+    }
+
     /// Writes down what nobody asked for.
     pub(super) fn finish(self) {
         let known: Vec<&str> = self.asked.iter().map(|(name, _)| *name).collect();

@@ -1,13 +1,6 @@
 //! `dedupe`: a lead whose like was seen before goes no further. The memory is in Redis, for all
 //! workers.
 //!
-//! | key | |
-//! |---|---|
-//! | `fields` | the fields that make two leads alike, all of them: `["linkedinUrl"]` |
-//! | `ttl` | how long a lead is remembered: `"30d"` |
-//! | `then` | `skip_rest` or `fail` for a lead whose like was seen; `skip_rest` where it does not say |
-//! | `scope` | a word; stations with the same fields and the same scope share their memory |
-//!
 //! Upper and lower case and spaces make no difference. A lead that lacks one of the fields goes
 //! on. A lead that comes again itself, for another try or out of the dead letter queue, is not its
 //! own like.

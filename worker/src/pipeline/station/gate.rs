@@ -1,10 +1,4 @@
 //! `gate`: ends the way of the leads that a condition is true of.
-//!
-//! | key | |
-//! |---|---|
-//! | `condition` | an expression over the lead: `do_not_call or country not in ["US", "CA"]` |
-//! | `then` | `skip_rest`: the lead is done, as it is; `fail`: it is given up. `skip_rest` where it does not say |
-//! | `reason` | a text with `{{ fields }}`, for whoever looks at the lead later |
 
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;

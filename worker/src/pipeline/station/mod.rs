@@ -1,4 +1,5 @@
-//! What a station is. A kind of station is one file here and one line in [`KINDS`].
+//! What a station is. A kind of station is one file here and one line in [`KINDS`]; its keys are
+//! described in `assets/pipelines/README.md`, which a test holds complete.
 
 mod answer;
 mod dedupe;

@@ -1,12 +1,5 @@
 //! `phone`: brings a telephone number into its one form, E.164, and says what kind it is.
 //!
-//! | key | |
-//! |---|---|
-//! | `field` | where the number is; `phone` where it does not say |
-//! | `region` | the country of numbers without a country code: `"US"` |
-//! | `types` | the kinds that will do: `["mobile", "voip"]`; any where it does not say |
-//! | `invalid` | `continue`, `skip_rest` or `fail` where the number is none, or not of these kinds; `continue` where it does not say |
-//!
 //! With `field = "phone"` it sets `phoneValid`, and for a number that is one `phone` in E.164,
 //! `phoneType`, `phoneCountry` and, where it has one, `phoneExtension`. A lead without a number
 //! goes on as it is.

@@ -75,3 +75,25 @@ pub(super) fn went_on(result: Result<(Outcome, String), Failure>) -> String {
     assert_eq!(outcome, Outcome::Continue);
     lead
 }
+
+#[test]
+fn every_kind_and_each_of_its_keys_is_in_the_manual() {
+    const MANUAL: &str = include_str!("../../../../assets/pipelines/README.md");
+    drop(client());
+    for kind in super::KINDS {
+        let section = MANUAL
+            .split("\n## ")
+            .find(|section| section.lines().next() == Some(kind.name));
+        let section = section.unwrap_or_else(|| panic!("nothing about {}", kind.name));
+        let mut asked = Vec::new();
+        mistakes("", |keys| {
+            let made = (kind.make)(keys).is_some();
+            asked = keys.asked();
+            made
+        });
+        for key in asked {
+            let there = section.contains(&format!("`{key}`"));
+            assert!(there, "nothing about {key} of {}", kind.name);
+        }
+    }
+}

@@ -1,14 +1,7 @@
 //! `transform`: renames, sets and drops fields. Names may go into objects with dots.
 //!
-//! | key | |
-//! |---|---|
-//! | `rename` | `{ old = "new" }`; what is not there is passed over |
-//! | `set` | `{ field = "text with {{ fields }}" }`, or a number, a boolean, a list or a table as it is |
-//! | `compute` | `{ field = "expression" }`: the value as it is, a number as a number |
-//! | `drop` | `["field"]` |
-//!
-//! They happen in this order, each on what the ones before have made; within one table all see
-//! the lead as it was before it.
+//! First come the renamings, then what is set, what is computed and what is dropped, each on what
+//! the ones before have made; within one table all see the lead as it was before it.
 
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::{Lead, PathError};

@@ -1,11 +1,5 @@
 //! `validate`: whether the lead is as a JSON Schema says.
 //!
-//! | key | |
-//! |---|---|
-//! | `schema` | the schema, as a table or as JSON in a text |
-//! | `schema_file` | a file that holds it; a path that is not absolute begins at the route file |
-//! | `then` | `fail` or `skip_rest` for a lead that is not; `fail` where it does not say |
-//!
 //! The draft is what `$schema` says, else 2020-12. Formats are checked. Nothing is fetched: a `$ref`
 //! leads into the schema itself.
 

@@ -1,13 +1,6 @@
 //! `email`: whether an address can be one, is no throw-away one, and has a mail server.
 //!
-//! | key | |
-//! |---|---|
-//! | `field` | where the address is; `email` where it does not say |
-//! | `allow_disposable` | whether addresses of throw-away services will do |
-//! | `disposable_domains` | a file with more domains of that kind, one a line |
-//! | `mx` | whether to look for the domain's mail servers (MX); `false` where it does not say |
-//! | `dns` | name servers to ask, such as `["10.0.0.2"]` or `["127.0.0.1:5353"]`; the machine's own where it does not say |
-//! | `invalid` | `continue`, `skip_rest` or `fail` where the address will not do; `continue` where it does not say |
+//! - `mx`: whether a domain has mail servers
 //!
 //! With `field = "email"` it sets `emailValid`, and `emailProblem` where it will not do: `syntax`,
 //! `disposable` or `no_mail_server`. An address that will do is kept with its domain in lower

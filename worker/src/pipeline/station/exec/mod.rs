@@ -1,15 +1,7 @@
 //! `exec`: gives the lead to a program as JSON and brings its JSON answer to the lead.
 //!
-//! | key | |
-//! |---|---|
-//! | `command` | the program and its arguments: `["python3", "enrich.py"]`; a program with a `/` in its name begins at the route file |
-//! | `mode` | `once`: started for each lead, which it reads to the end of its input. `lines`: started once, it reads a lead a line and answers each with a line. `once` where it does not say |
-//! | `processes` | how many work at once in `lines` mode; 1 where it does not say |
-//! | `environment` | `{ API_KEY = "${API_KEY}" }`: all it gets, besides `PATH` and in `once` mode `LEAD_ID` |
-//! | `directory` | where it runs; the route file's folder where it does not say |
-//! | `memory` | how much each process may use: `"512MiB"` (by the shell's `ulimit -v`) |
-//! | `final_exits` | exit codes that mean that another try is useless |
-//! | `map`, `into` | as with `http` |
+//! - `process`: a program that ends with everything it started
+//! - `pool`: programs that stay
 //!
 //! An exit code of 65 (`EX_DATAERR` of `sysexits.h`: the lead is no good), 64, 77 or 78 is final,
 //! and every other but 0, and a signal, are tried again; `final_exits` puts its own list in place
@@ -215,7 +207,7 @@ impl Exec {
             let _ = stdin.write_all(&lead).await;
         };
         let read = async move { read_all(&mut stdout, LONGEST).await };
-        let listen = said.listen(&program.station, stderr);
+        let listen = said.listen(program, stderr);
         let ((), answer, status, ()) = join4(write, read, group.end(), listen).await;
         let last = said.turn(&program.station);
         let broken = |error: &std::io::Error| {

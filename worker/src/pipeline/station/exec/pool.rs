@@ -21,7 +21,7 @@ const END: Duration = Duration::from_secs(1);
 /// Some processes of one program. They are started when they are needed.
 #[derive(Debug)]
 pub(super) struct Pool {
-    program: Program,
+    program: Arc<Program>,
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Worker>>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Held {
 impl Pool {
     pub(super) fn new(program: Program, processes: usize) -> Self {
         Self {
-            program,
+            program: Arc::new(program),
             places: Arc::new(Semaphore::new(processes)),
             idle: Mutex::default(),
         }
@@ -116,9 +116,9 @@ impl Pool {
             group,
         } = started.map_err(|error| cannot_start(&self.program, &error))?;
         let said = Arc::new(Said::default());
-        let (listening, station) = (Arc::clone(&said), self.program.station.clone());
+        let (listening, program) = (Arc::clone(&said), Arc::clone(&self.program));
         // Ends with the program.
-        let listener = tokio::spawn(async move { listening.listen(&station, stderr).await });
+        let listener = tokio::spawn(async move { listening.listen(&program, stderr).await });
         Ok(Worker {
             stdin,
             stdout,

@@ -13,8 +13,12 @@ use super::super::answer::excerpt;
 
 /// Lines of a program's standard error that go into the log for each lead.
 const LINES: u32 = 20;
-/// Bytes of such a line.
+/// Characters of such a line.
 const LINE: usize = 500;
+/// Bytes of it that are looked at.
+const READ: usize = 4_096;
+/// Bytes below which a value of the environment is too common to be hidden.
+const SECRET: usize = 4;
 
 /// What to start, and in which surroundings.
 #[derive(Debug, Clone)]
@@ -56,6 +60,15 @@ impl Program {
     /// What it is called.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A text without the values that only the program was given to know.
+    fn hide(&self, text: String) -> String {
+        let secret = |(name, value): &&(String, String)| name != "PATH" && value.len() >= SECRET;
+        let secrets = self.environment.iter().filter(secret);
+        secrets.fold(text, |text, (name, value)| {
+            text.replace(value, &format!("${{{name}}}"))
+        })
     }
 
     /// Starts it, in a process group of its own: a ctrl-C in the terminal is for the worker, which
@@ -133,15 +146,17 @@ struct Words {
 
 impl Said {
     /// Reads to the end.
-    pub(super) async fn listen(&self, station: &str, stderr: ChildStderr) {
+    pub(super) async fn listen(&self, program: &Program, stderr: ChildStderr) {
         let mut stderr = BufReader::new(stderr);
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = read_line(&mut stderr, &mut line, LINE).await;
-            let text = excerpt(&String::from_utf8_lossy(&line), LINE);
+            let read = read_line(&mut stderr, &mut line, READ).await;
+            // Hidden first, so that no part of a secret stands at the end of what is kept.
+            let text = program.hide(String::from_utf8_lossy(&line).into_owned());
+            let text = excerpt(&text, LINE);
             if !text.is_empty() {
-                self.note(station, text);
+                self.note(&program.station, text);
             }
             if !matches!(read, Ok(Line::Whole | Line::TooLong)) {
                 return;

@@ -105,9 +105,9 @@ async fn exit_codes_tell_whether_another_try_can_help() {
 
 #[tokio::test]
 async fn a_memory_limit_holds() {
-    let script = r#"x=$(head -c 200000000 /dev/zero | tr '\0' x) && printf '{"n":%s}' ${#x}"#;
+    let script = r#"x=$(head -c 100000000 /dev/zero | tr '\0' x) && printf '{"n":%s}' ${#x}"#;
     let station = station(script, "memory = \"2GiB\"");
-    assert_eq!(went_on(work(&*station, "{}").await), r#"{"n":200000000}"#);
+    assert_eq!(went_on(work(&*station, "{}").await), r#"{"n":100000000}"#);
     let failure = failure(script, "memory = \"64MiB\"").await;
     assert_eq!(failure.kind, ErrorKind::Transient, "{}", failure.error);
 }

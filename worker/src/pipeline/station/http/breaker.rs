@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// Time that leads wait for the one that is out, before they too have to come again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Whether calls may go out.
 #[derive(Debug)]
 enum State {
@@ -49,7 +52,7 @@ impl Breaker {
         }
     }
 
-    /// Asks for leave; waits while another call is out to see whether the service is back.
+    /// Asks for leave; waits a little while another call is out to see whether the service is back.
     ///
     /// # Errors
     /// How long the service will be left alone.
@@ -77,7 +80,9 @@ impl Breaker {
                     });
                 }
             }
-            settled.await;
+            if tokio::time::timeout(PATIENCE, settled).await.is_err() {
+                return Err(PATIENCE);
+            }
         }
     }
 
@@ -167,6 +172,9 @@ mod tests {
         let trial = leave(&breaker).await;
         let mut waiting = Box::pin(breaker.ask());
         assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
+        assert_eq!(waiting.await.err(), Some(PATIENCE), "but not for long");
+        let mut waiting = Box::pin(breaker.ask());
+        assert!(waiting.as_mut().now_or_never().is_none());
         trial.worked();
         waiting.await.expect("leave").worked();
         fail(&breaker).await;

@@ -1,17 +1,9 @@
 //! `http`: asks a service about the lead and brings its answer to it.
 //!
-//! | key | |
-//! |---|---|
-//! | `url` | where to; `{{ fields }}` in it are percent-encoded |
-//! | `method` | `POST` where it does not say |
-//! | `query`, `headers` | tables of texts, with `{{ fields }}` |
-//! | `body` | JSON with `{{ fields }}`, which bring their own quotes; without one `POST`, `PUT` and `PATCH` send the lead |
-//! | `map` | `{ field = "$.path" }`: what to take out of the answer, by JSONPath |
-//! | `into` | the field that the whole answer goes to; with neither, the answer's fields become the lead's |
-//! | `no_match` | statuses that mean that the service knows nothing: `[404]` |
-//! | `breaker` | `{ failures = 5, cooldown = "30s" }`: after so many failures in a row the service is left alone for so long, by this process. Leads that come meanwhile fail for now; with `then = "postpone"` they come back without having lost an attempt |
-//! | `hedge` | a span of time after which the request goes out once more; the first answer counts |
-//! | `private_hosts` | whether a host that comes from the lead may be in the machine's own network |
+//! - `request`: what is sent for a lead
+//! - [`service`]: a call: its answer, or in what way it failed
+//! - `breaker`: leaving a service alone that is down
+//! - `address`: whom a lead may send this worker to
 //!
 //! Every request carries the lead's id as `Idempotency-Key`.
 

@@ -313,6 +313,13 @@ mod tests {
         assert!(request(&allowed, lead).is_ok());
         assert!(request("url = \"http://127.0.0.1/{{ domain }}\"", lead).is_ok());
         assert!(request(route, r#"{"domain":"example.com"}"#).is_ok());
+        let whole = "url = \"{{ website | safe }}\"";
+        let made = request(whole, r#"{"website":"https://example.com/a?b"}"#).expect("a request");
+        assert_eq!(made.url().as_str(), "https://example.com/a?b");
+        for website in ["http://127.0.0.1/", "file:///etc/passwd", "example.com"] {
+            let lead = format!(r#"{{"website":"{website}"}}"#);
+            assert!(request(whole, &lead).is_err(), "{website}");
+        }
     }
 
     #[test]

@@ -1,18 +1,6 @@
 //! `llm`: asks a language model about the lead, at any service with OpenAI's chat completions.
 //!
-//! | key | |
-//! |---|---|
-//! | `url` | the endpoint in full: `"https://api.openai.com/v1/chat/completions"` |
-//! | `api_key` | sent as a bearer token; `headers` for services that want it otherwise |
-//! | `model` | its name |
-//! | `prompt`, `system` | what to say, with `{{ fields }}` |
-//! | `schema`, `schema_file` | the JSON Schema that the answer must fit; without one it is a text |
-//! | `response_format` | how the model is told: `json_schema`, `json_object` or `none`; `json_schema` where it does not say |
-//! | `parameters` | more of the request: `{ temperature = 0, max_tokens = 300 }` |
-//! | `map`, `into` | as with `http`; a text needs `into` |
-//! | `price_in`, `price_out` | US dollars per million tokens: what a call really cost is counted by them |
-//! | `token_rate` | tokens that all workers may use together: `"90000/m"`. What a call takes is taken for a quarter of its characters and `max_tokens` |
-//! | `breaker`, `hedge` | as with `http` |
+//! - `chat`: what is on the wire
 //!
 //! An answer that does not fit the schema is tried again, for the next may. What stands in a lead
 //! becomes a part of the prompt: let nothing hang on an answer that its author must not decide.
