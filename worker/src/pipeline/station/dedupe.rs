@@ -57,7 +57,7 @@ impl Dedupe {
             .ask(|store| store.first_seen(what, call.id(), ttl))
             .await?;
         match first {
-            Some(first) if first != call.id() => self.then.end(format!(
+            Some(first) if first != call.id() => self.then.end(&format!(
                 "a lead with the same {} came before: {first}",
                 self.fields.join(" and ")
             )),

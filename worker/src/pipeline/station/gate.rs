@@ -5,7 +5,11 @@ use bridge_shared::lead::Lead;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 
 use super::super::expression::{Escape, Expression, Template};
+use super::answer::excerpt;
 use super::{Call, Failure, Keys, Outcome, Station};
+
+/// Characters of a reason.
+const REASON: usize = 1_000;
 
 /// What a station does with a lead that is not to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +27,9 @@ impl Then {
     ///
     /// # Errors
     /// [`Failure`] of kind [`ErrorKind::Invalid`] where it says so.
-    pub(super) fn end(self, reason: String) -> Result<Outcome, Failure> {
+    pub(super) fn end(self, reason: &str) -> Result<Outcome, Failure> {
+        // It may hold anything that stands in the lead.
+        let reason = excerpt(reason, REASON);
         match self {
             Self::Continue => Ok(Outcome::Continue),
             Self::SkipRest => Ok(Outcome::SkipRest { reason }),
@@ -69,7 +75,7 @@ impl Gate {
             Some(reason) => reason.render(lead)?,
             None => format!("`{}` is true of it", self.condition.source()),
         };
-        self.then.end(reason)
+        self.then.end(&reason)
     }
 }
 

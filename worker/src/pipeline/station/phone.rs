@@ -93,14 +93,14 @@ impl Phone {
                 } else {
                     let kind = type_name(kind);
                     self.invalid
-                        .end(format!("the telephone number is of the kind {kind}"))
+                        .end(&format!("the telephone number is of the kind {kind}"))
                 }
             }
             Err(why) => {
                 self.set(&mut changed, "Valid", &false).map_err(cannot)?;
                 let text = excerpt(&text, LONGEST);
                 self.invalid
-                    .end(format!("\"{text}\" is no telephone number: {why}"))
+                    .end(&format!("\"{text}\" is no telephone number: {why}"))
             }
         }?;
         *lead = changed;

@@ -142,7 +142,7 @@ impl Validate {
         })?;
         match self.schema.violations(&lead) {
             None => Ok(Outcome::Continue),
-            Some(text) => self.then.end(format!("the lead is not valid: {text}")),
+            Some(text) => self.then.end(&format!("the lead is not valid: {text}")),
         }
     }
 }

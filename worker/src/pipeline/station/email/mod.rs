@@ -122,7 +122,7 @@ impl Email {
         }
         let outcome = match judged {
             Ok(_) => Outcome::Continue,
-            Err(problem) => self.invalid.end(format!(
+            Err(problem) => self.invalid.end(&format!(
                 "\"{}\" {}",
                 excerpt(&text, EXCERPT),
                 problem.words()

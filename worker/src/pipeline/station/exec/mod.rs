@@ -182,9 +182,12 @@ impl Exec {
                 let ended =
                     |status: ExitStatus, last: &str| self.ended(pool.program(), status, last);
                 let (answer, worker) = pool.exchange(&line(lead), ended).await?;
-                self.bring(pool.program(), &answer, lead)?;
-                // One whose answer was none may be about to answer: it is not asked again.
-                pool.put_back(worker);
+                let brought = self.bring(pool.program(), &answer, lead);
+                // One whose answer was none may still be about to answer: it is not asked again.
+                if !matches!(brought, Err(Trouble::Contract(_))) {
+                    pool.put_back(worker);
+                }
+                brought?;
             }
         }
         Ok(Outcome::Continue)
@@ -243,16 +246,32 @@ impl Exec {
         Failure::new(kind, error)
     }
 
-    fn bring(&self, program: &Program, answer: &[u8], lead: &mut Lead) -> Result<(), Failure> {
+    fn bring(&self, program: &Program, answer: &[u8], lead: &mut Lead) -> Result<(), Trouble> {
         if let Some(failure) = refusal(program, answer) {
-            return Err(failure);
+            return Err(Trouble::Refusal(failure));
         }
         self.answer.apply(answer, lead).map_err(|how| {
-            Failure::new(
+            Trouble::Contract(Failure::new(
                 ErrorKind::Permanent,
                 format!("{} broke its contract: {how}", program.name()),
-            )
+            ))
         })
+    }
+}
+
+/// Why an answer brought nothing.
+enum Trouble {
+    /// The program says that it cannot.
+    Refusal(Failure),
+    /// It is no answer.
+    Contract(Failure),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refusal(failure) | Trouble::Contract(failure) => failure,
+        }
     }
 }
 

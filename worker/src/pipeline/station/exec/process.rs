@@ -21,7 +21,7 @@ const READ: usize = 4_096;
 const SECRET: usize = 4;
 
 /// What to start, and in which surroundings.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Program {
     /// The station's name, for the log.
     pub(super) station: String,
@@ -33,6 +33,15 @@ pub(super) struct Program {
     pub(super) environment: Vec<(String, String)>,
     /// Where it runs.
     pub(super) directory: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Program {
+    /// Without the environment, which holds secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A running program.

@@ -185,6 +185,18 @@ async fn a_program_that_stays_answers_line_by_line() {
 }
 
 #[tokio::test]
+async fn one_that_refuses_a_lead_stays() {
+    let script = r#"n=0; while read -r lead; do n=$((n+1)); case $lead in *bad*) echo '{"_error":"no"}';; *) echo "{\"n\":$n}";; esac; done"#;
+    let station = station(script, "mode = \"lines\"");
+    let refused = work(&*station, r#"{"bad":1}"#).await.expect_err("refused");
+    assert_eq!(
+        (refused.kind, refused.error.as_str()),
+        (ErrorKind::Transient, "sh says: no")
+    );
+    assert_eq!(went_on(work(&*station, "{}").await), r#"{"n":2}"#);
+}
+
+#[tokio::test]
 async fn a_pool_has_so_many_processes_and_no_more() {
     let script = r#"while read -r lead; do sleep 0.05; printf '{"pid":%s}\n' $$; done"#;
     let station = station(script, "mode = \"lines\"\nprocesses = 3");
