@@ -71,6 +71,8 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
         }
         found.map(|(_, kind)| *kind)
     });
+    // Unpacked now, so that no lead has to wait for it.
+    let _ = DATABASE.by_id("US");
     Some(Box::new(Phone {
         field: field.unwrap_or_else(|| "phone".into()),
         region,

@@ -71,6 +71,10 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let allow_disposable = keys.flag("allow_disposable").unwrap_or(false);
     let more_disposable = domains(keys);
     let mx = Mx::read(keys);
+    if !allow_disposable {
+        // Unpacked now, so that no lead has to wait for it.
+        LazyLock::force(&DISPOSABLE);
+    }
     let invalid = keys.one_of("invalid", THEN_OR_CONTINUE);
     Some(Box::new(Email {
         field: field.unwrap_or_else(|| "email".into()),
