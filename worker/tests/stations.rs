@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use common::dns::{NameServer, Says};
@@ -345,6 +345,15 @@ fn what_a_program_says_goes_into_the_log_in_part_and_harmless() {
     assert!(log.len() < 40_000, "{}", log.len());
 }
 
+/// A figure of the stations, summed up over all of them.
+fn figures(bridge: &Bridge, figure: &str) -> u64 {
+    let keys: Vec<String> = bridge.redis("KEYS leads_to_enrich:stations:*");
+    keys.iter()
+        .flat_map(|key| bridge.redis::<HashMap<String, u64>>(&format!("HGETALL {key}")))
+        .filter_map(|(name, value)| name.contains(figure).then_some(value))
+        .sum()
+}
+
 /// An answer of a language model.
 fn completion(content: &str) -> Reply {
     Reply::body(
@@ -380,6 +389,9 @@ fn a_language_models_answer_is_checked_paid_for_and_merged() {
     assert_eq!(lead["score"].to_string(), "0.90");
     // Three answers were paid for: 1,000 x 0.15 and 100 x 0.60 micro-dollars each.
     assert_eq!(lead["_pipeline_cost"], json!(0.00063));
+    eventually("its tokens are counted", || {
+        ["tokens_in", "tokens_out"].map(|figure| figures(&bridge, figure)) == [3_000, 300]
+    });
     let requests = service.requests();
     assert_eq!(requests.len(), 4);
     let request = &requests[0];
