@@ -22,7 +22,7 @@ use reqwest::StatusCode;
 use super::answer::Answer;
 use super::{Call, Contract, Failure, Keys, Outcome, Station};
 use request::Blueprint;
-use service::{Service, broke_contract, shown};
+use service::{Care, Service, broke_contract, shown};
 
 /// Time one call may take where the route does not say.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,12 +36,13 @@ struct Http {
 
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let request = Blueprint::read(keys);
-    let service = Service::read(keys, request.as_ref().is_some_and(|it| it.public_only));
+    let care = Care::read(keys);
     let no_match = statuses(keys);
     let answer = Answer::read(keys);
+    let request = request?;
     Some(Box::new(Http {
-        request: request?,
-        service: service?,
+        service: Service::new(keys, care, request.public_only)?,
+        request,
         no_match,
         answer: answer?,
     }))

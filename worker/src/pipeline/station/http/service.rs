@@ -27,11 +27,30 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(in super::super) struct Service {
     client: Client,
+    care: Care,
+}
+
+/// What is done about a service that is slow or down.
+#[derive(Debug)]
+pub(in super::super) struct Care {
     /// Time after which the same request goes out a second time; the first answer counts.
     hedge: Option<Duration>,
     breaker: Option<Breaker>,
     /// Whether leads come back later, instead of failing, while it is open.
     postpone: bool,
+}
+
+impl Care {
+    /// Reads `hedge` and `breaker`.
+    pub(in super::super) fn read(keys: &mut Keys<'_>) -> Self {
+        let hedge = keys.duration("hedge");
+        let (breaker, postpone) = breaker(keys).unzip();
+        Self {
+            hedge,
+            breaker,
+            postpone: postpone.unwrap_or(false),
+        }
+    }
 }
 
 /// A call that brought no answer.
@@ -77,10 +96,8 @@ impl Refusal {
 }
 
 impl Service {
-    /// Reads `hedge` and `breaker`; `public_only` where leads choose the host.
-    pub(in super::super) fn read(keys: &mut Keys<'_>, public_only: bool) -> Option<Self> {
-        let hedge = keys.duration("hedge");
-        let (breaker, postpone) = breaker(keys).unzip();
+    /// Makes one; `public_only` where leads choose the host.
+    pub(in super::super) fn new(keys: &Keys<'_>, care: Care, public_only: bool) -> Option<Self> {
         let mut client = Client::builder()
             .user_agent(format!("redis-bridge/{VERSION}"))
             // A lead is not sent to where somebody else points.
@@ -90,12 +107,7 @@ impl Service {
             client = client.no_proxy().dns_resolver(PublicOnly);
         }
         match client.build() {
-            Ok(client) => Some(Self {
-                client,
-                hedge,
-                breaker,
-                postpone: postpone.unwrap_or(false),
-            }),
+            Ok(client) => Some(Self { client, care }),
             Err(error) => {
                 keys.wrong(
                     &keys.span(),
@@ -119,11 +131,11 @@ impl Service {
         request: Request,
     ) -> Result<Vec<u8>, Refusal> {
         let shown = shown(request.url());
-        let leave = match &self.breaker {
+        let leave = match &self.care.breaker {
             Some(breaker) => Some(breaker.ask().await.map_err(|left| {
                 call.spend(Money::ZERO);
                 Refusal {
-                    postpone: self.postpone,
+                    postpone: self.care.postpone,
                     ..Refusal::left_alone(&shown, left)
                 }
             })?),
@@ -159,7 +171,7 @@ impl Service {
 
     async fn send(&self, request: Request) -> reqwest::Result<Response> {
         // Only a body that is read as it goes could not be sent twice; there are none here.
-        let (Some(wait), Some(again)) = (self.hedge, request.try_clone()) else {
+        let (Some(wait), Some(again)) = (self.care.hedge, request.try_clone()) else {
             return self.client.execute(request).await;
         };
         let mut first = self.client.execute(request).boxed();

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::super::expression::{Escape, Template};
 use super::super::rate::Rate;
 use super::answer::Answer;
-use super::http::service::{Service, shown};
+use super::http::service::{Care, Service, shown};
 use super::validate::Schema;
 use super::{Call, Contract, Failure, Keys, Outcome, Station};
 use chat::{Format, Reply, Usage};
@@ -82,7 +82,7 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     let answer = Answer::read(keys);
     let prices = prices(keys);
     let token_rate = keys.rate("token_rate");
-    let service = Service::read(keys, false);
+    let care = Care::read(keys);
     if !wants_json && !goes_into {
         keys.wrong(
             &keys.span(),
@@ -93,7 +93,7 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     if wants_json && schema.is_none() {
         return None;
     }
-    let mut frame = parameters;
+    let (url, mut frame) = (url?, parameters);
     frame.insert("model".into(), model?.into_inner().into());
     if let Some(schema) = &schema {
         let format = format.unwrap_or(Format::JsonSchema);
@@ -104,8 +104,8 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
         );
     }
     Some(Box::new(Llm {
-        service: service?,
-        url: url?,
+        service: Service::new(keys, care, false)?,
+        url,
         headers,
         system,
         prompt: prompt?,
