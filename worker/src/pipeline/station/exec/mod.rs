@@ -91,6 +91,15 @@ fn program(keys: &mut Keys<'_>) -> Option<Program> {
     let directory = keys.path("directory").map(Spanned::into_inner);
     let memory = memory(keys);
 
+    for (name, _) in &environment {
+        if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) {
+            keys.wrong(
+                &name.span(),
+                format!("\"{}\" cannot be a variable", name.get_ref().escape_debug()),
+                "write letters, digits and underscores",
+            );
+        }
+    }
     let mut environment: Vec<(String, String)> = environment
         .into_iter()
         .map(|(name, value)| (name.into_inner(), value.into_inner()))

@@ -269,6 +269,10 @@ fn mistakes_are_named() {
             "2: final_exits must be a list of whole numbers from 1 to 255",
         ),
         (
+            "command = [\"sh\"]\nenvironment = { \"A=B\" = \"\" }",
+            "2: \"A=B\" cannot be a variable",
+        ),
+        (
             "command = [\"sh\"]\nenvironment = { A = \"${NO_SUCH_VARIABLE_HERE}\" }",
             "2: the environment variable NO_SUCH_VARIABLE_HERE is not set",
         ),

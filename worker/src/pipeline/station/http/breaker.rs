@@ -24,6 +24,8 @@ enum State {
 /// The breaker of one service.
 #[derive(Debug)]
 pub(super) struct Breaker {
+    /// Whose it is, for the log.
+    owner: String,
     /// Failures in a row that open it.
     threshold: u32,
     /// How long it stays open.
@@ -43,8 +45,9 @@ pub(super) struct Leave<'a> {
 }
 
 impl Breaker {
-    pub(super) fn new(threshold: u32, cooldown: Duration) -> Self {
+    pub(super) fn new(owner: String, threshold: u32, cooldown: Duration) -> Self {
         Self {
+            owner,
             threshold,
             cooldown,
             state: Mutex::new(State::Closed { failures: 0 }),
@@ -104,6 +107,9 @@ impl Leave<'_> {
         self.worked = true;
         let mut state = self.breaker.state();
         // An answer to a call from before it opened does not close it: only the trial does.
+        if self.trial {
+            tracing::info!("{}: the service answers again", self.breaker.owner);
+        }
         if self.trial || matches!(*state, State::Closed { .. }) {
             self.breaker.set(&mut state, State::Closed { failures: 0 });
         }
@@ -124,6 +130,11 @@ impl Drop for Leave<'_> {
             State::Open { .. } | State::HalfOpen => return,
         };
         let to = if failures >= breaker.threshold {
+            tracing::warn!(
+                "{}: the service fails and is left alone for {} s",
+                breaker.owner,
+                breaker.cooldown.as_secs_f64()
+            );
             State::Open {
                 until: Instant::now() + breaker.cooldown,
             }
@@ -142,6 +153,10 @@ mod tests {
 
     const COOLDOWN: Duration = Duration::from_secs(30);
 
+    fn breaker(threshold: u32) -> Breaker {
+        Breaker::new("station \"x\"".into(), threshold, COOLDOWN)
+    }
+
     async fn leave(breaker: &Breaker) -> Leave<'_> {
         breaker.ask().await.expect("leave")
     }
@@ -152,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_open_it_and_one_call_at_a_time_finds_out_whether_it_may_close() {
-        let breaker = Breaker::new(2, COOLDOWN);
+        let breaker = breaker(2);
         fail(&breaker).await;
         leave(&breaker).await.worked();
         fail(&breaker).await;
@@ -183,7 +198,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_from_before_it_opened_change_nothing() {
-        let breaker = Breaker::new(1, COOLDOWN);
+        let breaker = breaker(1);
         let (late_success, late_failure) = (leave(&breaker).await, leave(&breaker).await);
         fail(&breaker).await;
         late_success.worked();

@@ -242,13 +242,17 @@ impl Refusal {
 
 /// The breaker, and whether leads are postponed while it is open.
 fn breaker(keys: &mut Keys<'_>) -> Option<(Breaker, bool)> {
+    let owner = keys.owner().to_owned();
     let mut keys = keys.table("breaker")?;
     let failures = keys.integer("failures", 1..=1_000).unwrap_or(FAILURES);
     let cooldown = keys.duration("cooldown").unwrap_or(COOLDOWN);
     let postpone = keys.one_of("then", &[("fail", false), ("postpone", true)]);
     keys.finish();
     let failures = u32::try_from(failures).expect("it was checked");
-    Some((Breaker::new(failures, cooldown), postpone.unwrap_or(false)))
+    Some((
+        Breaker::new(owner, failures, cooldown),
+        postpone.unwrap_or(false),
+    ))
 }
 
 async fn body(shown: &str, mut response: Response) -> Result<Vec<u8>, Refusal> {
