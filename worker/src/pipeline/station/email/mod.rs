@@ -11,6 +11,7 @@ mod mx;
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
@@ -23,6 +24,8 @@ use super::gate::{THEN_OR_CONTINUE, Then};
 use super::{Call, Contract, Failure, Keys, Outcome, Station};
 use mx::Mx;
 
+/// Time one look-up may take where the route does not say.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of an address that go into an error.
 const EXCERPT: usize = 100;
 
@@ -182,6 +185,10 @@ impl Station for Email {
             produces: ["Valid", "Problem"].map(with).into(),
             ..Contract::default()
         }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.mx.is_some().then_some(TIMEOUT)
     }
 }
 
