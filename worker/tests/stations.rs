@@ -170,6 +170,30 @@ fn a_lead_is_forgotten_when_its_time_is_up() {
 }
 
 #[test]
+fn the_memory_may_go_away_and_come_back() {
+    let mut bridge = Bridge::with_redis(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let service = Service::start(|_, _| Reply::ok().after(5));
+    let call = format!("url = \"{}\"", service.url);
+    let dedupe = "fields = [\"name\"]\nttl = \"1h\"\nthen = \"fail\"";
+    // A lead whose mark was set, its answer lost, is asked for again by the same lead.
+    let _worker = worker(
+        &bridge,
+        &[("dedupe", dedupe), ("http", &call), ("dedupe", dedupe)],
+        &["--concurrency", "8", "--lease-seconds", "1"],
+    );
+    bridge.push_numbered(200);
+    eventually("some are done", || bridge.done() > 60);
+    bridge.restart_redis();
+    eventually("all are done", || {
+        bridge.done() >= 200 && bridge.in_flight() == 0
+    });
+    assert_eq!(
+        (bridge.done(), bridge.dead(), bridge.stat("retried")),
+        (200, 0, 0)
+    );
+}
+
+#[test]
 fn the_mail_servers_of_a_domain_are_looked_up_once() {
     let server = NameServer::start(|name, before| match (name, before) {
         ("example.com.", _) => Says::Mx(&["mx.example.com."]),
