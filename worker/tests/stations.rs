@@ -511,7 +511,7 @@ fn tokens_are_shared_out_among_workers() {
 /// The environment of the example routes.
 fn surroundings(url: &str) -> Vec<(&'static str, String)> {
     let urls = [
-        "DEMO_ENRICHMENT_URL",
+        "DEMO_ENRICHMENT",
         "FINDER_URL",
         "SECOND_FINDER_URL",
         "LLM_URL",
