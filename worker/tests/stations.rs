@@ -510,16 +510,12 @@ fn tokens_are_shared_out_among_workers() {
 
 /// The environment of the example routes.
 fn surroundings(url: &str) -> Vec<(&'static str, String)> {
-    let urls = [
-        "DEMO_ENRICHMENT",
-        "FINDER_URL",
-        "SECOND_FINDER_URL",
-        "LLM_URL",
-    ];
+    let urls = ["FINDER_URL", "SECOND_FINDER_URL", "LLM_URL"];
     let keys = ["FINDER_KEY", "SECOND_FINDER_KEY", "LLM_KEY"];
     let urls = urls.map(|name| (name, url.to_owned()));
     let keys = keys.map(|name| (name, format!("key-of-{name}")));
-    urls.into_iter().chain(keys).collect()
+    let demo = ("DEMO_ENRICHMENT", "127.0.0.1:1".to_owned());
+    urls.into_iter().chain(keys).chain([demo]).collect()
 }
 
 /// Starts a worker on an example route.
