@@ -18,6 +18,7 @@ use std::borrow::Cow;
 
 use crate::clock::{Millis, parse_rfc3339, rfc3339};
 use crate::lead::{self, LeadError};
+use crate::money::Money;
 
 /// The version of the envelope that this code writes, and the newest it can read.
 pub const VERSION: u32 = 1;
@@ -136,6 +137,8 @@ pub struct Envelope {
     pub deaths: u32,
     /// How often a person put it back to work.
     pub redrives: u32,
+    /// What its attempts have cost since the last time a person put it back.
+    pub spent: Money,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -168,6 +171,17 @@ struct Wire<'a> {
     deaths: u32,
     #[serde(default)]
     redrives: u32,
+    /// Micro-dollars.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    spent: Money,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_nothing(spent: &Money) -> bool {
+    *spent == Money::ZERO
 }
 
 /// What the old readers know of a dead letter. Every field is taken only if it has the type they
@@ -201,6 +215,7 @@ impl Envelope {
             attempts: Vec::new(),
             deaths: 0,
             redrives: 0,
+            spent: Money::ZERO,
         }
     }
 
@@ -236,6 +251,7 @@ impl Envelope {
             attempts: wire.attempts,
             deaths: wire.deaths,
             redrives: wire.redrives,
+            spent: wire.spent,
         })
     }
 
@@ -305,6 +321,7 @@ impl Envelope {
         }
         self.retry_count = 0;
         self.deaths = 0;
+        self.spent = Money::ZERO;
         self.redrives += 1;
         self.encode()
     }
@@ -355,6 +372,7 @@ impl Envelope {
             attempts: self.attempts.clone(),
             deaths: self.deaths,
             redrives: self.redrives,
+            spent: self.spent,
         };
         serde_json::to_vec(&wire)
             .expect("an envelope is always JSON")

@@ -59,6 +59,42 @@ impl Keys {
         format!("{}:{minute}", self.stats)
     }
 
+    /// Hash: what the stations did in one hour since the epoch; ends after 25 hours.
+    #[must_use]
+    pub fn stations(&self, hour: i64) -> String {
+        format!("{}:stations:{hour}", self.queue)
+    }
+
+    /// What a pipeline spends. `<spent>:<day>` holds one day, in micro-dollars, for eight days.
+    #[must_use]
+    pub fn spent(&self, pipeline: &str) -> String {
+        format!("{}:spent:{pipeline}", self.queue)
+    }
+
+    /// String: what a pipeline has spent on one day since the epoch.
+    #[must_use]
+    pub fn spent_on(&self, pipeline: &str, day: i64) -> String {
+        format!("{}:{day}", self.spent(pipeline))
+    }
+
+    /// Hash: when a station's rate is free again; ends a second after that.
+    #[must_use]
+    pub fn rate(&self, scope: &str) -> String {
+        format!("{}:rate:{scope}", self.queue)
+    }
+
+    /// String: what a station found for a question; ends when the route says.
+    #[must_use]
+    pub fn cache(&self, scope: &str, question: &str) -> String {
+        format!("{}:cache:{scope}:{question}", self.queue)
+    }
+
+    /// String: the lead that came first with something; ends when the route says.
+    #[must_use]
+    pub fn seen(&self, what: &str) -> String {
+        format!("{}:seen:{what}", self.queue)
+    }
+
     /// String: the number of the last batch that one run of a producer has pushed.
     #[must_use]
     pub fn push_run(&self, run: &str) -> String {

@@ -40,6 +40,18 @@ pub enum LeadError {
     NotAnObject(&'static str),
 }
 
+/// Why nothing can be set at a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path} cannot be set: {field} is not an object but {found}")]
+pub struct PathError {
+    /// The path.
+    path: String,
+    /// The field on the way that is no object.
+    field: String,
+    /// Its type.
+    found: &'static str,
+}
+
 /// A lead as stations see it. Every field keeps its own text, so a number with thirty digits or
 /// a field nobody knows comes out as it went in.
 #[derive(Debug, Clone, Default)]
@@ -131,11 +143,12 @@ impl Lead {
 
     /// Sets a field to a JSON text, in place if it was there, else last.
     pub fn set_raw(&mut self, field: &str, value: Box<RawValue>) {
-        if let Some(slot) = self.fields.get_mut(field) {
-            *slot = value;
-        } else {
-            self.fields.insert(field.to_owned(), value);
-        }
+        self.fields.insert(field.to_owned(), value);
+    }
+
+    /// Makes room for so many more fields at once.
+    pub fn reserve(&mut self, more: usize) {
+        self.fields.reserve(more);
     }
 
     /// Sets a field to any value that JSON can hold.
@@ -147,6 +160,49 @@ impl Lead {
         self.set_raw(field, raw);
     }
 
+    /// The JSON text at a path that may go into objects with dots (`currentPosition.title`).
+    #[must_use]
+    pub fn get_at(&self, path: &str) -> Option<Box<RawValue>> {
+        match path.split_once('.') {
+            None => self.fields.get(path).cloned(),
+            Some((field, rest)) => Self::parse(self.get(field)?.as_bytes()).ok()?.get_at(rest),
+        }
+    }
+
+    /// Sets what is at a path; the objects on the way are made where they are missing. All that
+    /// is not on the way stays as it is.
+    ///
+    /// # Errors
+    /// [`PathError`] where something else than an object is on the way.
+    pub fn set_at(&mut self, path: &str, value: Box<RawValue>) -> Result<(), PathError> {
+        let Some((field, rest)) = path.split_once('.') else {
+            self.set_raw(path, value);
+            return Ok(());
+        };
+        let mut inner = match self.get(field) {
+            None | Some("null") => Self::default(),
+            Some(json) => Self::parse(json.as_bytes()).map_err(|_| PathError {
+                path: path.to_owned(),
+                field: field.to_owned(),
+                found: json_type(json),
+            })?,
+        };
+        inner.set_at(rest, value)?;
+        self.set(field, &inner.fields);
+        Ok(())
+    }
+
+    /// Takes out what is at a path; the order of the others stays.
+    pub fn remove_at(&mut self, path: &str) -> Option<Box<RawValue>> {
+        let Some((field, rest)) = path.split_once('.') else {
+            return self.fields.shift_remove(path);
+        };
+        let mut inner = Self::parse(self.get(field)?.as_bytes()).ok()?;
+        let removed = inner.remove_at(rest)?;
+        self.set(field, &inner.fields);
+        Some(removed)
+    }
+
     /// Takes over another object's fields: its values win, but its `null`s change nothing.
     pub fn merge(&mut self, other: Self) {
         for (field, value) in other.fields {
@@ -154,6 +210,25 @@ impl Lead {
                 self.set_raw(&field, value);
             }
         }
+    }
+
+    /// Takes over another object's fields as they are.
+    pub fn overwrite(&mut self, other: Self) {
+        for (field, value) in other.fields {
+            self.set_raw(&field, value);
+        }
+    }
+
+    /// The fields that were added or changed since an earlier state of this lead.
+    #[must_use]
+    pub fn changes_since(&self, before: &Self) -> Self {
+        let mut changes = Self::default();
+        for (field, value) in &self.fields {
+            if before.get(field) != Some(value.get()) {
+                changes.fields.insert(field.clone(), value.clone());
+            }
+        }
+        changes
     }
 }
 
@@ -284,6 +359,38 @@ mod tests {
         assert_eq!(
             text,
             r#"{"name":"Ada L","email":"a@example.com","phone":"555-0100"}"#
+        );
+    }
+
+    #[test]
+    fn what_was_added_or_changed_can_be_put_into_another_lead() {
+        let before = lead(r#"{"a":1,"b":2,"c":3}"#);
+        let changes = lead(r#"{"a":1,"b":2.50,"c":null,"d":[ ]}"#).changes_since(&before);
+        assert_eq!(changes.to_json(), br#"{"b":2.50,"c":null,"d":[ ]}"#);
+        let mut other = lead(r#"{"b":7,"e":8}"#);
+        other.overwrite(changes);
+        assert_eq!(other.to_json(), br#"{"b":2.50,"e":8,"c":null,"d":[ ]}"#);
+    }
+
+    #[test]
+    fn paths_go_into_objects_and_leave_the_rest_alone() {
+        let mut lead = lead(r#"{"a":{"n":1.50,  "b":{"x":1}},"t":"text"}"#);
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).expect(json);
+        assert_eq!(lead.get_at("a.b.x").expect("there").get(), "1");
+        assert!(lead.get_at("a.b.y").is_none() && lead.get_at("t.x").is_none());
+        lead.set_at("a.b.y", raw("[ ]"))
+            .expect("objects all the way");
+        lead.set_at("new.deep", raw("true")).expect("made");
+        assert_eq!(lead.remove_at("a.b.x").expect("there").get(), "1");
+        assert!(lead.remove_at("a.q.x").is_none() && lead.remove_at("t.x").is_none());
+        assert_eq!(
+            lead.set_at("t.x", raw("1")).unwrap_err().to_string(),
+            "t.x cannot be set: t is not an object but a text"
+        );
+        let text = String::from_utf8(lead.to_json()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"a":{"n":1.50,"b":{"y":[ ]}},"t":"text","new":{"deep":true}}"#
         );
     }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
+use crate::money::Money;
 
 /// What a worker says of itself at every heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,12 +51,16 @@ pub struct Worker {
 pub struct Totals {
     /// Leads taken from the waiting list, repeats counted.
     pub received: u64,
-    /// Leads enriched.
+    /// Leads enriched, those that ended early included.
     pub done: u64,
+    /// Leads among them that ended early, on purpose.
+    pub skipped: u64,
     /// Leads given up.
     pub dead: u64,
     /// Retries scheduled.
     pub retried: u64,
+    /// Leads put off for want of a free moment; that counts as no attempt.
+    pub postponed: u64,
     /// Leads given back by dead or stopping workers.
     pub recovered: u64,
     /// Results dropped because the lease was gone.
@@ -142,6 +149,152 @@ pub struct Minute {
     pub depth: Option<u64>,
 }
 
+/// The upper ends of the buckets that call times are counted in, in microseconds; longer ones go
+/// into one more bucket. Fixed, so that the counts of all workers and versions can be added up.
+pub const LATENCY_BOUNDS_US: [u64; 23] = [
+    10,
+    20,
+    50,
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+];
+/// How many buckets there are.
+pub const LATENCY_BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
+
+/// The bucket that a call time belongs to.
+#[must_use]
+pub fn latency_bucket(time: Duration) -> usize {
+    let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    LATENCY_BOUNDS_US.partition_point(|bound| *bound < us)
+}
+
+/// How long calls took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Latency {
+    /// Calls in each bucket of [`LATENCY_BOUNDS_US`].
+    pub buckets: [u64; LATENCY_BUCKETS],
+}
+
+impl Latency {
+    /// How many calls were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The time within which a share of the calls was over (0.95 for p95), as the bucket it falls
+    /// into tells, evenly spread within it; `None` where there were no calls.
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let rank = (count as f64 * share.clamp(0.0, 1.0)).max(1.0);
+        let mut below = 0;
+        for (bucket, &calls) in self.buckets.iter().enumerate() {
+            if calls > 0 && (below + calls) as f64 >= rank {
+                let low = bucket.checked_sub(1).map_or(0, |i| LATENCY_BOUNDS_US[i]);
+                // Of what is longer than the last bound only that much is known.
+                let high = LATENCY_BOUNDS_US.get(bucket).copied().unwrap_or(low);
+                let within = (rank - below as f64) / calls as f64;
+                let us = low as f64 + (high - low) as f64 * within;
+                return Some(Duration::from_micros(us as u64));
+            }
+            below += calls;
+        }
+        None
+    }
+}
+
+/// What one station did, in all workers together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StationStats {
+    /// Its pipeline.
+    pub pipeline: String,
+    /// Its name.
+    pub station: String,
+    /// Calls that came to an end, whatever came of them.
+    pub calls: u64,
+    /// Those that failed, by kind of failure; `cancelled` where the lead's time was up or the
+    /// lead was given back.
+    pub failures: BTreeMap<String, u64>,
+    /// Leads that passed it by: its condition was not true, or what it needs was not there.
+    pub skipped: u64,
+    /// Leads whose answer was known from before, so that it was not called.
+    pub cached: u64,
+    /// Leads that could not afford it.
+    pub unaffordable: u64,
+    /// Leads it put off for want of a free moment.
+    pub postponed: u64,
+    /// What its calls cost.
+    pub cost: Money,
+    /// Tokens of a language model that went in.
+    pub tokens_in: u64,
+    /// Tokens of a language model that came out.
+    pub tokens_out: u64,
+    /// How long its calls took.
+    pub latency: Latency,
+}
+
+impl StationStats {
+    /// Adds to the figure of a name: what is stored for a station, one count each.
+    pub fn add(&mut self, figure: &str, more: u64) {
+        let slot = match figure {
+            "calls" => &mut self.calls,
+            "skipped" => &mut self.skipped,
+            "cached" => &mut self.cached,
+            "unaffordable" => &mut self.unaffordable,
+            "postponed" => &mut self.postponed,
+            "tokens_in" => &mut self.tokens_in,
+            "tokens_out" => &mut self.tokens_out,
+            "cost" => {
+                self.cost = self.cost.plus(Money::from_micros(more));
+                return;
+            }
+            other => {
+                if let Some(kind) = other.strip_prefix("failed:") {
+                    self.failures.entry(kind.to_owned()).or_default()
+                } else if let Some(bucket) = other
+                    .strip_prefix("latency:")
+                    .and_then(|bucket| bucket.parse::<usize>().ok())
+                    .and_then(|bucket| self.latency.buckets.get_mut(bucket))
+                {
+                    bucket
+                } else {
+                    // A figure that a newer version counts.
+                    return;
+                }
+            }
+        };
+        *slot += more;
+    }
+}
+
 /// Leads finished per second, from the counts of the running minute and the one before it: the
 /// running minute counts whole, the one before for the share of it that is still within 60 s.
 #[must_use]
@@ -161,5 +314,42 @@ mod tests {
         assert!((rate(60_000, 0, 600) - 1_000.0).abs() < f64::EPSILON);
         assert!((rate(90_000, 300, 600) - 1_000.0).abs() < f64::EPSILON);
         assert!((rate(119_999, 600, 600) - 1_000.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn quantiles_come_from_the_buckets() {
+        let mut latency = Latency::default();
+        assert_eq!(latency.quantile(0.5), None);
+        for ms in 1..=100 {
+            latency.buckets[latency_bucket(Duration::from_millis(ms))] += 1;
+        }
+        assert_eq!(latency.count(), 100);
+        let p50 = latency.quantile(0.5).expect("calls").as_millis();
+        assert!((40..=60).contains(&p50), "{p50}");
+        let p99 = latency.quantile(0.99).expect("calls").as_millis();
+        assert!((90..=100).contains(&p99), "{p99}");
+        latency.buckets[latency_bucket(Duration::from_secs(3_600))] += 1_000;
+        assert_eq!(latency.quantile(0.99), Some(Duration::from_secs(200)));
+        assert_eq!(latency_bucket(Duration::ZERO), 0);
+        assert_eq!(latency_bucket(Duration::from_micros(10)), 0);
+        assert_eq!(latency_bucket(Duration::from_micros(11)), 1);
+    }
+
+    #[test]
+    fn a_stations_figures_are_added_up_by_name() {
+        let mut stats = StationStats::default();
+        for (figure, more) in [
+            ("calls", 3),
+            ("failed:timeout", 1),
+            ("failed:timeout", 1),
+            ("cost", 20_000),
+            ("latency:6", 3),
+            ("latency:999", 3),
+            ("of a newer version", 1),
+        ] {
+            stats.add(figure, more);
+        }
+        assert_eq!((stats.calls, stats.failures["timeout"]), (3, 2));
+        assert_eq!((stats.cost.micros(), stats.latency.count()), (20_000, 3));
     }
 }

@@ -33,7 +33,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
-    match runtime.block_on(cli::run(cli.redis, cli.run, cli.health_file)) {
+    let result = match cli.command {
+        Some(Command::Pipeline(command)) => {
+            runtime.block_on(cli::pipeline::run(command, cli.redis, &cli.run))
+        }
+        _ => runtime.block_on(cli::run(cli.redis, cli.run, cli.health_file)),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
     }

@@ -306,9 +306,9 @@ fn no_key_is_left_without_an_owner_or_an_end() {
     assert!(worker.wait().success());
     let mut keys: Vec<String> = bridge.redis("KEYS *");
     keys.sort();
-    let (minutes, keys): (Vec<_>, Vec<_>) = keys
-        .into_iter()
-        .partition(|key| key.starts_with("leads_to_enrich:stats:"));
+    let (minutes, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| {
+        key.starts_with("leads_to_enrich:stats:") || key.starts_with("leads_to_enrich:stations:")
+    });
     assert_eq!(
         keys,
         ["enriched_leads", "failed_leads", "leads_to_enrich:stats"]

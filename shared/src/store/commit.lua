@@ -4,13 +4,15 @@
 -- KEYS  1 active:<worker>  2 queue  3 failed  4 enriched  5 retry  6 stats
 -- ARGV  1 '1' where the same batch may have been recorded already, its answer lost
 --       then five for each delivery: operation, number, payload, a, b
---         'done'     payload the enriched lead   a the lead's id
---         'retry'    payload the envelope        a delay in ms    b which retry, from 1
---         'dead'     payload the envelope
---         'requeue'  payload the envelope, to the front of the line
+--         'done'       payload the enriched lead   a the lead's id
+--         'skipped'    the same, and it ended early, on purpose
+--         'retry'      payload the envelope        a delay in ms    b which retry, from 1
+--         'postponed'  payload the envelope        a delay in ms; no attempt was made
+--         'dead'       payload the envelope
+--         'requeue'    payload the envelope, to the front of the line
 -- Returns {now, number...}: the deliveries that were no longer held.
 local reply = {now}
-local done, retried, dead, recovered = 0, 0, 0, 0
+local done, skipped, retried, postponed, dead, recovered = 0, 0, 0, 0, 0, 0
 local by_attempt = {}
 for i = 2, #ARGV, 5 do
   local operation, delivery, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -20,13 +22,20 @@ for i = 2, #ARGV, 5 do
   elseif operation == 'done' then
     redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
     done = done + 1
-  elseif operation == 'retry' then
+  elseif operation == 'skipped' then
+    redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
+    done, skipped = done + 1, skipped + 1
+  elseif operation == 'retry' or operation == 'postponed' then
     -- A set holds equal envelopes once. Should that ever meet, the second goes straight back.
     if redis.call('ZADD', KEYS[5], 'NX', now + tonumber(ARGV[i + 3]), payload) == 0 then
       redis.call('RPUSH', KEYS[2], payload)
     end
-    retried = retried + 1
-    by_attempt[ARGV[i + 4]] = (by_attempt[ARGV[i + 4]] or 0) + 1
+    if operation == 'retry' then
+      retried = retried + 1
+      by_attempt[ARGV[i + 4]] = (by_attempt[ARGV[i + 4]] or 0) + 1
+    else
+      postponed = postponed + 1
+    end
   elseif operation == 'dead' then
     redis.call('LPUSH', KEYS[3], payload)
     dead = dead + 1
@@ -40,7 +49,9 @@ for i = 2, #ARGV, 5 do
   end
 end
 count(KEYS[6], 'done', done)
+count(KEYS[6], 'skipped', skipped)
 count(KEYS[6], 'retried', retried)
+count(KEYS[6], 'postponed', postponed)
 count(KEYS[6], 'dead', dead)
 count(KEYS[6], 'recovered', recovered)
 for attempt, n in pairs(by_attempt) do

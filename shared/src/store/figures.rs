@@ -1,12 +1,12 @@
 //! Counts and charts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use redis::Value;
 
 use super::{Store, StoreError, convert, time_or_none};
 use crate::clock::Millis;
-use crate::stats::{Minute, Snapshot, Totals, Worker, rate_per_second};
+use crate::stats::{Minute, Snapshot, StationStats, Totals, Worker, rate_per_second};
 
 impl Store {
     /// Reads every figure in one step.
@@ -92,6 +92,49 @@ impl Store {
             })
             .collect()
     }
+
+    /// What every station did in the last `hours` hours, the running one included, by pipeline
+    /// and name. They are kept for a day.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn stations(&self, hours: u16) -> Result<Vec<StationStats>, StoreError> {
+        let last = self.observe_time().await?.div_euclid(3_600_000);
+        let first = last - i64::from(hours.clamp(1, 24)) + 1;
+        let mut pipe = redis::pipe();
+        for hour in first..=last {
+            pipe.cmd("HGETALL").arg(self.keys().stations(hour));
+        }
+        let hours: Vec<HashMap<String, String>> = self.pipeline(&pipe).await?;
+        let mut stations: BTreeMap<(String, String), StationStats> = BTreeMap::new();
+        for (field, more) in hours.iter().flatten() {
+            // What is no figure of a station is a worker's mark of its last batch.
+            let (Some((pipeline, station, figure)), Ok(more)) =
+                (figure_of(field), more.parse::<u64>())
+            else {
+                continue;
+            };
+            stations
+                .entry((pipeline.clone(), station.clone()))
+                .or_insert_with(|| StationStats {
+                    pipeline,
+                    station,
+                    ..StationStats::default()
+                })
+                .add(&figure, more);
+        }
+        Ok(stations.into_values().collect())
+    }
+}
+
+/// The name under which a station's figure is stored.
+#[must_use]
+pub fn figure(pipeline: &str, station: &str, figure: &str) -> String {
+    serde_json::to_string(&(pipeline, station, figure)).expect("texts are JSON")
+}
+
+fn figure_of(field: &str) -> Option<(String, String, String)> {
+    serde_json::from_str(field).ok()
 }
 
 fn totals(fields: &HashMap<String, u64>) -> Totals {
@@ -99,6 +142,8 @@ fn totals(fields: &HashMap<String, u64>) -> Totals {
     Totals {
         received: get("received"),
         done: get("done"),
+        skipped: get("skipped"),
+        postponed: get("postponed"),
         dead: get("dead"),
         retried: get("retried"),
         recovered: get("recovered"),

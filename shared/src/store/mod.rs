@@ -6,6 +6,7 @@
 //! - [`figures`]: counts and charts
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
 //! - [`produce`]: pushing leads in, and looking for those already there
+//! - [`route`]: what stations share: rates, money, what they found before, their figures
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
 //!   `sentinel`, `cluster`)
@@ -20,6 +21,7 @@ pub mod error;
 pub mod figures;
 pub mod look;
 pub mod produce;
+pub mod route;
 pub mod work;
 
 mod address;

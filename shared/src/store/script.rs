@@ -26,6 +26,10 @@ pub(super) struct Scripts {
     pub(super) restore: Script,
     pub(super) recall: Script,
     pub(super) window: Script,
+    pub(super) seen: Script,
+    pub(super) pace: Script,
+    pub(super) spend: Script,
+    pub(super) tally: Script,
 }
 
 macro_rules! script {
@@ -50,6 +54,10 @@ impl Scripts {
             restore: script!("restore.lua"),
             recall: script!("recall.lua"),
             window: script!("window.lua"),
+            seen: script!("seen.lua"),
+            pace: script!("pace.lua"),
+            spend: script!("spend.lua"),
+            tally: script!("tally.lua"),
         }
     }
 }

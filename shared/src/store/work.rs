@@ -42,6 +42,8 @@ pub enum Outcome {
         id: String,
         /// The enriched lead.
         lead: Bytes,
+        /// Whether it ended early, on purpose.
+        skipped: bool,
     },
     /// Due again later.
     Retry {
@@ -51,6 +53,13 @@ pub enum Outcome {
         delay_ms: u64,
         /// Which retry this will be, from 1.
         retry: u32,
+    },
+    /// Not worked on for now: due again later, which counts as no attempt.
+    Postponed {
+        /// The envelope.
+        envelope: Bytes,
+        /// How long to wait, in milliseconds.
+        delay_ms: u64,
     },
     /// Given up.
     Dead {
@@ -155,8 +164,20 @@ impl Store {
         cmd.arg(u8::from(resend));
         for (number, outcome) in outcomes {
             match outcome {
-                Outcome::Done { id, lead } => {
-                    cmd.arg("done").arg(number).arg(&lead[..]).arg(id).arg("");
+                Outcome::Done { id, lead, skipped } => {
+                    let operation = if *skipped { "skipped" } else { "done" };
+                    cmd.arg(operation)
+                        .arg(number)
+                        .arg(&lead[..])
+                        .arg(id)
+                        .arg("");
+                }
+                Outcome::Postponed { envelope, delay_ms } => {
+                    cmd.arg("postponed")
+                        .arg(number)
+                        .arg(&envelope[..])
+                        .arg(delay_ms)
+                        .arg("");
                 }
                 Outcome::Retry {
                     envelope,

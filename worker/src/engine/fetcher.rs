@@ -31,6 +31,7 @@ struct Fetcher {
     next: u64,
     doubtful: Doubtful,
     forgotten: Forgotten,
+    room: runner::Room,
 }
 
 /// Takes leads until the stop.
@@ -52,6 +53,7 @@ pub(super) async fn run(
         next: 1,
         doubtful: Doubtful::default(),
         forgotten: Forgotten::default(),
+        room: None,
     };
     while !stop.is_cancelled() {
         fetcher.step().await;
@@ -133,12 +135,20 @@ impl Fetcher {
         Some(slots)
     }
 
-    async fn start(&self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
+    async fn start(&mut self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
         for delivery in deliveries {
             let slot = slots
                 .split(1)
                 .expect("no more leads than slots were asked for");
-            runner::start(&self.context, &self.leads, &self.outcomes, delivery, slot).await;
+            runner::start(
+                &self.context,
+                &self.leads,
+                &self.outcomes,
+                &mut self.room,
+                delivery,
+                slot,
+            )
+            .await;
         }
     }
 
@@ -197,13 +207,21 @@ impl Fetcher {
         }
     }
 
-    async fn start_each(&self, deliveries: Vec<Delivery>) {
+    async fn start_each(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
                 .await
                 .expect("the slots are never closed");
-            runner::start(&self.context, &self.leads, &self.outcomes, delivery, slot).await;
+            runner::start(
+                &self.context,
+                &self.leads,
+                &self.outcomes,
+                &mut self.room,
+                delivery,
+                slot,
+            )
+            .await;
         }
     }
 }

@@ -24,13 +24,14 @@ pub(super) async fn run(context: Arc<Context>) {
         version: VERSION.to_owned(),
         started: context.store.now(),
         concurrency: context.settings.concurrency,
-        pipeline: context.pipeline.name().to_owned(),
+        pipeline: String::new(),
         finished: 0,
         draining: false,
     };
     let mut backoff = Backoff::default();
     let mut register = true;
     while !context.end.is_cancelled() {
+        context.pipeline().name().clone_into(&mut info.pipeline);
         info.finished = context.finished.load(Ordering::Relaxed);
         info.draining = context.stop.is_cancelled();
         let beat = context

@@ -8,6 +8,8 @@
 //! - `recoverer`: dead workers' leads -> back to work
 //! - `scheduler`: due retries -> waiting
 //! - `publisher`: events
+//! - `accountant`: what the stations did and cost -> the store
+//! - `reloader`: a changed route file -> the route in force
 //! - `shutdown`: the signals, and the way out
 //!
 //! ```text
@@ -20,17 +22,19 @@
 //! A lead is never only in this process: until its outcome is recorded it stands in the worker's
 //! hash of deliveries, and whoever finds the lease run out takes it from there.
 
+mod accountant;
 mod committer;
 mod fetcher;
 mod heartbeat;
 mod publisher;
 mod recoverer;
+mod reloader;
 mod runner;
 mod scheduler;
 mod shutdown;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bridge_shared::clock::Millis;
@@ -43,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Ledger, Pipeline, Source};
 use committer::Committed;
 use publisher::Publisher;
 
@@ -97,7 +101,12 @@ struct Context {
     store: Store,
     settings: Settings,
     id: WorkerId,
-    pipeline: Arc<Pipeline>,
+    /// The route in force.
+    route: RwLock<Arc<Pipeline>>,
+    /// Where the route comes from.
+    source: Source,
+    /// What the stations did and cost, until it is written down.
+    ledger: Arc<Ledger>,
     health: Health,
     events: Publisher,
     /// Leads finished, whatever came of them.
@@ -123,6 +132,10 @@ impl Context {
         });
     }
 
+    fn pipeline(&self) -> Arc<Pipeline> {
+        Arc::clone(&self.route.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn count_finished(&self, n: u64) {
         self.finished.fetch_add(n, Ordering::Relaxed);
     }
@@ -135,7 +148,9 @@ impl Context {
 pub(crate) async fn run(
     store: Store,
     settings: Settings,
-    pipeline: Arc<Pipeline>,
+    source: Source,
+    pipeline: Pipeline,
+    ledger: Arc<Ledger>,
     health: Health,
 ) -> Result<(), StoreError> {
     let stop = CancellationToken::new();
@@ -151,7 +166,9 @@ pub(crate) async fn run(
         store,
         settings,
         id,
-        pipeline,
+        route: RwLock::new(Arc::new(pipeline)),
+        source,
+        ledger,
         health,
         events,
         finished: AtomicU64::new(0),
@@ -165,7 +182,7 @@ pub(crate) async fn run(
         worker = context.id.as_str(),
         redis = context.store.url(),
         queue = context.store.keys().queue,
-        pipeline = context.pipeline.name(),
+        pipeline = context.pipeline().name(),
         concurrency = context.settings.concurrency,
         "worker started"
     );
@@ -182,6 +199,8 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
     roles.spawn(heartbeat::run(Arc::clone(context)));
     roles.spawn(recoverer::run(Arc::clone(context)));
     roles.spawn(scheduler::run(Arc::clone(context), delayed));
+    roles.spawn(reloader::run(Arc::clone(context)));
+    roles.spawn(accountant::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
     let committer = tokio::spawn(committer::run(Arc::clone(context), to_commit, delays));
     let leads = TaskTracker::new();

@@ -1,6 +1,7 @@
 //! One attempt at one lead.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,15 @@ use bridge_shared::store::work::{Delivery, Outcome};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 
 use super::committer::Committed;
 use super::{Context, Settings, lead_id, panic_text};
-use crate::pipeline::{Failure, Progress};
+use crate::pipeline::{Arrival, Failure, Journey, Progress, Skip, Surroundings};
+
+/// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
+pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 
 /// Starts an attempt. One that needs to wait for nothing is over when this returns; any other goes
 /// on in a task of its own. The slot is free again when the outcome is on its way.
@@ -23,49 +28,55 @@ pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
     outcomes: &mpsc::Sender<Committed>,
+    room: &mut Room,
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
-    let mut attempt = Box::pin(attempt(Arc::clone(context), delivery));
-    if let Some(committed) = attempt.as_mut().now_or_never() {
+    let attempt = attempt(Arc::clone(context), delivery);
+    let mut started = match room.take() {
+        Some(mut room) => {
+            room.set(attempt);
+            room
+        }
+        None => ReusableBoxFuture::new(attempt),
+    };
+    if let Some(committed) = (&mut started).now_or_never() {
+        *room = Some(started);
         // Fails only if the committer is gone, and then the lease will run out on these leads.
         let _ = outcomes.send(committed).await;
         return;
     }
     let outcomes = outcomes.clone();
     leads.spawn(async move {
-        let _ = outcomes.send(attempt.await).await;
+        let _ = outcomes.send(started.await).await;
         drop(slot);
     });
 }
 
 async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let Delivery { number, payload } = delivery;
-    let envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
+    let mut envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
         let id = lead_id(context.id.as_str(), number);
         Envelope::new(id, payload, Some(context.store.now()))
     });
     context.emit(EventKind::Received, &envelope.id, |_| {});
     let started = Instant::now();
+    let journey = Journey::new(envelope.spent);
     let result = tokio::select! {
         biased;
-        result = limited(&context, &envelope) => Some(result),
+        result = limited(&context, &envelope, &journey) => Some(result),
         () = context.give_back.cancelled() => None,
     };
     let ms = millis(started.elapsed());
     let id = envelope.id.clone();
+    envelope.spent = journey.spent();
     let (outcome, event) = match result {
-        Some(Ok(lead)) => (
-            Outcome::Done {
-                id: id.clone(),
-                lead: lead.into(),
-            },
-            Ended {
-                kind: EventKind::Succeeded,
-                ms: Some(ms),
-                ..Ended::default()
-            },
-        ),
+        Some(Ok(Arrival::Done { lead, skipped })) => finished(&id, lead, skipped, ms),
+        Some(Ok(Arrival::Later {
+            station,
+            wait,
+            reason,
+        })) => postponed(&envelope, station, wait, &reason),
         Some(Err(failure)) => judge(&context, envelope, failure, ms),
         None => (
             Outcome::Requeue {
@@ -83,6 +94,47 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         outcome,
         event,
     }
+}
+
+/// The lead is enriched, or ended early, on purpose.
+fn finished(id: &str, lead: Vec<u8>, skipped: Option<Skip>, ms: u64) -> (Outcome, Ended) {
+    let outcome = Outcome::Done {
+        id: id.to_owned(),
+        lead: lead.into(),
+        skipped: skipped.is_some(),
+    };
+    let (station, reason) = skipped.map(|skip| (skip.station, skip.reason)).unzip();
+    let kind = if station.is_some() {
+        EventKind::Skipped
+    } else {
+        EventKind::Succeeded
+    };
+    let ended = Ended {
+        kind,
+        station,
+        error: reason,
+        ms: Some(ms),
+        ..Ended::default()
+    };
+    (outcome, ended)
+}
+
+/// The lead comes back later, without having failed; up to a tenth later, so that leads that were
+/// sent away together do not come back together.
+fn postponed(envelope: &Envelope, station: String, wait: Duration, what: &str) -> (Outcome, Ended) {
+    let delay_ms = millis(wait.mul_f64(1.0 + fastrand::f64() * 0.1));
+    let outcome = Outcome::Postponed {
+        envelope: envelope.encode(),
+        delay_ms,
+    };
+    let ended = Ended {
+        kind: EventKind::RetryScheduled,
+        station: Some(station),
+        error: Some(format!("waits for {what}")),
+        ms: Some(delay_ms),
+        ..Ended::default()
+    };
+    (outcome, ended)
 }
 
 /// How an attempt ended, to be told once that is recorded.
@@ -108,31 +160,51 @@ impl Default for Ended {
 }
 
 /// Runs the pipeline within the lead's time; a panic fails the lead and nothing else.
-async fn limited(context: &Context, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
+async fn limited(
+    context: &Context,
+    envelope: &Envelope,
+    journey: &Journey,
+) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
-        Progress::Arrived { station } => station.clone_into(&mut at_station),
-        Progress::Left { station, ms, error } => context.emit(EventKind::Station, id, |event| {
+        Progress::Arrived { station, .. } => station.clone_into(&mut at_station),
+        Progress::Left {
+            station,
+            took,
+            error,
+            ..
+        } => context.emit(EventKind::Station, id, |event| {
             event.station = Some(station.to_owned());
             event.error = error.map(ToOwned::to_owned);
-            event.ms = Some(ms);
+            event.ms = Some(millis(took));
         }),
+        Progress::PassedBy { .. } => {}
     };
     let limit = context.settings.lead_timeout;
-    let run =
-        AssertUnwindSafe(context.pipeline.run(id, &envelope.lead, &mut observe)).catch_unwind();
-    match tokio::time::timeout(limit, run).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(Failure {
+    // The route that is in force when the lead sets out is its route to the end.
+    let pipeline = context.pipeline();
+    let around = Surroundings {
+        store: Some(&context.store),
+        ledger: &context.ledger,
+        dry_run: false,
+    };
+    let result = {
+        let run = pipeline.run(around, journey, id, &envelope.lead, &mut observe);
+        let run = pin!(AssertUnwindSafe(run).catch_unwind());
+        journey.within(limit, run).await
+    };
+    match result {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => Err(Failure {
             station: at_station,
             ..Failure::new(
                 ErrorKind::Panic,
                 format!("the station panicked: {}", panic_text(&*panic)),
             )
         }),
-        Err(_) => Err(Failure {
+        None => Err(Failure {
             station: at_station,
             ..Failure::new(
                 ErrorKind::Timeout,
@@ -148,6 +220,8 @@ async fn limited(context: &Context, envelope: &Envelope) -> Result<Vec<u8>, Fail
 /// Decides what a failure leads to: another try, or the dead letter queue.
 fn judge(context: &Context, mut envelope: Envelope, failure: Failure, ms: u64) -> (Outcome, Ended) {
     let now = context.store.now();
+    let may_pass = failure.may_pass();
+    let retry_after = failure.retry_after;
     let (station, error) = (failure.station.clone(), failure.error.clone());
     envelope.fail(
         now,
@@ -166,10 +240,10 @@ fn judge(context: &Context, mut envelope: Envelope, failure: Failure, ms: u64) -
         error: Some(error),
         ..Ended::default()
     };
-    if failure.kind.is_transient() && envelope.retry_count < context.settings.max_retries {
+    if may_pass && envelope.retry_count < context.settings.max_retries {
         envelope.retry_count += 1;
         let retry = envelope.retry_count;
-        let delay_ms = millis(delay(&context.settings, retry, failure.retry_after));
+        let delay_ms = millis(delay(&context.settings, retry, retry_after));
         ended.kind = EventKind::RetryScheduled;
         ended.retry = Some(retry);
         ended.ms = Some(delay_ms);

@@ -119,6 +119,7 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Expression::holds`].
+    #[allow(dead_code, reason = "each kind of station uses its own part of it")]
     pub(super) fn value(&self, lead: &Lead) -> Result<Option<Box<RawValue>>, Failure> {
         let value = self.eval(lead)?;
         if value.is_undefined() {

@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::expression::{Escape, Expression, Template, Unreadable};
+use super::rate::Rate;
 use super::secrets::{Piece, Secrets, pieces};
 
 /// A mistake at a place in the route file.
@@ -68,11 +69,6 @@ impl<'a> Reading<'a> {
         });
     }
 
-    /// Whether no mistake was found so far.
-    pub(super) fn is_sound(&self) -> bool {
-        self.mistakes.borrow().is_empty()
-    }
-
     /// What was found: the mistakes, in the order of the file, and what the environment gave.
     pub(super) fn end(self) -> (Vec<Mistake>, Secrets) {
         let mut mistakes = self.mistakes.into_inner();
@@ -107,32 +103,25 @@ impl<'a> Reading<'a> {
                 return None;
             }
         };
-        let mut filled = Some(String::new());
+        let (mut filled, mut whole) = (String::new(), true);
         for piece in pieces {
             match piece {
-                Piece::Plain(plain) => {
-                    if let Some(filled) = &mut filled {
-                        filled.push_str(plain);
+                Piece::Plain(plain) => filled.push_str(plain),
+                Piece::Variable(name) => {
+                    if let Some(value) = self.secrets.borrow_mut().value(name) {
+                        filled.push_str(&value);
+                        continue;
                     }
+                    whole = false;
+                    self.wrong(
+                        &text.span(),
+                        format!("the environment variable {name} is not set"),
+                        format!("set {name}, or take ${{{name}}} out"),
+                    );
                 }
-                Piece::Variable(name) => match self.secrets.borrow_mut().value(name) {
-                    Some(value) => {
-                        if let Some(filled) = &mut filled {
-                            filled.push_str(&value);
-                        }
-                    }
-                    None => {
-                        self.wrong(
-                            &text.span(),
-                            format!("the environment variable {name} is not set"),
-                            format!("set {name}, or take ${{{name}}} out"),
-                        );
-                        filled = None;
-                    }
-                },
             }
         }
-        filled
+        whole.then_some(filled)
     }
 
     fn template(&self, text: &Spanned<String>, escape: Escape) -> Option<Template> {
@@ -146,6 +135,15 @@ impl<'a> Reading<'a> {
             .map_err(|why| self.unreadable(&text.span(), why))
             .ok()
     }
+}
+
+/// What a field is to hold.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The same for every lead.
+    Fixed(serde_json::Value),
+    /// A text made from the lead.
+    Made(Box<Template>),
 }
 
 /// A table of the route file.
@@ -194,6 +192,16 @@ impl<'a> Keys<'a> {
     /// Where a key's value stands, else where the table begins. Ask before taking it.
     pub(super) fn place(&self, key: &str) -> Range<usize> {
         self.table.get(key).map_or(self.span(), Spanned::span)
+    }
+
+    /// Whether a key is there. Ask before taking it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// A key's text as it is written, before any of it is filled in. Ask before taking it.
+    pub(super) fn written(&self, key: &str) -> Option<&str> {
+        self.table.get(key)?.get_ref().as_str()
     }
 
     /// Writes down a mistake at a place.
@@ -287,6 +295,25 @@ impl<'a> Keys<'a> {
         .map(Spanned::into_inner)
     }
 
+    /// A list of whole numbers within a range.
+    pub(super) fn integers(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<Vec<u64>> {
+        let (least, most) = (*range.start(), *range.end());
+        let is = format!("a list of whole numbers from {least} to {most}");
+        self.of_type(key, &is, &format!("[{least}]"), |value| {
+            let DeValue::Array(list) = value else {
+                return None;
+            };
+            list.iter()
+                .map(|entry| integer(entry.get_ref()).filter(|number| range.contains(number)))
+                .collect()
+        })
+        .map(Spanned::into_inner)
+    }
+
     /// A number, 0 or more.
     pub(super) fn number(&mut self, key: &'static str) -> Option<f64> {
         self.of_type(key, "a number, 0 or more", "0.5", |value| number(&value))
@@ -306,6 +333,20 @@ impl<'a> Keys<'a> {
         let is = "a span of time such as \"10s\" or \"500ms\"";
         self.of_type(key, is, "\"10s\"", |value| duration(value.as_str()?))
             .map(Spanned::into_inner)
+    }
+
+    /// How often something may be done: `"10/s"`, `"600/m"`, `"1000/h"`.
+    pub(super) fn rate(&mut self, key: &'static str) -> Option<Rate> {
+        let is = "a whole number for a second, a minute or an hour";
+        self.of_type(key, is, "\"10/s\" or \"600/m\"", |value| {
+            Rate::parse(value.as_str()?)
+        })
+        .map(Spanned::into_inner)
+    }
+
+    /// What is left of this table, as a text that is the same for the same content.
+    pub(super) fn fingerprint(&self) -> String {
+        json(DeValue::Table(self.table.clone())).map_or_else(String::new, |json| json.to_string())
     }
 
     /// One of a few words.
@@ -334,6 +375,11 @@ impl<'a> Keys<'a> {
                 .collect()
         })
         .map(Spanned::into_inner)
+    }
+
+    /// A path as it counts in the route file: one that is not absolute begins where the file is.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.reading.folder.join(path)
     }
 
     /// A path; one that is not absolute begins where the route file is.
@@ -435,6 +481,33 @@ impl<'a> Keys<'a> {
         self.text_entries(key, Some)
     }
 
+    /// Values under names of their author's choice: texts as templates, all others as they are.
+    pub(super) fn content_entries(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Vec<(Spanned<String>, Content)>> {
+        let mut entries = Vec::new();
+        for (name, value) in self.entries(key)? {
+            let span = value.span();
+            let content = match value.into_inner() {
+                DeValue::String(text) => self
+                    .reading
+                    .template(&Spanned::new(span, text.into_owned()), Escape::Plain)
+                    .map(|template| Content::Made(Box::new(template))),
+                other => {
+                    let value = json(other).map(Content::Fixed);
+                    if value.is_none() {
+                        let what = format!("JSON cannot hold \"{}\" in {key}", name.get_ref());
+                        self.wrong(&span, what, format!("write {} = \"...\"", name.get_ref()));
+                    }
+                    value
+                }
+            };
+            entries.extend(content.map(|content| (name, content)));
+        }
+        Some(entries)
+    }
+
     fn text_entries<T>(
         &mut self,
         key: &'static str,
@@ -459,6 +532,12 @@ impl<'a> Keys<'a> {
     /// Any value, as JSON.
     pub(super) fn json(&mut self, key: &'static str) -> Option<Spanned<serde_json::Value>> {
         self.of_type(key, "a value that JSON can hold", "{ ... }", json)
+    }
+
+    /// The keys that were asked for.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> Vec<&'static str> {
+        self.asked.iter().map(|(name, _)| *name).collect()
     }
 
     /// Writes down what nobody asked for.

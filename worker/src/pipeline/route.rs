@@ -8,13 +8,18 @@
 //! name = "identity"
 //! ```
 
+use std::collections::HashSet;
 use std::fmt;
+
 use std::path::{Path, PathBuf};
 
+use bridge_shared::money::Money;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::contract;
 use super::keys::{Keys, Mistake, Reading, suggest};
+use super::ledger::Ledger;
 use super::secrets::Secrets;
 use super::step::{self, Step};
 
@@ -35,8 +40,10 @@ pub(crate) enum RouteError {
         cause: std::io::Error,
     },
     /// Several pipelines, and none chosen.
-    #[error("name one of the pipelines with --pipeline-name, PIPELINE_NAME or default_pipeline")]
-    NoChoice,
+    #[error(
+        "{0} has several pipelines; name one with --pipeline-name, PIPELINE_NAME or default_pipeline"
+    )]
+    NoChoice(String),
     /// The file says something that cannot be.
     #[error("{}", lines(.0))]
     Wrong(Vec<Fault>),
@@ -63,8 +70,22 @@ impl fmt::Display for Fault {
             error,
             hint,
         } = self;
-        write!(f, "{file}:{line}: {error}; {hint}")
+        let text = format!("{file}:{line}: {error}; {hint}");
+        f.write_str(&printable(&text))
     }
+}
+
+/// A text without anything that a terminal would take for an order.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                c.escape_debug().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 fn lines(faults: &[Fault]) -> String {
@@ -88,33 +109,57 @@ pub(super) struct Routes {
 pub(super) struct Route {
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
+    /// What leads come with.
+    pub(super) input: Vec<String>,
+    /// What a lead may cost.
+    pub(super) budget: Option<Money>,
+    /// What the whole fleet may spend on one day.
+    pub(super) daily_budget: Option<Money>,
 }
 
-/// Reads a route file, or the built-in route, with all its pipelines: a mistake shows before it
-/// is needed. `wanted` is the pipeline that must be there.
+/// Where a route comes from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Source {
+    /// The route file; the built-in route where there is none.
+    pub(crate) file: Option<PathBuf>,
+    /// The pipeline to run.
+    pub(crate) name: Option<String>,
+    /// What a lead may cost, whatever the file says.
+    pub(crate) budget: Option<Money>,
+}
+
+impl Source {
+    /// The file's text, or that of the built-in route.
+    ///
+    /// # Errors
+    /// [`RouteError::Unreadable`].
+    pub(crate) fn text(&self) -> Result<String, RouteError> {
+        let Some(file) = &self.file else {
+            return Ok(BUILT_IN.to_owned());
+        };
+        std::fs::read_to_string(file).map_err(|cause| RouteError::Unreadable {
+            file: file.clone(),
+            cause,
+        })
+    }
+
+    /// What the file is called in messages.
+    pub(crate) fn shown(&self) -> String {
+        self.file.as_ref().map_or_else(
+            || BUILT_IN_NAME.to_owned(),
+            |file| file.display().to_string(),
+        )
+    }
+}
+
+/// Reads a route file's text, with all its pipelines: a mistake shows before it is needed.
 ///
 /// # Errors
-/// [`RouteError`].
-pub(super) fn read(file: Option<&Path>, wanted: Option<&str>) -> Result<Routes, RouteError> {
-    let Some(file) = file else {
-        return parse(BUILT_IN_NAME, Path::new(""), BUILT_IN, wanted);
-    };
-    let text = std::fs::read_to_string(file).map_err(|cause| RouteError::Unreadable {
-        file: file.to_owned(),
-        cause,
-    })?;
-    let folder = file.parent().unwrap_or(Path::new(""));
-    parse(&file.display().to_string(), folder, &text, wanted)
-}
-
-fn parse(
-    file: &str,
-    folder: &Path,
-    text: &str,
-    wanted: Option<&str>,
-) -> Result<Routes, RouteError> {
-    let reading = Reading::new(text, folder);
-    let routes = pipelines(&reading, wanted);
+/// [`RouteError::Wrong`].
+pub(super) fn read(source: &Source, text: &str, ledger: &Ledger) -> Result<Routes, RouteError> {
+    let folder = source.file.as_deref().and_then(Path::parent);
+    let reading = Reading::new(text, folder.unwrap_or(Path::new("")));
+    let routes = pipelines(&reading, source, ledger);
     let (mistakes, secrets) = reading.end();
     match routes {
         Some((default, pipelines)) if mistakes.is_empty() => Ok(Routes {
@@ -125,7 +170,7 @@ fn parse(
         _ => Err(RouteError::Wrong(
             mistakes
                 .into_iter()
-                .map(|mistake| fault(file, text, mistake, &secrets))
+                .map(|mistake| fault(&source.shown(), text, mistake, &secrets))
                 .collect(),
         )),
     }
@@ -141,7 +186,11 @@ fn fault(file: &str, text: &str, mistake: Mistake, secrets: &Secrets) -> Fault {
     }
 }
 
-fn pipelines(reading: &Reading<'_>, wanted: Option<&str>) -> Option<(Option<String>, Vec<Route>)> {
+fn pipelines(
+    reading: &Reading<'_>,
+    source: &Source,
+    ledger: &Ledger,
+) -> Option<(Option<String>, Vec<Route>)> {
     let (root, errors) = DeTable::parse_recoverable(reading.text());
     for error in &errors {
         reading.wrong(
@@ -165,11 +214,11 @@ fn pipelines(reading: &Reading<'_>, wanted: Option<&str>) -> Option<(Option<Stri
     let routes: Vec<Route> = pipelines?
         .into_entries()
         .into_iter()
-        .filter_map(|(name, value)| route(reading, &name, value))
+        .filter_map(|(name, value)| route(reading, &name, value, source, ledger))
         .collect();
     let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
     for (name, at) in [
-        (wanted, 0..0),
+        (source.name.as_deref(), 0..0),
         (
             default.as_ref().map(|name| name.get_ref().as_str()),
             default.as_ref().map_or(0..0, Spanned::span),
@@ -198,44 +247,74 @@ fn route(
     reading: &Reading<'_>,
     name: &Spanned<String>,
     value: Spanned<DeValue<'_>>,
+    source: &Source,
+    ledger: &Ledger,
 ) -> Option<Route> {
     let (span, name) = (name.span(), name.get_ref());
+    let shown = name.escape_debug();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        reading.wrong(&span, "a pipeline's name must be a word", "name it main");
+        return None;
+    }
     let DeValue::Table(table) = value.into_inner() else {
         reading.wrong(
             &span,
-            format!("pipeline \"{name}\" must be a table"),
-            format!("begin it with [[pipelines.{name}.stations]]"),
+            format!("pipeline \"{shown}\" must be a table"),
+            format!("begin it with [[pipelines.{shown}.stations]]"),
         );
         return None;
     };
-    let mut keys = Keys::new(reading, table, format!("pipeline \"{name}\""), span.clone());
+    let mut keys = Keys::new(reading, table, format!("pipeline \"{shown}\""), span);
+    let input = keys.texts("input");
+    let budget = keys.money("budget").map(Spanned::into_inner);
+    let daily_budget = keys.money("daily_budget").map(Spanned::into_inner);
     let stations = keys.tables("stations").filter(|list| !list.is_empty());
     let stations = keys.need(
         "stations",
         stations,
-        &format!("[[pipelines.{name}.stations]]"),
+        &format!("[[pipelines.{shown}.stations]]"),
     );
     keys.finish();
+    let mut route = Route {
+        name: name.clone(),
+        steps: steps(reading, stations.unwrap_or_default(), name, ledger),
+        input: match input {
+            Some(input) => input.into_iter().map(Spanned::into_inner).collect(),
+            None => contract::INPUT.iter().map(ToString::to_string).collect(),
+        },
+        budget: source.budget.or(budget),
+        daily_budget,
+    };
+    contract::check(reading, &route.input, route.budget, &mut route.steps);
+    Some(route)
+}
+
+fn steps(
+    reading: &Reading<'_>,
+    stations: Vec<Keys<'_>>,
+    pipeline: &str,
+    ledger: &Ledger,
+) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for mut keys in stations.unwrap_or_default() {
+    let mut names = HashSet::new();
+    for mut keys in stations {
         keys.set_owner("a station".into());
-        let span = keys.span();
-        let Some(step) = step::make(keys) else {
-            continue;
-        };
-        if steps.iter().any(|earlier| earlier.name() == step.name()) {
-            reading.wrong(
-                &span,
-                format!("two stations of \"{name}\" are called \"{}\"", step.name()),
-                "give each a name of its own",
-            );
+        let step = step::make(keys, pipeline, ledger);
+        for provider in &step.waterfall {
+            if !provider.name.is_empty() && !names.insert(provider.name.clone()) {
+                reading.wrong(
+                    &provider.span,
+                    format!(
+                        "two stations of \"{pipeline}\" are called \"{}\"",
+                        provider.name
+                    ),
+                    "give each a name of its own",
+                );
+            }
         }
         steps.push(step);
     }
-    Some(Route {
-        name: name.clone(),
-        steps,
-    })
+    steps
 }
 
 #[cfg(test)]
@@ -243,7 +322,12 @@ mod tests {
     use super::*;
 
     fn says(text: &str, name: Option<&str>) -> String {
-        parse("r.toml", Path::new(""), text, name)
+        let source = Source {
+            file: Some("r.toml".into()),
+            name: name.map(ToOwned::to_owned),
+            budget: None,
+        };
+        read(&source, text, &Ledger::default())
             .expect_err(text)
             .to_string()
     }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses its own part of it.
 
+pub mod dns;
+
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -203,10 +205,12 @@ impl Worker {
             .stderr(std::fs::File::create(log).expect("a log file"))
             .spawn()
             .expect("the worker starts");
-        Self {
-            process,
-            log: log.to_owned(),
-        }
+        Self::of(process, log.to_owned())
+    }
+
+    /// A worker that was started in another way.
+    pub fn of(process: Child, log: PathBuf) -> Self {
+        Self { process, log }
     }
 
     pub fn pid(&self) -> u32 {
@@ -271,6 +275,7 @@ pub fn command(flags: &[&str]) -> Command {
         "PIPELINE_FILE",
         "PIPELINE_NAME",
         "HEALTH_FILE",
+        "PIPELINE_BUDGET_LIMIT",
         "LOG_FORMAT",
         "RUST_LOG",
         "RUST_BACKTRACE",
@@ -291,7 +296,14 @@ pub struct Request {
     pub at: Instant,
     /// The idempotency key.
     pub key: String,
+    /// Method and target: `POST /enrich`.
+    pub line: String,
+    /// Names in lower case.
+    pub headers: HashMap<String, String>,
+    /// The body as JSON; null where it is none.
     pub lead: Value,
+    /// Which connection it came on, counted from 0.
+    pub connection: usize,
 }
 
 /// What the service answers, and after how long.
@@ -300,6 +312,8 @@ pub struct Reply {
     pub status: u16,
     pub headers: String,
     pub body: String,
+    /// Sent instead of all this, as it is; then the connection ends.
+    pub raw: Option<Vec<u8>>,
 }
 
 impl Reply {
@@ -318,6 +332,23 @@ impl Reply {
             status,
             headers: String::new(),
             body: body.into(),
+            raw: None,
+        }
+    }
+
+    /// A success with this body.
+    pub fn body(body: impl Into<String>) -> Self {
+        Self {
+            body: body.into(),
+            ..Self::ok()
+        }
+    }
+
+    /// Bytes that need not be HTTP.
+    pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            raw: Some(bytes.into()),
+            ..Self::ok()
         }
     }
 
@@ -344,10 +375,10 @@ impl Service {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (log, answer) = (Arc::clone(&requests), Arc::new(answer));
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for (connection, stream) in listener.incoming().flatten().enumerate() {
                 let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
                 std::thread::spawn(move || {
-                    let _ = serve(&stream, &log, &*answer);
+                    let _ = serve(&stream, connection, &log, &*answer);
                 });
             }
         });
@@ -362,39 +393,13 @@ impl Service {
 
 fn serve(
     stream: &TcpStream,
+    connection: usize,
     log: &Mutex<Vec<Request>>,
     answer: &(impl Fn(&Request, usize) -> Reply + ?Sized),
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    loop {
-        let (mut key, mut length) = (String::new(), 0);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let Some((name, value)) = line.trim().split_once(": ") else {
-                if line.trim().is_empty() {
-                    break;
-                }
-                continue;
-            };
-            match name.to_ascii_lowercase().as_str() {
-                "idempotency-key" => value.clone_into(&mut key),
-                "content-length" => length = value.parse().unwrap_or(0),
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let lead = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let request = Request {
-            at: Instant::now(),
-            key,
-            lead,
-        };
+    while let Some(request) = read_request(&mut reader, connection)? {
         let before = {
             let mut log = log.lock().expect("no answer panicked");
             let before = log
@@ -407,6 +412,9 @@ fn serve(
         let reply = answer(&request, before);
         std::thread::sleep(reply.after);
         let mut out = stream;
+        if let Some(raw) = reply.raw {
+            return out.write_all(&raw);
+        }
         write!(
             out,
             "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{}",
@@ -416,4 +424,43 @@ fn serve(
             reply.body
         )?;
     }
+    Ok(())
+}
+
+/// Reads a request; `None` where the connection has ended.
+fn read_request(
+    reader: &mut BufReader<&TcpStream>,
+    connection: usize,
+) -> std::io::Result<Option<Request>> {
+    let (mut first, mut headers) = (String::new(), HashMap::new());
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        if first.is_empty() {
+            let words: Vec<&str> = line.split(' ').take(2).collect();
+            first = words.join(" ");
+        } else if let Some((name, value)) = line.split_once(": ") {
+            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+        }
+    }
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Some(Request {
+        at: Instant::now(),
+        key: headers.get("idempotency-key").cloned().unwrap_or_default(),
+        line: first,
+        lead: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        headers,
+        connection,
+    }))
 }

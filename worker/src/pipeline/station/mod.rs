@@ -1,19 +1,36 @@
-//! What a station is. A kind of station is one file here and one line in [`KINDS`].
+//! What a station is. A kind of station is one file here and one line in [`KINDS`]; its keys are
+//! described in `assets/pipelines/README.md`, which a test holds complete.
 
+mod answer;
+mod dedupe;
+mod email;
+mod exec;
+mod gate;
 mod http;
 mod identity;
+mod llm;
 mod noop;
+mod phone;
+#[cfg(test)]
+mod testing;
+mod transform;
+mod validate;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
-use bridge_shared::store::Store;
+use bridge_shared::store::{Store, StoreError};
 use futures::future::BoxFuture;
 
-use super::Failure;
+use bridge_shared::store::route::{Pace, Paced, Purchase};
+
+use super::journey::AWAY;
 use super::keys::Keys;
+use super::rate::Rate;
+use super::{Failure, Journey};
 
 /// One step of a route. What every station has (its name, cost, timeout, what to do on an error)
 /// is read and kept by the pipeline; a station only knows its own keys and its own work.
@@ -89,6 +106,8 @@ pub(super) struct Call<'a> {
     id: &'a str,
     store: Option<&'a Store>,
     dry_run: bool,
+    /// The attempt it belongs to, and the station's name among all that share the Redis.
+    place: Option<(&'a Journey, &'a str)>,
     spent: Spent,
 }
 
@@ -108,8 +127,80 @@ impl<'a> Call<'a> {
             id,
             store,
             dry_run,
+            place: None,
             spent: Spent::default(),
         }
+    }
+
+    /// The same call as a part of an attempt, at the station of this name among all that share
+    /// the Redis.
+    pub(super) fn on(self, journey: &'a Journey, scope: &'a str) -> Self {
+        Self {
+            place: Some((journey, scope)),
+            ..self
+        }
+    }
+
+    /// Waits for a rate of the station's own, besides the `rate` that the route gives, which all
+    /// workers share: tokens of a language model, say, of which a call takes many. Returns the
+    /// outcome to end the call with where that would take too long.
+    ///
+    /// # Errors
+    /// [`Failure`] where Redis refuses.
+    pub(super) async fn pace(&self, rate: &Rate, units: u64) -> Result<Option<Outcome>, Failure> {
+        let (Some((journey, scope)), Some(store)) = (self.place, self.store) else {
+            return Ok(None);
+        };
+        if self.dry_run {
+            return Ok(None);
+        }
+        let pace = Pace {
+            scope: &format!("{scope}:own"),
+            interval_us: rate.interval_us(),
+            units,
+            patience: journey.patience(),
+            longest: AWAY,
+        };
+        let free = Purchase {
+            pipeline: scope,
+            cost: Money::ZERO,
+            daily_budget: None,
+        };
+        match journey.answer(|| store.pace(&pace, &free)).await? {
+            Paced::Later(wait) => Ok(Some(Outcome::Postpone {
+                wait,
+                reason: format!("its rate of {rate}"),
+            })),
+            Paced::In(wait) => {
+                journey.sleep(wait).await;
+                Ok(None)
+            }
+            Paced::TooDear => Ok(None),
+        }
+    }
+
+    /// Asks Redis, and goes on asking while it is away; `None` where there is none, as in a dry
+    /// run.
+    ///
+    /// # Errors
+    /// [`Failure`] where no waiting helps.
+    pub(super) async fn ask<T, A>(
+        &self,
+        mut ask: impl FnMut(&'a Store) -> A,
+    ) -> Result<Option<T>, Failure>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
+        let Some(store) = self.store else {
+            return Ok(None);
+        };
+        let answer = match self.place {
+            Some((journey, _)) => journey.answer(|| ask(store)).await?,
+            None => ask(store)
+                .await
+                .map_err(|error| Failure::new(ErrorKind::Transient, error.to_string()))?,
+        };
+        Ok(Some(answer))
     }
 
     /// The lead's id: the same through every attempt, and the idempotency key of what the station
@@ -176,6 +267,38 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "http",
         make: http::make,
+    },
+    Kind {
+        name: "gate",
+        make: gate::make,
+    },
+    Kind {
+        name: "transform",
+        make: transform::make,
+    },
+    Kind {
+        name: "validate",
+        make: validate::make,
+    },
+    Kind {
+        name: "phone",
+        make: phone::make,
+    },
+    Kind {
+        name: "email",
+        make: email::make,
+    },
+    Kind {
+        name: "dedupe",
+        make: dedupe::make,
+    },
+    Kind {
+        name: "exec",
+        make: exec::make,
+    },
+    Kind {
+        name: "llm",
+        make: llm::make,
     },
     Kind {
         name: "noop",

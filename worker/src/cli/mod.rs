@@ -1,4 +1,8 @@
 //! The worker's command line.
+//!
+//! - [`pipeline`]: the commands that prove, show and try a route
+
+pub(crate) mod pipeline;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -6,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_shared::config::RedisArgs;
+use bridge_shared::money::Money;
 use bridge_shared::store::Store;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::{self, Settings};
 use crate::health::Health;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Ledger, Pipeline, Source};
 
 /// Takes leads from Redis, enriches them, and loses none
 #[derive(Debug, Parser)]
@@ -46,6 +51,9 @@ pub(crate) enum Command {
     /// It is well while its lease is alive, and while it waits for a Redis that is away. It is not
     /// where Redis refuses it, and where it has said nothing for 10 seconds.
     Healthcheck,
+    /// Prove, show or try a route
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
 }
 
 /// How the log is written.
@@ -104,6 +112,24 @@ pub(crate) struct RunArgs {
     /// names as its default]
     #[arg(long, global = true, env = "PIPELINE_NAME", value_name = "NAME")]
     pipeline_name: Option<String>,
+
+    /// What a lead may cost in US dollars, whatever the route file says
+    #[arg(long, global = true, env = "PIPELINE_BUDGET_LIMIT", value_name = "DOLLARS", value_parser = dollars)]
+    pipeline_budget_limit: Option<Money>,
+}
+
+impl RunArgs {
+    /// Where the route comes from. An empty setting counts as none, as in an `.env` file with the
+    /// value left out.
+    fn source(&self) -> Source {
+        let file = self.pipeline.clone();
+        let name = self.pipeline_name.clone();
+        Source {
+            file: file.filter(|file| !file.as_os_str().is_empty()),
+            name: name.filter(|name| !name.trim().is_empty()),
+            budget: self.pipeline_budget_limit,
+        }
+    }
 }
 
 /// Runs the worker until it is told to stop.
@@ -115,14 +141,8 @@ pub(crate) async fn run(
     args: RunArgs,
     health_file: Option<PathBuf>,
 ) -> Result<(), String> {
-    let given = |text: &&str| !text.trim().is_empty();
-    let pipeline = Pipeline::load(
-        args.pipeline
-            .as_deref()
-            .filter(|file| !file.as_os_str().is_empty()),
-        args.pipeline_name.as_deref().filter(given),
-    )
-    .map_err(|error| error.to_string())?;
+    let (source, ledger) = (args.source(), Arc::new(Ledger::default()));
+    let pipeline = Pipeline::load(&source, &ledger).map_err(|error| error.to_string())?;
     let store = Store::new(&redis).map_err(|error| error.to_string())?;
     let settings = Settings {
         concurrency: args.concurrency,
@@ -133,7 +153,7 @@ pub(crate) async fn run(
         shutdown_timeout: args.shutdown_timeout,
     };
     let health = Health::start(health_file.filter(|file| !file.as_os_str().is_empty()))?;
-    engine::run(store, settings, Arc::new(pipeline), health)
+    engine::run(store, settings, source, pipeline, ledger, health)
         .await
         .map_err(|error| error.to_string())
 }
@@ -175,6 +195,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| *duration <= Duration::from_secs(31_536_000))
         .ok_or_else(|| "give a number of seconds, such as 5 or 0.5".into())
+}
+
+fn dollars(text: &str) -> Result<Money, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .and_then(Money::from_dollars)
+        .ok_or_else(|| "give an amount of US dollars, such as 0.05".into())
 }
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {

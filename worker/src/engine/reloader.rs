@@ -1,0 +1,69 @@
+//! Puts a changed route file into force.
+//!
+//! The file is read every second and compared with what is in force: no notice of the file system
+//! is as sure, where editors replace files, containers bind them, and clusters swap links. SIGHUP
+//! reads it at once, and makes the route anew even where the text is the same, because the files
+//! it names may have changed.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Context;
+use crate::pipeline::{Pipeline, RouteError};
+
+/// How often the file is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Watches until the engine ends.
+pub(super) async fn run(context: Arc<Context>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be heard; a changed route file is seen all the same");
+        return;
+    };
+    // What was read last, sound or not, so that a mistake is told once.
+    let mut seen = context.source.text().ok();
+    loop {
+        let asked = tokio::select! {
+            () = context.end.cancelled() => return,
+            Some(()) = hangup.recv() => true,
+            () = tokio::time::sleep(EVERY), if context.source.file.is_some() => false,
+        };
+        match context.source.text() {
+            Ok(text) if asked || seen.as_ref() != Some(&text) => {
+                put_into_force(&context, &text);
+                seen = Some(text);
+            }
+            Ok(_) => {}
+            // While an editor replaces it there may be no file for a moment.
+            Err(error) if asked => refuse(&error),
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+}
+
+fn put_into_force(context: &Context, text: &str) {
+    match Pipeline::parse(&context.source, text, &context.ledger) {
+        Ok(pipeline) => {
+            tracing::info!(
+                file = context.source.shown(),
+                pipeline = pipeline.name(),
+                "the changed route is in force; leads in hand finish on the old one"
+            );
+            let mut route = context
+                .route
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            *route = Arc::new(pipeline);
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &RouteError) {
+    for line in error.to_string().lines() {
+        tracing::error!("{line}");
+    }
+    tracing::error!("the changed route is refused; the one in force stays");
+}
