@@ -92,14 +92,9 @@ pub(crate) struct Config {
     file: PathBuf,
 }
 
-/// Which settings were given as flags, and so count before any profile.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Given {
-    pub(crate) url: bool,
-    pub(crate) queue_name: bool,
-    pub(crate) failed_queue_name: bool,
-    pub(crate) enriched_stream: bool,
-}
+/// Which settings were given as flags, by the names of their arguments: they count before any
+/// profile.
+pub(crate) type Given = Vec<&'static str>;
 
 impl Config {
     /// Reads the file named, or the one at its usual place, which need not be there.
@@ -183,41 +178,34 @@ impl Config {
         profile: &Profile,
         by_name: bool,
         args: &RedisArgs,
-        given: Given,
+        given: &Given,
     ) -> Result<RedisArgs, ConfigError> {
         let mut args = args.clone();
         let in_env = |name: &str| {
             !by_name && std::env::var(name).is_ok_and(|value| !value.trim().is_empty())
         };
         if let Some(url) = &profile.url
-            && !given.url
+            && !given.contains(&"redis_url")
             && !in_env("REDIS_URL")
             && !in_env("APP_REDIS_URL")
         {
             args.redis_url = Some(self.filled(url)?);
         }
-        for (name, value, set, given) in [
-            (
-                "QUEUE_NAME",
-                &profile.queue_name,
-                &mut args.queue_name,
-                given.queue_name,
-            ),
+        for (name, value, set) in [
+            ("QUEUE_NAME", &profile.queue_name, &mut args.queue_name),
             (
                 "FAILED_QUEUE_NAME",
                 &profile.failed_queue_name,
                 &mut args.failed_queue_name,
-                given.failed_queue_name,
             ),
             (
                 "ENRICHED_STREAM",
                 &profile.enriched_stream,
                 &mut args.enriched_stream,
-                given.enriched_stream,
             ),
         ] {
             if let Some(value) = value
-                && !given
+                && !given.contains(&name.to_ascii_lowercase().as_str())
                 && !in_env(name)
             {
                 set.clone_from(value);
@@ -330,17 +318,14 @@ mod tests {
         assert_eq!(config.names(), ["a", "b"]);
         let (name, a) = config.choose(None).expect("there").expect("the file's own");
         assert_eq!(name, "a");
-        let flags = Given {
-            url: true,
-            ..Given::default()
-        };
-        let applied = config.apply(&a, true, &args(), flags).expect("applied");
+        let flags = vec!["redis_url"];
+        let applied = config.apply(&a, true, &args(), &flags).expect("applied");
         assert_eq!(
             (applied.url().as_str(), applied.queue_name.as_str()),
             ("redis://flag", "qa")
         );
         let applied = config
-            .apply(&a, true, &args(), Given::default())
+            .apply(&a, true, &args(), &Given::new())
             .expect("applied");
         assert!(applied.url().starts_with("redis://a/") && !applied.url().contains('$'));
         assert_eq!(applied.failed_queue_name, "f");
@@ -361,7 +346,7 @@ mod tests {
         assert_eq!(error, "no profile is called \"z\"; c.toml has a");
         let (_, a) = one.choose(Some("a")).expect("there").expect("a");
         let error = one
-            .apply(&a, true, &args(), Given::default())
+            .apply(&a, true, &args(), &Given::new())
             .expect_err("not set")
             .to_string();
         assert_eq!(

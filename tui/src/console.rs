@@ -143,12 +143,12 @@ pub(crate) async fn run(
         let Some(name) = &console.app.switch_to else {
             break Ok(console);
         };
-        let there = environments.go_to(name).and_then(|there| {
-            let options = self::options(&there, args, &environments)?;
-            Ok((there, options))
+        let gone = environments.go_to(name).and_then(|store| {
+            let options = self::options(&store, args, &environments)?;
+            Ok((store, options))
         });
-        match there {
-            Ok(there) => (store, options) = there,
+        match gone {
+            Ok(gone) => (store, options) = gone,
             Err(error) => trouble = Some(error.to_string()),
         }
         screen = console.screen;

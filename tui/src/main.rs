@@ -88,13 +88,16 @@ enum Command {
 fn main() -> color_eyre::Result<ExitCode> {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
-    let given = Given {
-        url: is_flag("redis_url"),
-        queue_name: is_flag("queue_name"),
-        failed_queue_name: is_flag("failed_queue_name"),
-        enriched_stream: is_flag("enriched_stream"),
-    };
+    let is_flag = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let given: Given = [
+        "redis_url",
+        "queue_name",
+        "failed_queue_name",
+        "enriched_stream",
+    ]
+    .into_iter()
+    .filter(|name| is_flag(name))
+    .collect();
     install_hooks()?;
     rustls::crypto::ring::default_provider()
         .install_default()

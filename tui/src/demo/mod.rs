@@ -134,13 +134,10 @@ pub(crate) async fn run(
         }
     } else {
         let shown = async {
-            match &args.pictures {
-                Some(folder) => pictures::draw(&stage.store, console, folder).await,
-                None => {
-                    let alone = Environments::default();
-                    console::run(stage.store.clone(), console, alone).await
-                }
+            if let Some(folder) = &args.pictures {
+                return pictures::draw(&stage.store, console, folder).await;
             }
+            console::run(stage.store.clone(), console, Environments::default()).await
         };
         watched(&stage.store, args.leads, Box::pin(shown), &before).await
     };

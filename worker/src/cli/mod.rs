@@ -115,8 +115,13 @@ pub(crate) struct RunArgs {
 
     /// What a lead may cost in US dollars, whatever the route file says
     #[arg(long, global = true, env = "PIPELINE_BUDGET_LIMIT", value_name = "DOLLARS", value_parser = dollars)]
-    pipeline_budget_limit: Option<Money>,
+    pipeline_budget_limit: Option<BudgetLimit>,
 }
+
+/// What a lead may cost; an empty setting counts as none, as in an `.env` file with the value left
+/// out.
+#[derive(Debug, Clone, Copy)]
+struct BudgetLimit(Option<Money>);
 
 impl RunArgs {
     /// Where the route comes from. An empty setting counts as none, as in an `.env` file with the
@@ -127,7 +132,7 @@ impl RunArgs {
         Source {
             file: file.filter(|file| !file.as_os_str().is_empty()),
             name: name.filter(|name| !name.trim().is_empty()),
-            budget: self.pipeline_budget_limit,
+            budget: self.pipeline_budget_limit.and_then(|limit| limit.0),
         }
     }
 }
@@ -197,11 +202,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number of seconds, such as 5 or 0.5".into())
 }
 
-fn dollars(text: &str) -> Result<Money, String> {
-    text.trim()
-        .parse()
+fn dollars(text: &str) -> Result<BudgetLimit, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(BudgetLimit(None));
+    }
+    text.parse()
         .ok()
         .and_then(Money::from_dollars)
+        .map(|limit| BudgetLimit(Some(limit)))
         .ok_or_else(|| "give an amount of US dollars, such as 0.05".into())
 }
 

@@ -30,7 +30,12 @@ pub(super) async fn run(context: Arc<Context>) {
             Some(()) = hangup.recv() => true,
             () = tokio::time::sleep(EVERY), if context.source.file.is_some() => false,
         };
-        match context.source.text() {
+        // Off the threads that work on leads: a file system may hang.
+        let source = context.source.clone();
+        let Ok(read) = tokio::task::spawn_blocking(move || source.text()).await else {
+            continue;
+        };
+        match read {
             Ok(text) if asked || seen.as_ref() != Some(&text) => {
                 put_into_force(&context, &text);
                 seen = Some(text);

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::secrets::{Piece, Secrets, pieces};
+use super::vocabulary;
 
 /// What may stand in a URL as it is (RFC 3986, 2.3); not even a slash of a lead's field makes a
 /// new part of the path.
@@ -66,6 +67,14 @@ impl Unreadable {
             hint: hint.to_owned(),
         }
     }
+
+    fn unknown(line: usize, what: String) -> Self {
+        Self {
+            line,
+            what,
+            hint: "take one that minijinja has: https://docs.rs/minijinja".into(),
+        }
+    }
 }
 
 /// An expression, such as `country == "US" and not email`.
@@ -86,6 +95,9 @@ impl Expression {
             .map_err(|error| {
                 Unreadable::new(&error, "write it like country == \"US\" and not email")
             })?;
+        if let Some(what) = vocabulary::unknown(environment, source) {
+            return Err(Unreadable::unknown(0, what));
+        }
         let fields = Fields::new(code.undeclared_variables(false));
         Ok(Self {
             source: source.to_owned(),
@@ -218,6 +230,9 @@ impl Template {
                     own.insert(placeholder, Value::from_safe_string(escape.own(&value)));
                 }
             }
+        }
+        if let Some((line, what)) = vocabulary::unknown_in_text(&TEXTS, &source) {
+            return Err(Unreadable::unknown(line, what));
         }
         let mut environment = TEXTS.clone();
         environment
@@ -468,8 +483,9 @@ mod tests {
         let error = Template::compile("a\n{{ name }\n", Escape::Plain, &mut Secrets::default())
             .expect_err("incomplete");
         assert_eq!(error.line, 1, "{}", error.what);
-        let error = Template::compile("{{ name | uper }}", Escape::Plain, &mut Secrets::default());
-        assert!(error.is_ok() || error.is_err_and(|error| error.what.contains("uper")));
+        let error = Template::compile("{{ name | uper }}", Escape::Plain, &mut Secrets::default())
+            .expect_err("unknown");
+        assert_eq!(error.what, "there is no filter called uper");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - [`station`]: what a station is, and one file for each kind
 //! - [`trip`], [`journey`]: what comes along with a lead; what an attempt cost and waited
 //! - [`ledger`]: what the stations did and cost, until it is written to Redis
-//! - [`expression`]: conditions and texts over a lead's fields
+//! - [`expression`], [`vocabulary`]: conditions and texts over a lead's fields; words unknown in them
 //! - [`secrets`]: what comes from the environment, and keeping it out of what is shown
 //! - [`outline`]: a route as it is shown
 //! - [`rate`], [`cache`]: how often; what was found before
@@ -27,6 +27,7 @@ mod secrets;
 mod station;
 mod step;
 mod trip;
+mod vocabulary;
 
 use std::time::Duration;
 
