@@ -14,11 +14,12 @@ use bridge_shared::VERSION;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, Url, redirect};
 use sha2::Sha256;
 
 use super::super::keys::Keys;
+use super::super::station::http::service::{Refusal, shown};
 use super::{Enriched, Made, Sink, Verdict};
 
 /// Time one call may take where the route does not say.
@@ -88,7 +89,7 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Made> {
         .map_err(|error| {
             keys.wrong(
                 &url_at,
-                format!("cannot make an HTTP client: {}", innermost(&error)),
+                format!("cannot make an HTTP client: {error}"),
                 "look at this machine's certificates",
             );
         });
@@ -112,17 +113,6 @@ fn key(secret: &str) -> Option<Hmac<Sha256>> {
         return None;
     }
     Hmac::new_from_slice(&bytes).ok()
-}
-
-fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    shown.set_fragment(None);
-    // Fails only for URLs that cannot carry them.
-    let _ = shown
-        .set_password(None)
-        .and_then(|()| shown.set_username(""));
-    shown.to_string()
 }
 
 fn headers(keys: &mut Keys<'_>) -> HeaderMap {
@@ -168,39 +158,31 @@ impl Webhook {
                 Verdict::Durable
             }
             Ok(response) => self.refused(response).await,
-            Err(error) => Verdict::NotNow {
-                error: format!("cannot reach {}: {}", self.shown, innermost(&error)),
+            Err(error) => not_now(
+                Refusal::broken(&self.shown, &error),
                 // A service can be slow over one lead; a way that is cut is cut for all.
-                suspect: error.is_timeout() && !error.is_connect(),
-                after: None,
-            },
+                error.is_timeout() && !error.is_connect(),
+            ),
         }
     }
 
     /// An answer that is no success.
-    async fn refused(&self, mut response: Response) -> Verdict {
-        let status = response.status().as_u16();
-        let after = retry_after(response.headers());
-        let start = response.chunk().await.ok().flatten().unwrap_or_default();
-        let said = String::from_utf8_lossy(&start);
-        let mut error = format!("HTTP {status} from {}", self.shown);
-        if !said.trim().is_empty() {
-            error = format!("{error}: {said}");
-        }
-        match status {
+    async fn refused(&self, response: Response) -> Verdict {
+        let refusal = Refusal::refused(&self.shown, response).await;
+        match refusal.status.map_or(0, |status| status.as_u16()) {
             // These speak of the service's load, not of a lead.
-            408 | 425 | 429 | 503 => Verdict::NotNow {
-                error,
-                suspect: false,
-                after,
-            },
-            500..=599 => Verdict::NotNow {
-                error,
-                suspect: true,
-                after,
-            },
-            _ => Verdict::Refused(error),
+            408 | 425 | 429 | 503 => not_now(refusal, false),
+            500..=599 => not_now(refusal, true),
+            _ => Verdict::Refused(refusal.failure.error),
         }
+    }
+}
+
+fn not_now(refusal: Refusal, suspect: bool) -> Verdict {
+    Verdict::NotNow {
+        error: refusal.failure.error,
+        suspect,
+        after: refusal.failure.retry_after,
     }
 }
 
@@ -239,32 +221,6 @@ fn seconds() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// What the system said; the outer errors repeat the URL.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-/// How long the service asks to be left alone: seconds, or a date, which is read against the
-/// answer's own date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-    let date = |text: &str| {
-        jiff::fmt::rfc2822::parse(text)
-            .ok()
-            .map(|at| at.timestamp().as_second())
-    };
-    let asked = text(RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let span = date(asked)? - date(text(DATE)?)?;
-    u64::try_from(span).ok().map(Duration::from_secs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,12 +238,6 @@ mod tests {
             ),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
-    }
-
-    #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
-        let url = Url::parse("http://u:p@127.0.0.1/x?y").expect("a URL");
-        assert_eq!(shown(&url), "http://127.0.0.1/x");
     }
 
     #[test]
