@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test e2e check redis screenshots
+.PHONY: help demo build test e2e check redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ demo: redis ## See the whole bridge at work on made-up leads, in the console
 build: ## Build both programs
 	$(CARGO) build --workspace
 
-test: redis ## Run every test against a real Redis
+test: redis postgres ## Run every test against a real Redis and a real PostgreSQL
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
@@ -28,6 +28,9 @@ check: ## Format, lints and documentation, as strict as the landing
 
 redis: ## Make sure that redis-server is there
 	@assets/ensure-redis.sh
+
+postgres: ## Make sure that PostgreSQL is there, for the tests
+	@assets/ensure-postgres.sh
 
 screenshots: redis ## Draw the console's pictures of the README anew, from the running demo
 	$(CARGO) build --workspace --bins

@@ -4,13 +4,22 @@
 -- KEYS  1 active:<worker>  2 queue  3 failed  4 enriched  5 retry  6 stats
 -- ARGV  1 '1' where the same batch may have been recorded already, its answer lost
 --       then five for each delivery: operation, number, payload, a, b
---         'done'       payload the enriched lead   a the lead's id
+--         'done'       payload the enriched lead, or nothing where the stream does not get it
+--                      a the lead's id
 --         'skipped'    the same, and it ended early, on purpose
 --         'retry'      payload the envelope        a delay in ms    b which retry, from 1
 --         'postponed'  payload the envelope        a delay in ms; no attempt was made
 --         'dead'       payload the envelope
 --         'requeue'    payload the envelope, to the front of the line
 -- Returns {now, number...}: the deliveries that were no longer held.
+local function to_stream(id, payload)
+  if payload == '' then
+    make_sure_of_room(KEYS[6])
+  else
+    redis.call('XADD', KEYS[4], '*', 'id', id, 'lead', payload)
+  end
+end
+
 local reply = {now}
 local done, skipped, retried, postponed, dead, recovered = 0, 0, 0, 0, 0, 0
 local by_attempt = {}
@@ -20,10 +29,10 @@ for i = 2, #ARGV, 5 do
   if not held then
     reply[#reply + 1] = tonumber(delivery)
   elseif operation == 'done' then
-    redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
+    to_stream(ARGV[i + 3], payload)
     done = done + 1
   elseif operation == 'skipped' then
-    redis.call('XADD', KEYS[4], '*', 'id', ARGV[i + 3], 'lead', payload)
+    to_stream(ARGV[i + 3], payload)
     done, skipped = done + 1, skipped + 1
   elseif operation == 'retry' or operation == 'postponed' then
     -- A set holds equal envelopes once. Should that ever meet, the second goes straight back.

@@ -36,11 +36,11 @@ pub enum Fetched {
 /// What came of a delivery, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Enriched: goes to the stream.
+    /// Enriched.
     Done {
         /// The lead's id.
         id: String,
-        /// The enriched lead.
+        /// The enriched lead, for the stream; empty where it does not go there.
         lead: Bytes,
         /// Whether it ended early, on purpose.
         skipped: bool,

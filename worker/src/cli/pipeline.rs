@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use super::RunArgs;
 use crate::pipeline::{
-    Arrival, Failure, Fault, Journey, Ledger, Pipeline, Progress, RouteError, Source, Surroundings,
-    outlines, printable,
+    Arrival, Failure, Fault, Journey, Ledger, Pipeline, Progress, RouteError, SinkOutline, Source,
+    Surroundings, outlines, printable,
 };
 
 /// What to do with a route.
@@ -141,6 +141,9 @@ fn show(source: &Source, json: bool) -> Result<(), String> {
         }
         for (n, station) in (1..).zip(&outline.stations) {
             describe(&mut text, &format!("  {n}. "), station);
+        }
+        for SinkOutline { sink, kind } in &outline.sinks {
+            let _ = writeln!(text, "  -> {sink} ({kind})");
         }
     }
     print(&text)

@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::runner::Ended;
+use super::saver::Saving;
 use super::{Backoff, Context};
 
 /// Outcomes that may wait to be recorded; beyond that no slot becomes free.
@@ -30,6 +31,8 @@ pub(super) struct Committed {
     pub(super) outcome: Outcome,
     /// What to tell once that is recorded.
     pub(super) event: Ended,
+    /// What the saver needs, where the lead goes to sinks first.
+    pub(super) saving: Option<Box<Saving>>,
 }
 
 /// Records outcomes until the last attempt is over and everything is recorded. The lanes are
@@ -83,6 +86,7 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             "the lease was gone; these results were dropped"
         );
     }
+    context.saving.over(told.iter().map(|(number, ..)| *number));
     context.count_finished((told.len() - lost.len()) as u64);
     for (number, id, ended) in told {
         let kind = if lost.contains(&number) {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
 use bridge_shared::store::work::{Delivery, Fetched, Waiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use super::committer::Committed;
+use super::saver::Outcomes;
 use super::{Backoff, Context, runner};
 
 /// Leads taken in one step at most.
@@ -24,7 +24,7 @@ struct Fetcher {
     context: Arc<Context>,
     slots: Arc<Semaphore>,
     leads: TaskTracker,
-    outcomes: mpsc::Sender<Committed>,
+    outcomes: Outcomes,
     waiter: Waiter,
     backoff: Backoff,
     /// The number of the next delivery.
@@ -39,7 +39,7 @@ pub(super) async fn run(
     context: Arc<Context>,
     slots: Arc<Semaphore>,
     leads: TaskTracker,
-    outcomes: mpsc::Sender<Committed>,
+    outcomes: Outcomes,
 ) {
     let waiter = context.store.waiter();
     let stop = context.stop.clone();
@@ -187,7 +187,8 @@ impl Fetcher {
         let (store, id) = (&self.context.store, self.context.id.as_str());
         let found = async {
             let mut numbers = store.held(id).await?;
-            numbers.retain(|number| *number < before);
+            let saving = &self.context.saving;
+            numbers.retain(|number| *number < before && !saving.has(*number));
             store.deliveries(id, &numbers).await
         };
         match found.await {

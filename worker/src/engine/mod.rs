@@ -3,6 +3,7 @@
 //!
 //! - `fetcher`: waiting -> in flight, as many as there are free slots
 //! - `runner`: one attempt at one lead, with its time limit
+//! - `saver`: enriched leads -> the sinks of their pipeline, until they are durable there
 //! - `committer`: outcomes -> the store, in batches, until they are recorded
 //! - `heartbeat`: the lease, and what the store has to say
 //! - `recoverer`: dead workers' leads -> back to work
@@ -14,9 +15,9 @@
 //!
 //! ```text
 //!             pulse (pause, dead workers, due retries)
-//!   heartbeat ------> fetcher --> runner --> committer ---> store
-//!             ------> recoverer               |
-//!             ------> scheduler <-------------+ (delays of its own retries)
+//!   heartbeat ------> fetcher --> runner ----> committer ---> store
+//!             ------> recoverer     +-> saver ->+
+//!             ------> scheduler <---------------+ (delays of its own retries)
 //! ```
 //!
 //! A lead is never only in this process: until its outcome is recorded it stands in the worker's
@@ -30,6 +31,7 @@ mod publisher;
 mod recoverer;
 mod reloader;
 mod runner;
+mod saver;
 mod scheduler;
 mod shutdown;
 
@@ -48,7 +50,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
 use crate::pipeline::{Ledger, Pipeline, Source};
-use committer::Committed;
 use publisher::Publisher;
 
 /// How the worker works.
@@ -108,6 +109,8 @@ struct Context {
     /// What the stations did and cost, until it is written down.
     ledger: Arc<Ledger>,
     health: Health,
+    /// The deliveries that sinks do not have yet.
+    saving: saver::InSaving,
     events: Publisher,
     /// Leads finished, whatever came of them.
     finished: AtomicU64,
@@ -170,6 +173,7 @@ pub(crate) async fn run(
         source,
         ledger,
         health,
+        saving: saver::InSaving::default(),
         events,
         finished: AtomicU64::new(0),
         pulse: watch::Sender::new(None),
@@ -191,7 +195,7 @@ pub(crate) async fn run(
 }
 
 async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
-    let (outcomes, to_commit) = mpsc::channel::<Committed>(committer::BACKLOG);
+    let (outcomes, to_save, to_commit) = saver::new(context);
     let (delays, delayed) = mpsc::unbounded_channel::<Millis>();
     let slots = Arc::new(Semaphore::new(context.settings.concurrency as usize));
 
@@ -203,6 +207,7 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
     roles.spawn(accountant::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
     let committer = tokio::spawn(committer::run(Arc::clone(context), to_commit, delays));
+    let saver = tokio::spawn(saver::run(Arc::clone(context), to_save));
     let leads = TaskTracker::new();
     let fetcher = tokio::spawn(fetcher::run(
         Arc::clone(context),
@@ -211,9 +216,9 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
         outcomes,
     ));
 
-    // The fetcher ends with the stop; the last attempt lets go of the last way to the committer,
-    // and so the committer ends when everything is recorded.
-    shutdown::drain(context, fetcher, leads, committer).await;
+    // The fetcher ends with the stop; the last attempt lets go of the last way to the saver and the
+    // committer, and so these end when everything is recorded.
+    shutdown::drain(context, fetcher, leads, saver, committer).await;
     context.end.cancel();
     roles.close();
     roles.wait().await;

@@ -11,13 +11,14 @@ use bridge_shared::event::EventKind;
 use bridge_shared::store::work::{Delivery, Outcome};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 
 use super::committer::Committed;
+use super::saver::{Outcomes, Saving};
 use super::{Context, Settings, lead_id, panic_text};
-use crate::pipeline::{Arrival, Failure, Journey, Progress, Skip, Surroundings};
+use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
 
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
 pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
@@ -27,7 +28,7 @@ pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
-    outcomes: &mpsc::Sender<Committed>,
+    outcomes: &Outcomes,
     room: &mut Room,
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
@@ -42,13 +43,12 @@ pub(super) async fn start(
     };
     if let Some(committed) = (&mut started).now_or_never() {
         *room = Some(started);
-        // Fails only if the committer is gone, and then the lease will run out on these leads.
-        let _ = outcomes.send(committed).await;
+        outcomes.send(committed).await;
         return;
     }
     let outcomes = outcomes.clone();
     leads.spawn(async move {
-        let _ = outcomes.send(started.await).await;
+        outcomes.send(started.await).await;
         drop(slot);
     });
 }
@@ -61,17 +61,30 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     });
     context.emit(EventKind::Received, &envelope.id, |_| {});
     let started = Instant::now();
+    // The route that is in force when the lead sets out is its route to the end.
+    let pipeline = context.pipeline();
     let journey = Journey::new(envelope.spent);
     let result = tokio::select! {
         biased;
-        result = limited(&context, &envelope, &journey) => Some(result),
+        result = limited(&context, &pipeline, &envelope, &journey) => Some(result),
         () = context.give_back.cancelled() => None,
     };
     let ms = millis(started.elapsed());
     let id = envelope.id.clone();
     envelope.spent = journey.spent();
+    let mut saving = None;
     let (outcome, event) = match result {
-        Some(Ok(Arrival::Done { lead, skipped })) => finished(&id, lead, skipped, ms),
+        Some(Ok(Arrival::Done { lead, skipped })) => {
+            let sinks = pipeline.sinks();
+            saving = sinks.any_other().then(|| {
+                Box::new(Saving {
+                    sinks: Arc::clone(sinks),
+                    envelope,
+                    started,
+                })
+            });
+            finished(&id, lead, skipped, ms)
+        }
         Some(Ok(Arrival::Later {
             station,
             wait,
@@ -93,6 +106,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         id,
         outcome,
         event,
+        saving,
     }
 }
 
@@ -162,6 +176,7 @@ impl Default for Ended {
 /// Runs the pipeline within the lead's time; a panic fails the lead and nothing else.
 async fn limited(
     context: &Context,
+    pipeline: &Pipeline,
     envelope: &Envelope,
     journey: &Journey,
 ) -> Result<Arrival, Failure> {
@@ -183,8 +198,6 @@ async fn limited(
         Progress::PassedBy { .. } => {}
     };
     let limit = context.settings.lead_timeout;
-    // The route that is in force when the lead sets out is its route to the end.
-    let pipeline = context.pipeline();
     let around = Surroundings {
         store: Some(&context.store),
         ledger: &context.ledger,
@@ -218,7 +231,12 @@ async fn limited(
 }
 
 /// Decides what a failure leads to: another try, or the dead letter queue.
-fn judge(context: &Context, mut envelope: Envelope, failure: Failure, ms: u64) -> (Outcome, Ended) {
+pub(super) fn judge(
+    context: &Context,
+    mut envelope: Envelope,
+    failure: Failure,
+    ms: u64,
+) -> (Outcome, Ended) {
     let now = context.store.now();
     let may_pass = failure.may_pass();
     let retry_after = failure.retry_after;
@@ -275,7 +293,7 @@ fn delay(settings: &Settings, retry: u32, retry_after: Option<Duration>) -> Dura
     delay.max(retry_after.unwrap_or_default()).min(longest)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -46,6 +46,7 @@ pub(super) async fn drain(
     context: &Arc<Context>,
     fetcher: JoinHandle<()>,
     leads: TaskTracker,
+    saver: JoinHandle<()>,
     committer: JoinHandle<()>,
 ) {
     context.stop.cancelled().await;
@@ -73,6 +74,7 @@ pub(super) async fn drain(
         );
     }
     leads.wait().await;
+    let _ = saver.await;
     let _ = committer.await;
     timer.abort();
 }

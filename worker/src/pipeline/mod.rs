@@ -6,6 +6,7 @@
 //! - [`step`]: a place on a route: a station and those that take over from it
 //! - [`provider`]: a station with what every station has, and one call of it
 //! - [`station`]: what a station is, and one file for each kind
+//! - [`sink`]: where enriched leads go, and one file for each kind
 //! - [`trip`], [`journey`]: what comes along with a lead; what an attempt cost and waited
 //! - [`ledger`]: what the stations did and cost, until it is written to Redis
 //! - [`expression`], [`vocabulary`]: conditions and texts over a lead's fields; words unknown in them
@@ -24,11 +25,13 @@ mod provider;
 mod rate;
 mod route;
 mod secrets;
+pub(crate) mod sink;
 mod station;
 mod step;
 mod trip;
 mod vocabulary;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_shared::envelope::ErrorKind;
@@ -38,9 +41,10 @@ use bridge_shared::store::Store;
 
 pub(crate) use journey::Journey;
 pub(crate) use ledger::Ledger;
-pub(crate) use outline::{StationOutline, outlines};
+pub(crate) use outline::{SinkOutline, StationOutline, outlines};
 pub(crate) use route::{Fault, RouteError, Source, printable};
 use secrets::Secrets;
+use sink::Sinks;
 use step::Step;
 use trip::{Passed, Trip};
 
@@ -49,6 +53,7 @@ use trip::{Passed, Trip};
 pub(crate) struct Pipeline {
     name: String,
     steps: Vec<Step>,
+    sinks: Arc<Sinks>,
     budget: Option<Money>,
     daily_budget: Option<Money>,
     secrets: Secrets,
@@ -189,6 +194,7 @@ impl Pipeline {
         Ok(Self {
             name: route.name,
             steps: route.steps,
+            sinks: Arc::new(route.sinks.hiding(routes.secrets.clone())),
             budget: route.budget,
             daily_budget: route.daily_budget,
             secrets: routes.secrets,
@@ -198,6 +204,11 @@ impl Pipeline {
     /// The pipeline's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its enriched leads go.
+    pub(crate) fn sinks(&self) -> &Arc<Sinks> {
+        &self.sinks
     }
 
     /// Whether a station cannot do without Redis.

@@ -25,6 +25,17 @@ pub(crate) struct Outline {
     pub(crate) cost: f64,
     /// Its stations, in order.
     pub(crate) stations: Vec<StationOutline>,
+    /// Where enriched leads go.
+    pub(crate) sinks: Vec<SinkOutline>,
+}
+
+/// A sink, as it is shown.
+#[derive(Debug, Serialize)]
+pub(crate) struct SinkOutline {
+    /// Its name.
+    pub(crate) sink: String,
+    /// Its kind.
+    pub(crate) kind: &'static str,
 }
 
 /// A station, as it is shown. What the route does not say is not there.
@@ -93,6 +104,14 @@ fn outline(route: &Route, default: Option<&str>) -> Outline {
         daily_budget: route.daily_budget.map(Money::dollars),
         cost: cost.dollars(),
         stations: route.steps.iter().map(step).collect(),
+        sinks: route
+            .sinks
+            .names()
+            .map(|(name, kind)| SinkOutline {
+                sink: name.to_owned(),
+                kind,
+            })
+            .collect(),
     }
 }
 

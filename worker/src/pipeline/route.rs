@@ -21,6 +21,7 @@ use super::contract;
 use super::keys::{Keys, Mistake, Reading, suggest};
 use super::ledger::Ledger;
 use super::secrets::Secrets;
+use super::sink::Sinks;
 use super::step::{self, Step};
 
 /// The route that needs no outside service, used where no file is named.
@@ -109,6 +110,7 @@ pub(super) struct Routes {
 pub(super) struct Route {
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
+    pub(super) sinks: Sinks,
     /// What leads come with.
     pub(super) input: Vec<String>,
     /// What a lead may cost.
@@ -274,6 +276,7 @@ fn route(
         stations,
         &format!("[[pipelines.{shown}.stations]]"),
     );
+    let sinks = Sinks::read(&mut keys);
     keys.finish();
     let mut route = Route {
         name: name.clone(),
@@ -282,6 +285,7 @@ fn route(
             Some(input) => input.into_iter().map(Spanned::into_inner).collect(),
             None => contract::INPUT.iter().map(ToString::to_string).collect(),
         },
+        sinks,
         budget: source.budget.or(budget),
         daily_budget,
     };
@@ -336,6 +340,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_line() {
+        // A station's client asks for it; another test may have been here first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let station = |keys: &str| format!("[[pipelines.a.stations]]\n{keys}\n");
         for (text, name, expected) in [
             ("x = ", None, "r.toml:1: "),

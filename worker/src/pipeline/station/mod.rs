@@ -6,7 +6,7 @@ mod dedupe;
 mod email;
 mod exec;
 mod gate;
-mod http;
+pub(super) mod http;
 mod identity;
 mod llm;
 mod noop;

@@ -10,7 +10,7 @@
 mod address;
 mod breaker;
 mod request;
-pub(super) mod service;
+pub(in crate::pipeline) mod service;
 
 use std::time::Duration;
 

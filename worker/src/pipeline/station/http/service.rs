@@ -55,10 +55,10 @@ impl Care {
 
 /// A call that brought no answer.
 #[derive(Debug)]
-pub(in super::super) struct Refusal {
+pub(in crate::pipeline) struct Refusal {
     /// The status, where there was an answer at all.
-    pub(in super::super) status: Option<StatusCode>,
-    failure: Failure,
+    pub(in crate::pipeline) status: Option<StatusCode>,
+    pub(in crate::pipeline) failure: Failure,
     /// Whether the lead only has to come back later.
     postpone: bool,
 }
@@ -202,7 +202,7 @@ impl Refusal {
     }
 
     /// No answer, or only a part of one.
-    fn broken(shown: &str, error: &reqwest::Error) -> Self {
+    pub(in crate::pipeline) fn broken(shown: &str, error: &reqwest::Error) -> Self {
         // The innermost cause is what the system said; the outer ones repeat the URL.
         let mut cause: &dyn std::error::Error = error;
         while let Some(source) = cause.source() {
@@ -219,7 +219,7 @@ impl Refusal {
     }
 
     /// An answer that is no success.
-    async fn refused(shown: &str, mut response: Response) -> Self {
+    pub(in crate::pipeline) async fn refused(shown: &str, mut response: Response) -> Self {
         let status = response.status();
         let kind = match status.as_u16() {
             408 | 425 | 429 | 500..=599 => ErrorKind::Transient,
@@ -280,7 +280,7 @@ pub(in super::super) fn broke_contract(shown: &str, how: &str) -> Failure {
 }
 
 /// A URL as it may be shown: without user, password, query and fragment.
-pub(in super::super) fn shown(url: &Url) -> String {
+pub(in crate::pipeline) fn shown(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);
