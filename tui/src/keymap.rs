@@ -67,11 +67,13 @@ pub(crate) enum Scope {
     Letter,
     /// The waiting, in-flight and retry entries.
     Queue,
+    /// The stations.
+    Pipeline,
 }
 
 impl Scope {
     /// All of them.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Everywhere,
         Self::Lists,
         Self::Overview,
@@ -80,6 +82,7 @@ impl Scope {
         Self::Groups,
         Self::Letter,
         Self::Queue,
+        Self::Pipeline,
     ];
 
     /// Its name in the configuration.
@@ -93,6 +96,7 @@ impl Scope {
             Self::Groups => "groups",
             Self::Letter => "letter",
             Self::Queue => "queue",
+            Self::Pipeline => "pipeline",
         }
     }
 
@@ -107,6 +111,7 @@ impl Scope {
             Self::Groups => "Groups",
             Self::Letter => "One dead letter",
             Self::Queue => "Queue",
+            Self::Pipeline => "Pipeline",
         }
     }
 }
@@ -197,6 +202,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     reads(Scope::Live, "/", Action::Filter, "filter", "show only lines that contain these words"),
     reads(Scope::Live, "enter", Action::Open, "timeline", "only what happened to the lead under the cursor"),
     reads(Scope::Queue, "t", Action::Span, "place", "look at waiting, in-flight or retry entries"),
+    reads(Scope::Pipeline, "t", Action::Span, "span", "over the running hour or the last 24"),
     reads(Scope::Lists, "j down", Action::Down, "", "down"),
     reads(Scope::Lists, "k up", Action::Up, "", "up"),
     reads(Scope::Lists, "g home", Action::ToTop, "", "to the top"),

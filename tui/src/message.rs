@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bridge_shared::cause::Cause;
 use bridge_shared::clock::Millis;
 use bridge_shared::filter::Filter;
-use bridge_shared::stats::{Minute, Snapshot};
+use bridge_shared::stats::{Minute, Snapshot, StationStats};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
@@ -67,6 +67,8 @@ pub(crate) enum Message {
         /// What is in the editor's file, or why there is nothing.
         text: Result<String, String>,
     },
+    /// What every station did in these hours.
+    Stations(u16, Vec<StationStats>),
     /// A piece of work under way has come this far.
     Progress(u64),
     /// A piece of work has ended.
@@ -152,6 +154,8 @@ pub(crate) enum Command {
     },
     /// Read the newest entries of the audit.
     ReadAudit(u64),
+    /// Read what every station did in these last hours.
+    ReadStations(u16),
     /// Listen to the events, or no longer.
     Listen(bool),
     /// Read every figure at once, and not only at the next turn.

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::clock::Millis;
-use bridge_shared::stats::Snapshot;
+use bridge_shared::stats::{Snapshot, StationStats};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use jiff::tz::TimeZone;
@@ -102,6 +102,30 @@ pub(crate) struct Causes {
     pub(crate) list: Vec<(Cause, u64)>,
 }
 
+/// What the stations did over some hours.
+#[derive(Debug)]
+pub(crate) struct Stations {
+    /// Over how many, the running one included.
+    pub(crate) hours: u16,
+    /// What they did; `None` before it was read.
+    pub(crate) list: Option<Vec<StationStats>>,
+    /// Where the cursor is.
+    pub(crate) at: Position,
+    /// Whether it is time to read them again.
+    pub(crate) stale: bool,
+}
+
+impl Default for Stations {
+    fn default() -> Self {
+        Self {
+            hours: 1,
+            list: None,
+            at: Position::default(),
+            stale: true,
+        }
+    }
+}
+
 /// Everything that can be seen.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -127,6 +151,8 @@ pub(crate) struct App {
     pub(crate) causes: Causes,
     /// The dead letters.
     pub(crate) dlq: Dlq,
+    /// What the stations did.
+    pub(crate) stations: Stations,
     /// The live events.
     pub(crate) live: Live,
     /// Which leads the queue screen looks at.
@@ -164,6 +190,7 @@ impl App {
             span: Span::default(),
             causes: Causes::default(),
             dlq: Dlq::default(),
+            stations: Stations::default(),
             live: Live::default(),
             stage: Stage::default(),
             queue: Window::default(),
@@ -211,7 +238,7 @@ impl App {
             Screen::Live => vec![Scope::Live, Scope::Lists, Scope::Everywhere],
             Screen::Queue => vec![Scope::Queue, Scope::Lists, Scope::Everywhere],
             Screen::Workers | Screen::Audit => vec![Scope::Lists, Scope::Everywhere],
-            Screen::Pipeline => vec![Scope::Everywhere],
+            Screen::Pipeline => vec![Scope::Pipeline, Scope::Lists, Scope::Everywhere],
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::event::{Event, EventKind};
-use bridge_shared::stats::{Minute, Snapshot, Totals, Worker, WorkerInfo};
+use bridge_shared::stats::{Minute, Snapshot, StationStats, Totals, Worker, WorkerInfo};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
@@ -158,6 +158,7 @@ impl Scene {
                 entries: (0..3).map(|n| entry(*stage, n)).collect(),
             }),
             Command::ReadAudit(_) => Some(Message::Audit(2, audit())),
+            Command::ReadStations(hours) => Some(Message::Stations(*hours, stations())),
             Command::Listen(true) => Some(Message::Events(events(), 1_234)),
             Command::Scan { search, filter } => {
                 let found = self
@@ -331,4 +332,23 @@ fn events() -> Vec<Told> {
             Some("HTTP 404 from https://api.example.com/v2/leads: nobody\u{1b}[2J"),
         ),
     ]
+}
+
+fn stations() -> Vec<StationStats> {
+    let station = |name: &str, calls, us: usize| {
+        let mut station = StationStats {
+            pipeline: "default".into(),
+            station: name.into(),
+            calls,
+            skipped: calls / 10,
+            ..StationStats::default()
+        };
+        station.latency.buckets[us] = calls;
+        station
+    };
+    let mut enrich = station("enrich", 51_000, 14);
+    enrich.add("failed:transient", 1_200);
+    enrich.add("failed:timeout", 7);
+    enrich.add("cost", 255_000_000);
+    vec![enrich, station("identity", 52_000, 2)]
 }

@@ -118,6 +118,16 @@ impl Feed {
                     .await;
                 });
             }
+            Command::ReadStations(hours) => {
+                self.tasks.spawn(async move {
+                    let read = store.stations(hours).await;
+                    send(
+                        &messages,
+                        read.map(|stations| Message::Stations(hours, stations)),
+                    )
+                    .await;
+                });
+            }
             Command::Listen(on) => {
                 self.listen.cancel();
                 self.listen = CancellationToken::new();

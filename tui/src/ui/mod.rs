@@ -1,7 +1,8 @@
 //! The drawing: a pure function of the state. One file for each part of the screen.
 //!
 //! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
-//! - [`overview`], [`live`], [`dlq`] with [`letter`], [`queue`], [`workers`], [`audit`]: the screens
+//! - [`overview`], [`live`], [`dlq`] with [`letter`], [`queue`], [`workers`], [`pipeline`],
+//!   [`audit`]: the screens
 //! - [`overlay`]: what lies over them
 //! - [`chart`]: figures over time as bars
 
@@ -13,6 +14,7 @@ mod letter;
 mod live;
 mod overlay;
 mod overview;
+mod pipeline;
 mod queue;
 mod workers;
 
@@ -103,7 +105,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         Screen::Queue => ui.queue(frame, areas.body),
         Screen::Workers => ui.workers(frame, areas.body),
         Screen::Audit => ui.audit(frame, areas.body),
-        Screen::Pipeline => {}
+        Screen::Pipeline => ui.pipeline(frame, areas.body),
     }
     ui.trouble(frame, areas.body);
     ui.status(frame, areas.status);

@@ -28,7 +28,7 @@ type Make = fn(u16, u16) -> Scene;
 
 #[test]
 fn every_screen_at_every_size() {
-    let scenes: [(&str, Make, &str); 20] = [
+    let scenes: [(&str, Make, &str); 22] = [
         ("connecting", Scene::new, "1"),
         ("overview-empty", Scene::empty, "1"),
         ("overview", Scene::busy, "1"),
@@ -51,6 +51,8 @@ fn every_screen_at_every_size() {
         ("queue-waiting", Scene::busy, "4 j"),
         ("queue-in-flight", Scene::busy, "4 t"),
         ("queue-retry", Scene::busy, "4 t t"),
+        ("pipeline-empty", Scene::new, "6"),
+        ("pipeline", Scene::busy, "6 t"),
         ("audit-empty", Scene::new, "7"),
         ("audit", Scene::busy, "7"),
     ];
@@ -150,6 +152,7 @@ fn nothing_from_a_lead_reaches_the_terminal_as_a_command() {
         "2",
         "4",
         "5",
+        "6",
         "7",
     ] {
         let mut scene = Scene::busy(120, 40);

@@ -39,6 +39,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             let commands = app.dlq.read(&figures);
             app.queue.age();
             app.audit.age();
+            app.stations.stale = true;
             app.figures = Some((*figures, app.uptime));
             commands
         }
@@ -86,6 +87,12 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             }
             Vec::new()
         }
+        Message::Stations(hours, list) => {
+            if hours == app.stations.hours {
+                app.stations.list = Some(list);
+            }
+            Vec::new()
+        }
         Message::Audit(total, entries) => {
             let height = app.height();
             app.audit.learn(0, total, entries, height);
@@ -121,6 +128,10 @@ fn wants(app: &mut App) -> Option<Command> {
                 start,
                 count,
             })
+        }
+        Screen::Pipeline if app.stations.stale => {
+            app.stations.stale = false;
+            Some(Command::ReadStations(app.stations.hours))
         }
         Screen::Audit => {
             // The audit is read from its newest entry on: it has no other place to begin at.

@@ -5,12 +5,12 @@ use bridge_shared::store::look::Stage;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::work;
-use crate::app::App;
 use crate::app::dlq::View;
 use crate::app::list::Position;
 use crate::app::live::Live;
 use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette};
 use crate::app::window::Window;
+use crate::app::{App, Stations};
 use crate::keymap::{self, Action, Key};
 use crate::message::{Command, Level, Work};
 use crate::screen::Screen;
@@ -149,7 +149,18 @@ fn act(app: &mut App, action: Action) -> Vec<Command> {
                     Screen::Audit => {
                         app.audit.act(action, height);
                     }
-                    Screen::Overview | Screen::Dlq | Screen::Pipeline => {}
+                    Screen::Pipeline if action == Action::Span => {
+                        let hours = if app.stations.hours == 1 { 24 } else { 1 };
+                        app.stations = Stations {
+                            hours,
+                            ..Stations::default()
+                        };
+                    }
+                    Screen::Pipeline => {
+                        let count = app.stations.list.as_ref().map_or(0, Vec::len);
+                        app.stations.at.act(action, count, height);
+                    }
+                    Screen::Overview | Screen::Dlq => {}
                 }
                 Vec::new()
             }
@@ -166,6 +177,7 @@ fn show(app: &mut App, screen: Screen) -> Vec<Command> {
         }
         Screen::Queue => app.queue.age(),
         Screen::Audit => app.audit.age(),
+        Screen::Pipeline => app.stations.stale = true,
         _ => {}
     }
     // Workers tell more while somebody listens, so nobody does who does not look.
