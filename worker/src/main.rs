@@ -17,32 +17,31 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 
-fn main() -> ExitCode {
+fn main() -> color_eyre::Result<ExitCode> {
     let cli = Cli::parse();
     if let Some(Command::Healthcheck) = cli.command {
-        return healthcheck(&cli);
+        return Ok(healthcheck(&cli));
     }
+    // Of the two hooks only that for errors: what a panic says goes into the log.
+    let (_, errors) = color_eyre::config::HookBuilder::default().into_hooks();
+    errors.install()?;
     cli::start_log(cli.log_format);
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing has chosen a provider before main");
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start: {error}")),
-    };
+        .build()?;
     let result = match cli.command {
         Some(Command::Pipeline(command)) => {
             runtime.block_on(cli::pipeline::run(command, cli.redis, &cli.run))
         }
         _ => runtime.block_on(cli::run(cli.redis, cli.run, cli.health_file)),
     };
-    match result {
+    Ok(match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
-    }
+    })
 }
 
 fn healthcheck(cli: &Cli) -> ExitCode {
