@@ -26,6 +26,8 @@ pub struct Keys {
     pub audit: String,
     /// String: set while work is paused.
     pub paused: String,
+    /// List: leads that a console wants tried, for a minute.
+    pub trials: String,
 }
 
 impl Keys {
@@ -44,6 +46,7 @@ impl Keys {
             events: with("events"),
             audit: with("audit"),
             paused: with("paused"),
+            trials: with("try"),
         }
     }
 
@@ -99,6 +102,12 @@ impl Keys {
     #[must_use]
     pub fn push_run(&self, run: &str) -> String {
         format!("{}:push:{run}", self.queue)
+    }
+
+    /// String: what came of a lead that was tried, for five minutes.
+    #[must_use]
+    pub fn trial(&self, token: &str) -> String {
+        format!("{}:{token}", self.trials)
     }
 
     /// List: dead letters thrown away together, kept for a day.

@@ -81,3 +81,11 @@ pub(crate) fn dlq(body: Rect) -> DlqAreas {
 pub(crate) fn headed(body: Rect) -> [Rect; 2] {
     Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body)
 }
+
+/// Columns and rows of what came of a lead that was tried, in a window over the body.
+pub(crate) fn trial(body: Rect) -> (usize, usize) {
+    (
+        usize::from(body.width.saturating_sub(8).min(100)),
+        usize::from(body.height.saturating_sub(2)),
+    )
+}

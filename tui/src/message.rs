@@ -69,6 +69,8 @@ pub(crate) enum Message {
     },
     /// What every station did in these hours.
     Stations(u16, Vec<StationStats>),
+    /// A lead was tried: what came of it, or why nothing did.
+    Tried(DeadLetter, Result<serde_json::Value, String>),
     /// A piece of work under way has come this far.
     Progress(u64),
     /// A piece of work has ended.
@@ -162,6 +164,8 @@ pub(crate) enum Command {
     Refresh,
     /// Do a piece of work; there is one at a time.
     Do(Work),
+    /// Let a worker bring a lead along its route, dry.
+    Try(DeadLetter),
     /// Stop the piece of work under way.
     Stop,
     /// Pause or resume the workers.

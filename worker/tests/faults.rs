@@ -5,9 +5,13 @@ mod common;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use common::proxy::Proxy;
 use common::{Bridge, Reply, Service, Worker, eventually};
 use serde_json::json;
 
+/// A route that does nothing.
+const NOOP: &str =
+    "default_pipeline = \"noop\"\n[[pipelines.noop.stations]]\nkind = \"noop\"\nname = \"noop\"\n";
 /// A lease as short as it may be.
 const SHORT: &[&str] = &["--lease-seconds", "1"];
 
@@ -61,6 +65,21 @@ fn a_killed_worker_loses_nothing_and_doubles_nothing() {
             .all(|keys| keys.windows(2).all(|pair| pair[0] == pair[1]))
     );
     drop((victim, heir));
+}
+
+#[test]
+fn a_worker_whose_connections_went_silent_comes_back_over_new_ones() {
+    let bridge = Bridge::start();
+    let proxy = Proxy::start(bridge.redis.port());
+    let route = bridge.route(NOOP);
+    let flags = with(&["--pipeline", &route]);
+    let _worker = Worker::start(&proxy.url(), &bridge.log(), &flags);
+    bridge.push(r#"{"n":1}"#);
+    eventually("the first lead is done", || bridge.done() == 1);
+    proxy.pull_the_cable();
+    bridge.push(r#"{"n":2}"#);
+    eventually("the second lead is done too", || bridge.done() == 2);
+    eventually("the worker is registered", || bridge.workers().len() == 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bridge_shared::event::{EventBatch, EventKind};
 use common::{Bridge, Reply, Service, Worker, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_foreign_lpush_arrives_enriched_with_every_field_untouched() {
@@ -275,5 +275,45 @@ fn a_burst_is_drained_and_the_sums_are_true() {
     assert_eq!(
         (bridge.stat("received"), bridge.stat("done")),
         (3_000, 3_000)
+    );
+}
+
+#[test]
+fn a_lead_is_tried_on_the_workers_own_route_and_nothing_is_recorded() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok());
+    let _worker = bridge.worker_with(&service, &[]);
+    eventually("the worker is registered", || bridge.workers().len() == 1);
+    let _: () = bridge.redis("SET leads_to_enrich:paused test");
+    let _: u64 = bridge.run(&[
+        b"RPUSH",
+        b"leads_to_enrich:try",
+        b"token-1\n{\"name\":\"Ada\"}",
+    ]);
+    let _: u64 = bridge.run(&[b"RPUSH", b"leads_to_enrich:try", b"token-2\n[1]"]);
+    let answer = |token: &str| -> Value {
+        let key = format!("leads_to_enrich:try:{token}");
+        let mut found = None;
+        eventually("an answer", || {
+            found = bridge.redis::<Option<String>>(&format!("GET {key}"));
+            found.is_some()
+        });
+        let left: i64 = bridge.redis(&format!("TTL {key}"));
+        assert!((1..=300).contains(&left));
+        serde_json::from_str(&found.expect("an answer")).expect("JSON")
+    };
+    let tried = answer("token-1");
+    assert_eq!(
+        (
+            &tried["outcome"],
+            &tried["stations"][0]["answer"]["enriched"]
+        ),
+        (&json!("done"), &json!(true))
+    );
+    assert_eq!(answer("token-2")["kind"], "invalid");
+    assert_eq!(service.requests().len(), 1);
+    assert_eq!(
+        (bridge.done(), bridge.dead(), bridge.stat("received")),
+        (0, 0, 0)
     );
 }

@@ -26,10 +26,7 @@ const DOUBT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) enum Door {
     /// One server, whatever it is.
-    Plain {
-        client: Arc<Client>,
-        manager: ConnectionManager,
-    },
+    Plain(Arc<Plain>),
     /// The node that sentinels or a cluster name.
     Followed(Arc<Followed>),
 }
@@ -48,18 +45,11 @@ impl Door {
         let finder = match Address::parse(url).map_err(bad)? {
             Address::Plain(info) => {
                 let client = Client::open(info).map_err(wrong)?;
-                let config = ConnectionManagerConfig::new()
-                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                    .set_response_timeout(Some(RESPONSE_TIMEOUT))
-                    .set_min_delay(Duration::from_millis(50))
-                    .set_max_delay(Duration::from_millis(500))
-                    .set_number_of_retries(1);
-                let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)
-                    .map_err(wrong)?;
-                return Ok(Self::Plain {
+                let manager = Plain::manager(&client).map_err(wrong)?;
+                return Ok(Self::Plain(Arc::new(Plain {
                     client: Arc::new(client),
-                    manager,
-                });
+                    manager: Mutex::new((0, manager)),
+                })));
             }
             Address::Sentinel {
                 sentinels,
@@ -86,7 +76,14 @@ impl Door {
     /// [`StoreError`], where nobody knows the primary or it cannot be reached.
     pub(super) async fn connection(&self) -> Result<Connection, StoreError> {
         match self {
-            Self::Plain { manager, .. } => Ok(Connection::Plain(manager.clone())),
+            Self::Plain(plain) => {
+                let (number, manager) = plain.current().clone();
+                Ok(Connection::Plain {
+                    manager,
+                    number,
+                    plain: Arc::clone(plain),
+                })
+            }
             Self::Followed(followed) => Ok(Connection::Followed {
                 link: followed.link().await?,
                 followed: Arc::clone(followed),
@@ -97,7 +94,7 @@ impl Door {
     /// How often a followed connection has ended.
     pub(super) fn changes(&self) -> u64 {
         match self {
-            Self::Plain { .. } => 0,
+            Self::Plain(_) => 0,
             Self::Followed(followed) => *followed.ended.borrow(),
         }
     }
@@ -108,8 +105,8 @@ impl Door {
     /// As [`Door::connection`].
     pub(super) async fn server(&self) -> Result<Server, StoreError> {
         match self {
-            Self::Plain { client, .. } => Ok(Server {
-                client: Arc::clone(client),
+            Self::Plain(plain) => Ok(Server {
+                client: Arc::clone(&plain.client),
                 link: None,
             }),
             Self::Followed(followed) => {
@@ -120,6 +117,46 @@ impl Door {
                 })
             }
         }
+    }
+}
+
+/// One server, and the connection to it that comes back by itself when it breaks.
+pub(super) struct Plain {
+    client: Arc<Client>,
+    /// The connection, with its number. One whose other end has gone without a word does not
+    /// break: it only never answers, and must be replaced.
+    manager: Mutex<(u64, ConnectionManager)>,
+}
+
+impl Plain {
+    fn manager(client: &Client) -> RedisResult<ConnectionManager> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_min_delay(Duration::from_millis(50))
+            .set_max_delay(Duration::from_millis(500))
+            .set_number_of_retries(1);
+        ConnectionManager::new_lazy_with_config(client.clone(), config)
+    }
+
+    fn current(&self) -> MutexGuard<'_, (u64, ConnectionManager)> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a call's end: after one without an answer the next goes over another
+    /// connection.
+    fn note<T>(&self, number: u64, result: RedisResult<T>) -> RedisResult<T> {
+        if let Err(error) = &result
+            && error.is_timeout()
+        {
+            let mut current = self.current();
+            if current.0 == number
+                && let Ok(fresh) = Self::manager(&self.client)
+            {
+                *current = (number + 1, fresh);
+            }
+        }
+        result
     }
 }
 
@@ -346,8 +383,15 @@ fn is_turned_away(error: &RedisError) -> bool {
 
 /// A connection, ready for a call.
 pub(super) enum Connection {
-    /// Comes back by itself.
-    Plain(ConnectionManager),
+    /// Comes back by itself when it breaks.
+    Plain {
+        /// The connection.
+        manager: ConnectionManager,
+        /// Its number.
+        number: u64,
+        /// Who is told when it does not answer.
+        plain: Arc<Plain>,
+    },
     /// Good until it breaks.
     Followed {
         /// The connection.
@@ -360,7 +404,15 @@ pub(super) enum Connection {
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::Plain(manager) => manager.req_packed_command(cmd),
+            Self::Plain {
+                manager,
+                number,
+                plain,
+            } => async move {
+                let result = manager.send_packed_command(cmd).await;
+                plain.note(*number, result)
+            }
+            .boxed(),
             Self::Followed { link, followed } => {
                 let call = move |mut connection: MultiplexedConnection| async move {
                     connection.send_packed_command(cmd).await
@@ -377,7 +429,15 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::Plain(manager) => manager.req_packed_commands(pipeline, offset, count),
+            Self::Plain {
+                manager,
+                number,
+                plain,
+            } => async move {
+                let result = manager.send_packed_commands(pipeline, offset, count).await;
+                plain.note(*number, result)
+            }
+            .boxed(),
             Self::Followed { link, followed } => {
                 let refused = |values: &Vec<Value>| values.iter().find_map(refusal);
                 let call = move |mut connection: MultiplexedConnection| async move {
@@ -392,7 +452,7 @@ impl ConnectionLike for Connection {
 
     fn get_db(&self) -> i64 {
         match self {
-            Self::Plain(manager) => manager.get_db(),
+            Self::Plain { manager, .. } => manager.get_db(),
             Self::Followed { link, .. } => link.connection.get_db(),
         }
     }

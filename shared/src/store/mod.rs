@@ -7,6 +7,7 @@
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
 //! - [`produce`]: pushing leads in, and looking for those already there
 //! - [`route`]: what stations share: rates, money, what they found before, their figures
+//! - [`trial`]: trying a lead without recording anything
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
 //!   `sentinel`, `cluster`)
@@ -22,6 +23,7 @@ pub mod figures;
 pub mod look;
 pub mod produce;
 pub mod route;
+pub mod trial;
 pub mod work;
 
 mod address;

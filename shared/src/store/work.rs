@@ -82,6 +82,8 @@ pub struct Pulse {
     pub paused: bool,
     /// When the next retry is due.
     pub next_retry: Option<Millis>,
+    /// How many leads wait to be tried.
+    pub trials: u64,
     /// Workers whose lease has run out.
     pub expired: Vec<String>,
 }
@@ -229,6 +231,7 @@ impl Store {
             &keys.retry,
             &keys.queue,
             &keys.stats,
+            &keys.trials,
         ]);
         cmd.arg(worker)
             .arg(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))
@@ -239,6 +242,7 @@ impl Store {
             registered: reply.next::<i64>()? == 1,
             paused: reply.next::<i64>()? == 1,
             next_retry: time_or_none(reply.next()?),
+            trials: reply.next()?,
             expired: reply.rest()?,
         })
     }

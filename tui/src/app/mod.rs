@@ -3,6 +3,7 @@
 //!
 //! - [`dlq`]: the dead letter screen, with [`search`], [`letter`] and [`tree`]
 //! - [`live`]: the live events
+//! - [`trial`]: a lead that a worker has tried
 //! - [`trend`]: figures over time
 //! - [`window`]: lists that are read in windows and hold on to nothing
 //! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
@@ -19,6 +20,7 @@ pub(crate) mod scene;
 pub(crate) mod search;
 pub(crate) mod tree;
 pub(crate) mod trend;
+pub(crate) mod trial;
 pub(crate) mod window;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use bridge_shared::store::dead_letters::DeadLetter;
 use super::App;
 use super::input::Input;
 use super::list::Position;
+use super::trial::Trial;
 use crate::keymap::{Action, Scope};
 use crate::message::{Which, Work};
 
@@ -15,6 +16,8 @@ pub(crate) enum Overlay {
     Help(usize),
     /// A question before something is changed.
     Confirm(Confirm),
+    /// A lead that a worker has tried.
+    Trial(Trial),
     /// What came back from the editor is no lead.
     EditAgain {
         /// The dead letter it belongs to.

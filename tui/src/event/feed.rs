@@ -75,64 +75,9 @@ impl Feed {
         match command {
             Command::Refresh => self.refresh.notify_one(),
             Command::ReadMinutes => self.minutes.notify_one(),
-            Command::ReadWindow { start, count } => {
-                self.tasks.spawn(async move {
-                    let read = store.dead_window(start, count).await;
-                    let read = read.map(|(total, letters)| Message::Letters { letters, total });
-                    send(&messages, read).await;
-                });
-            }
-            Command::ReadLetters(places) => {
-                self.tasks.spawn(async move {
-                    let read = async {
-                        let total = store.dead_count().await?;
-                        let letters = store.dead_at(&places).await?;
-                        Ok(Message::Letters { letters, total })
-                    };
-                    send(&messages, read.await).await;
-                });
-            }
-            Command::Look {
-                stage,
-                start,
-                count,
-            } => {
-                self.tasks.spawn(async move {
-                    let looked = store.look(stage, start, count).await;
-                    let looked = looked.map(|(total, entries)| Message::Looked {
-                        stage,
-                        start,
-                        total,
-                        entries,
-                    });
-                    send(&messages, looked).await;
-                });
-            }
-            Command::ReadAudit(count) => {
-                self.tasks.spawn(async move {
-                    let read = store.audit(count).await;
-                    send(
-                        &messages,
-                        read.map(|(total, entries)| Message::Audit(total, entries)),
-                    )
-                    .await;
-                });
-            }
-            Command::ReadStations(hours) => {
-                self.tasks.spawn(async move {
-                    let read = store.stations(hours).await;
-                    send(
-                        &messages,
-                        read.map(|stations| Message::Stations(hours, stations)),
-                    )
-                    .await;
-                });
-            }
             Command::Listen(on) => {
-                self.listen.cancel();
-                self.listen = CancellationToken::new();
+                let stop = renew(&mut self.listen);
                 if on {
-                    let stop = self.listen.clone();
                     self.tasks.spawn(async move {
                         stop.run_until_cancelled(listen::run(&store, &messages))
                             .await;
@@ -140,9 +85,7 @@ impl Feed {
                 }
             }
             Command::Scan { search, filter } => {
-                self.scan.cancel();
-                self.scan = CancellationToken::new();
-                let stop = self.scan.clone();
+                let stop = renew(&mut self.scan);
                 self.tasks.spawn(async move {
                     let scan = scan::run(&store, search, &filter, &messages);
                     if let Some(Err(error)) = stop.run_until_cancelled(scan).await {
@@ -151,25 +94,88 @@ impl Feed {
                 });
             }
             Command::Do(work) => {
-                self.work = CancellationToken::new();
-                let stop = self.work.clone();
+                let stop = renew(&mut self.work);
                 self.tasks.spawn(async move {
                     let ended = work::run(&store, work, &stop, &messages).await;
                     send(&messages, Ok(Message::Ended(ended))).await;
                 });
             }
+            Command::Try(dead) => {
+                let stop = renew(&mut self.work);
+                self.ask(async move {
+                    let tried = stop.run_until_cancelled(work::try_out(&store, &dead)).await;
+                    let tried = tried.unwrap_or_else(|| Err("no longer waited for".into()));
+                    Ok(Message::Tried(dead, tried))
+                });
+            }
             Command::Stop => self.work.cancel(),
             Command::SetPaused(paused) => {
                 let refresh = Arc::clone(&self.refresh);
-                self.tasks.spawn(async move {
+                self.ask(async move {
                     let told = set_paused(&store, paused).await;
-                    send(&messages, Ok(told)).await;
                     refresh.notify_one();
+                    Ok(told)
                 });
             }
-            Command::Copy(_) | Command::Edit(..) | Command::Redraw | Command::Suspend => {}
+            command => self.read(command),
         }
     }
+
+    /// Reads what a command asks for.
+    fn read(&mut self, command: Command) {
+        let store = self.store.clone();
+        match command {
+            Command::ReadWindow { start, count } => self.ask(async move {
+                let (total, letters) = store.dead_window(start, count).await?;
+                Ok(Message::Letters { letters, total })
+            }),
+            Command::ReadLetters(places) => self.ask(async move {
+                let total = store.dead_count().await?;
+                let letters = store.dead_at(&places).await?;
+                Ok(Message::Letters { letters, total })
+            }),
+            Command::Look {
+                stage,
+                start,
+                count,
+            } => self.ask(async move {
+                let (total, entries) = store.look(stage, start, count).await?;
+                Ok(Message::Looked {
+                    stage,
+                    start,
+                    total,
+                    entries,
+                })
+            }),
+            Command::ReadAudit(count) => self.ask(async move {
+                let (total, entries) = store.audit(count).await?;
+                Ok(Message::Audit(total, entries))
+            }),
+            Command::ReadStations(hours) => {
+                self.ask(async move { Ok(Message::Stations(hours, store.stations(hours).await?)) });
+            }
+            // The terminal's.
+            _ => {}
+        }
+    }
+
+    /// Passes on what comes of a question.
+    fn ask(
+        &mut self,
+        question: impl Future<Output = Result<Message, StoreError>> + Send + 'static,
+    ) {
+        let messages = self.messages.clone();
+        self.tasks.spawn(async move {
+            send(&messages, question.await).await;
+        });
+    }
+}
+
+/// Stops what was under way and returns the way to stop what comes next.
+fn renew(token: &mut CancellationToken) -> CancellationToken {
+    token.cancel();
+    *token = CancellationToken::new();
+    token.clone()
 }
 
 /// Passes a message on, or that Redis gave none. It fails only when the console has ended.

@@ -15,6 +15,8 @@ use crate::message::Message;
 const PACE: Duration = Duration::from_millis(100);
 /// Events of a portion that are shown, the newest; the rest is only counted.
 const PORTION: usize = 200;
+/// Silence after which a new connection is made.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Before the next try where listening failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -40,8 +42,10 @@ async fn pass_on(
     let (mut portion, mut skipped) = (VecDeque::with_capacity(PORTION), 0_u64);
     loop {
         tokio::select! {
-            batch = batches.next() => {
-                let Some(batch) = batch else {
+            batch = tokio::time::timeout(SILENCE, batches.next()) => {
+                // A connection whose other end has gone without a word is as silent as a bridge
+                // where nothing happens.
+                let Ok(Some(batch)) = batch else {
                     return;
                 };
                 // A message that is none of ours is no news.

@@ -4,15 +4,24 @@ use std::fs::OpenOptions;
 use std::io::{BufWriter, Write as _};
 
 use bridge_shared::envelope::Envelope;
-use bridge_shared::store::Store;
 use bridge_shared::store::control::operator;
-use bridge_shared::store::dead_letters::{DeadLetter, Destination};
+use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
+use bridge_shared::store::trial::Trial;
+use bridge_shared::store::{Store, StoreError};
+use serde_json::Value;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::{Ended, Message, Which, Work};
 use crate::row::Row;
 use crate::triage::{Matching, Move, Report, SCAN_WINDOW};
+
+/// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
+const TRIAL: Duration = Duration::from_secs(150);
+/// Between two looks for the answer.
+const TRIAL_POLL: Duration = Duration::from_millis(100);
 
 /// Does it, unless it is told to stop; what is done then stays done.
 pub(super) async fn run(
@@ -106,6 +115,26 @@ pub(super) async fn run(
         report,
         error: result.err(),
     }
+}
+
+/// Lets a worker bring a lead along its route, and waits for the answer.
+pub(super) async fn try_out(store: &Store, dead: &DeadLetter) -> Result<Value, String> {
+    let trial = Trial {
+        token: token(),
+        lead: dead.envelope.lead.clone(),
+    };
+    let said = |error: StoreError| error.to_string();
+    store.ask_trial(&trial).await.map_err(said)?;
+    let deadline = Instant::now() + TRIAL;
+    while Instant::now() < deadline {
+        if let Some(answer) = store.trial_answer(&trial.token).await.map_err(said)? {
+            return serde_json::from_str(&answer).map_err(|_| {
+                "a worker of another version gave an answer that cannot be read".into()
+            });
+        }
+        tokio::time::sleep(TRIAL_POLL).await;
+    }
+    Err("no worker answered; is one running that is as new as this console?".into())
 }
 
 async fn export(

@@ -8,7 +8,9 @@ use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
 
 use super::Ui;
 use crate::app::input::Input;
+use crate::app::letter::Tone;
 use crate::app::overlay::{Account, Confirm, Overlay, Palette};
+use crate::app::trial::{self, Trial};
 use crate::text::{clip, fit, thousands, wrap};
 
 impl Ui<'_> {
@@ -16,6 +18,7 @@ impl Ui<'_> {
         match &self.app.overlay {
             Some(Overlay::Help(at)) => self.help(frame, body, *at),
             Some(Overlay::Confirm(confirm)) => self.confirm(frame, body, confirm),
+            Some(Overlay::Trial(trial)) => self.trial(frame, body, trial),
             Some(Overlay::EditAgain { error, .. }) => self.edit_again(frame, body, error),
             Some(Overlay::File(input, _)) => self.file(frame, body, input),
             Some(Overlay::Account(account)) => self.account(frame, body, account),
@@ -130,6 +133,59 @@ impl Ui<'_> {
             height,
         );
         frame.render_widget(Paragraph::new(lines), inner);
+    }
+
+    fn trial(&self, frame: &mut Frame<'_>, body: Rect, trial: &Trial) {
+        let (width, height) = crate::layout::trial(body);
+        let lines = trial.lines(width);
+        let shown = u16::try_from(lines.len().min(height)).unwrap_or(body.height);
+        let retry = if self.app.may_change() {
+            ", r retries"
+        } else {
+            ""
+        };
+        let title = format!("Tried {}{retry}, esc closes", clip(trial.dead.id(), 28));
+        let inner = self.window(
+            frame,
+            body,
+            &title,
+            u16::try_from(width).unwrap_or(72),
+            shown,
+        );
+        let rows = trial.at.rows(lines.len(), inner.height.into());
+        for (n, index) in rows.enumerate() {
+            let Some(row) = Self::row(inner, n) else {
+                break;
+            };
+            let line = match &lines[index] {
+                trial::Line::Station(text) => Line::styled(text.clone(), self.theme.title),
+                trial::Line::Detail(text, tone) => {
+                    let style = match tone {
+                        Tone::Bad => self.theme.bad,
+                        Tone::Plain => self.theme.text,
+                        Tone::Dim => self.theme.dim,
+                    };
+                    Line::styled(format!("  {text}"), style)
+                }
+                trial::Line::Outcome(text, good) => Line::styled(
+                    text.clone(),
+                    if *good { self.theme.ok } else { self.theme.bad },
+                ),
+                trial::Line::Blank => Line::default(),
+            };
+            let here = index == trial.at.cursor;
+            let style = if here {
+                self.theme.cursor
+            } else {
+                Style::new()
+            };
+            Self::line(
+                frame,
+                row,
+                if here { super::dlq::plain(line) } else { line },
+                style,
+            );
+        }
     }
 
     fn edit_again(&self, frame: &mut Frame<'_>, body: Rect, error: &str) {

@@ -84,6 +84,23 @@ fn the_palette_finds_what_is_typed() {
 }
 
 #[test]
+fn a_tried_lead_is_shown_station_by_station() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("3");
+    let answer = serde_json::json!({
+        "stations": [
+            {"station": "identity", "ms": 0.2, "cost": 0.0, "answer": {"firstName": "Ada", "evil": "\u{1b}[2J"}},
+            {"station": "cheap", "passed_by": "its condition is not true"},
+            {"station": "enrich", "ms": 312.4, "cost": 0.01, "answer": {}, "error": "HTTP 404: nobody"},
+        ],
+        "outcome": "failed", "station": "enrich", "kind": "permanent", "reason": "HTTP 404: nobody", "cost": 0.01,
+    });
+    let dead = scene.letters[0].clone();
+    scene.send(crate::message::Message::Tried(dead, Ok(answer)));
+    insta::assert_snapshot!(text(&scene));
+}
+
+#[test]
 fn many_must_be_typed() {
     let mut scene = Scene::busy(80, 24);
     let mut figures = scene.app.figures.clone().expect("read").0;

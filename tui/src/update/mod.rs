@@ -52,53 +52,11 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             app.link = Link::Lost { since, error };
             Vec::new()
         }
-        Message::Minutes(minutes) => {
-            app.trend.learn(minutes);
-            Vec::new()
-        }
-        Message::Causes(seen, list) => {
-            app.causes = Causes { seen, list };
-            Vec::new()
-        }
-        Message::Letters { letters, total } => {
-            let height = app.height();
-            app.dlq.learn(letters, total, height);
-            Vec::new()
-        }
-        Message::Scanned(part) => {
-            let height = app.height();
-            app.dlq.found(part, height);
-            Vec::new()
-        }
-        Message::Events(events, skipped) => {
-            let height = app.height();
-            app.live.learn(events, skipped, height);
-            Vec::new()
-        }
-        Message::Looked {
-            stage,
-            start,
-            total,
-            entries,
-        } => {
-            if stage == app.stage {
-                let height = app.height();
-                app.queue.learn(start, total, entries, height);
-            }
-            Vec::new()
-        }
-        Message::Stations(hours, list) => {
-            if hours == app.stations.hours {
-                app.stations.list = Some(list);
-            }
-            Vec::new()
-        }
-        Message::Audit(total, entries) => {
-            let height = app.height();
-            app.audit.learn(0, total, entries, height);
-            Vec::new()
-        }
         Message::Edited { dead, text } => work::edited(app, dead, text),
+        Message::Tried(dead, answer) => {
+            work::tried(app, dead, answer);
+            Vec::new()
+        }
         Message::Progress(done) => {
             if let Some(work) = &mut app.work {
                 work.done = done;
@@ -108,6 +66,10 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
         Message::Ended(ended) => work::ended(app, &ended),
         Message::Told(level, text) => {
             app.notices.say(app.uptime, level, text);
+            Vec::new()
+        }
+        message => {
+            learn(app, message);
             Vec::new()
         }
     };
@@ -139,5 +101,40 @@ fn wants(app: &mut App) -> Option<Command> {
             Some(Command::ReadAudit(start + count))
         }
         _ => None,
+    }
+}
+
+/// Takes what was read.
+fn learn(app: &mut App, message: Message) {
+    let height = app.height();
+    match message {
+        Message::Minutes(minutes) => {
+            app.trend.learn(minutes);
+        }
+        Message::Causes(seen, list) => {
+            app.causes = Causes { seen, list };
+        }
+        Message::Letters { letters, total } => {
+            app.dlq.learn(letters, total, height);
+        }
+        Message::Scanned(part) => {
+            app.dlq.found(part, height);
+        }
+        Message::Events(events, skipped) => {
+            app.live.learn(events, skipped, height);
+        }
+        Message::Looked {
+            stage,
+            start,
+            total,
+            entries,
+        } if stage == app.stage => app.queue.learn(start, total, entries, height),
+        Message::Stations(hours, list) if hours == app.stations.hours => {
+            app.stations.list = Some(list);
+        }
+        Message::Audit(total, entries) => {
+            app.audit.learn(0, total, entries, height);
+        }
+        _ => {}
     }
 }

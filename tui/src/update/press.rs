@@ -9,9 +9,11 @@ use crate::app::dlq::View;
 use crate::app::list::Position;
 use crate::app::live::Live;
 use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette};
+use crate::app::trial::Trial;
 use crate::app::window::Window;
 use crate::app::{App, Stations};
 use crate::keymap::{self, Action, Key};
+use crate::layout;
 use crate::message::{Command, Level, Work};
 use crate::screen::Screen;
 
@@ -232,6 +234,14 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
         },
         (View::List, Action::ClearAll) => work::clear(app),
         (View::List, Action::Export) => work::ask_export(app),
+        (View::List, Action::Try) => {
+            let dead = app.dlq.under_cursor().cloned();
+            work::try_out(app, dead)
+        }
+        (View::Letter, Action::Try) => {
+            let dead = app.dlq.letter.as_ref().map(|letter| letter.dead.clone());
+            work::try_out(app, dead)
+        }
         (View::List, Action::Edit) => match app.dlq.under_cursor().cloned() {
             Some(dead) => vec![Command::Edit(dead, None)],
             None => Vec::new(),
@@ -353,6 +363,7 @@ fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> 
             Vec::new()
         }
         Overlay::Account(account) => on_account(app, account, event),
+        Overlay::Trial(trial) => on_trial(app, trial, event),
         Overlay::Confirm(confirm) => on_confirm(app, confirm, event),
         Overlay::EditAgain { dead, text, error } => match event.code {
             KeyCode::Esc => Vec::new(),
@@ -386,6 +397,26 @@ fn on_account(app: &mut App, mut account: Account, event: KeyEvent) -> Vec<Comma
         account.at.act(binding.action, account.rest.len(), height);
         app.overlay = Some(Overlay::Account(account));
     }
+    Vec::new()
+}
+
+fn on_trial(app: &mut App, mut trial: Trial, event: KeyEvent) -> Vec<Command> {
+    let lists = [keymap::Scope::Lists];
+    let binding = app.options.keymap.find(&lists, Key::of(event));
+    if let Some(binding) = binding {
+        let (width, height) = layout::trial(layout::areas(app.size).body);
+        trial
+            .at
+            .act(binding.action, trial.lines(width).len(), height);
+    } else if event.code == KeyCode::Char('r') && app.may_change() {
+        return work::retry(app, crate::app::dlq::one(trial.dead));
+    } else if matches!(
+        event.code,
+        KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q')
+    ) {
+        return Vec::new();
+    }
+    app.overlay = Some(Overlay::Trial(trial));
     Vec::new()
 }
 

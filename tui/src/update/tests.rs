@@ -445,3 +445,27 @@ fn the_palette_does_what_its_line_says() {
     scene.press("enter");
     assert_eq!(scene.app.dlq.view, View::Groups);
 }
+
+#[test]
+fn a_lead_is_tried_by_a_worker_and_can_be_retried_from_there() {
+    let mut scene = dlq();
+    scene.press("j t");
+    let Some(Command::Try(dead)) = scene.commands.pop() else {
+        panic!("{:?}", scene.commands);
+    };
+    assert_eq!(dead.id(), "k3x-1");
+    scene.press("t r");
+    assert_eq!(scene.commands, [], "one thing at a time");
+    let answer = serde_json::json!({"stations": [], "outcome": "done", "cost": 0.0});
+    scene.send(Message::Tried(dead.clone(), Ok(answer)));
+    assert!(matches!(scene.app.overlay, Some(Overlay::Trial(_))) && scene.app.work.is_none());
+    scene.press("j r");
+    assert_eq!(ids(begun(&scene)), ["k3x-1"]);
+    let mut scene = dlq();
+    scene.press("t");
+    scene.send(Message::Tried(dead, Err("no worker answered".into())));
+    assert!(scene.app.overlay.is_none() && scene.app.work.is_none());
+    let mut scene = Scene::empty(80, 24);
+    scene.press("3 t");
+    assert_eq!(scene.commands, []);
+}

@@ -9,6 +9,7 @@ use crate::app::dlq::{Chosen, Unchosen, Undo};
 use crate::app::input::Input;
 use crate::app::list::Position;
 use crate::app::overlay::{Account, Confirm, Overlay};
+use crate::app::trial::Trial;
 use crate::app::{App, UnderWay};
 use crate::message::{Command, Ended, Level, Which, Work};
 use crate::text::{plural, thousands};
@@ -175,6 +176,51 @@ pub(crate) fn editable(dead: &DeadLetter) -> String {
         .ok()
         .and_then(|lead| serde_json::to_string_pretty(&lead).ok())
         .unwrap_or_else(|| String::from_utf8_lossy(&dead.envelope.lead).into_owned())
+}
+
+/// Lets a worker try the lead of a dead letter.
+pub(super) fn try_out(app: &mut App, dead: Option<DeadLetter>) -> Vec<Command> {
+    let Some(dead) = dead else {
+        return refuse(app, Unchosen("there is no dead letter here".into()));
+    };
+    if app
+        .figures
+        .as_ref()
+        .is_some_and(|(figures, _)| figures.workers.is_empty())
+    {
+        return refuse(
+            app,
+            Unchosen("no worker is running that could try it".into()),
+        );
+    }
+    if app.work.is_some() {
+        return refuse(
+            app,
+            Unchosen("one thing at a time: esc stops what is under way".into()),
+        );
+    }
+    app.notices.hush();
+    app.work = Some(UnderWay {
+        words: format!(
+            "trying {}: services are called, nothing is recorded",
+            dead.id()
+        ),
+        done: 0,
+        total: 1,
+        stopping: false,
+    });
+    vec![Command::Try(dead)]
+}
+
+/// Takes what came of a lead that was tried.
+pub(super) fn tried(app: &mut App, dead: DeadLetter, answer: Result<serde_json::Value, String>) {
+    app.work = None;
+    match answer {
+        Ok(answer) => app.overlay = Some(Overlay::Trial(Trial::new(dead, answer))),
+        Err(error) => app
+            .notices
+            .say(app.uptime, Level::Bad, format!("not tried: {error}")),
+    }
 }
 
 /// Asks for the file to write to.

@@ -34,6 +34,7 @@ mod runner;
 mod saver;
 mod scheduler;
 mod shutdown;
+mod trier;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -205,6 +206,7 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
     roles.spawn(scheduler::run(Arc::clone(context), delayed));
     roles.spawn(reloader::run(Arc::clone(context)));
     roles.spawn(accountant::run(Arc::clone(context)));
+    roles.spawn(trier::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
     let committer = tokio::spawn(committer::run(Arc::clone(context), to_commit, delays));
     let saver = tokio::spawn(saver::run(Arc::clone(context), to_save));

@@ -28,6 +28,7 @@ mod secrets;
 pub(crate) mod sink;
 mod station;
 mod step;
+pub(crate) mod trial;
 mod trip;
 mod vocabulary;
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)] // Each test file uses its own part of it.
 
 pub mod dns;
+pub mod proxy;
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
