@@ -3,7 +3,6 @@
 use bridge_shared::store::look::AuditEntry;
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::Ui;
@@ -44,17 +43,7 @@ impl Ui<'_> {
                 Some(entry) => self.audit_line(entry, row.width.into()),
                 None => Line::styled(" ...", self.theme.dim),
             };
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(
-                frame,
-                row,
-                if here { super::dlq::plain(line) } else { line },
-                style,
-            );
+            self.entry(frame, row, line, here);
         }
     }
 

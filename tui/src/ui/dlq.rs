@@ -133,12 +133,7 @@ impl Ui<'_> {
                 Some(letter) => self.letter_line(letter, index, name, error),
                 None => Line::styled(format!("   {:>5}", "..."), self.theme.dim),
             };
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(frame, row, if here { plain(line) } else { line }, style);
+            self.entry(frame, row, line, here);
         }
     }
 
@@ -240,12 +235,7 @@ impl Ui<'_> {
                 Span::styled(fit(&brief(&group.cause.text), cause), self.theme.text),
             ]);
             let here = index == dlq.groups_at.cursor;
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(frame, row, if here { plain(line) } else { line }, style);
+            self.entry(frame, row, line, here);
         }
     }
 
@@ -255,14 +245,6 @@ impl Ui<'_> {
             self.letter(frame, body, letter, true);
         }
     }
-}
-
-/// A line without colours of its own, so that the cursor's are seen on all of it.
-pub(super) fn plain(line: Line<'_>) -> Line<'_> {
-    line.spans
-        .into_iter()
-        .map(|span| Span::raw(span.content))
-        .collect()
 }
 
 /// Who a dead letter is about, and whether that is a name.

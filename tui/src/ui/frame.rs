@@ -8,8 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Ui;
-use super::dlq::plain;
+use super::{Ui, plain};
 use crate::app::Link;
 use crate::message::Level;
 use crate::screen::Screen;

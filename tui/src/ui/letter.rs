@@ -2,11 +2,9 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::Ui;
-use super::dlq::plain;
 use crate::app::letter::{self, Letter, Tone};
 use crate::app::tree::Kind;
 use crate::text::clip;
@@ -28,12 +26,7 @@ impl Ui<'_> {
             };
             let here = active && index == letter.at.cursor;
             let line = self.letter_row(&lines[index]);
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(frame, row, if here { plain(line) } else { line }, style);
+            self.entry(frame, row, line, here);
         }
     }
 

@@ -32,17 +32,7 @@ impl Ui<'_> {
             };
             let here = live.held && rows.start + n == live.at.cursor;
             let told = self.event_line(told, row.width.into());
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(
-                frame,
-                row,
-                if here { super::dlq::plain(told) } else { told },
-                style,
-            );
+            self.entry(frame, row, told, here);
         }
     }
 

@@ -172,6 +172,16 @@ impl Ui<'_> {
         frame.render_widget(Paragraph::new(line).style(style), area);
     }
 
+    /// A row of a list; the one under the cursor loses its own colours, so that the cursor's are
+    /// seen on all of it.
+    fn entry(&self, frame: &mut Frame<'_>, area: Rect, line: Line<'_>, under_cursor: bool) {
+        if under_cursor {
+            Self::line(frame, area, plain(line), self.theme.cursor);
+        } else {
+            Self::line(frame, area, line, Style::new());
+        }
+    }
+
     /// A time of the day, as the operator's clock shows it.
     fn time(&self, at: Millis) -> String {
         Timestamp::from_millisecond(at).map_or_else(
@@ -188,4 +198,12 @@ impl Ui<'_> {
         let n = u16::try_from(n).ok().filter(|n| *n < area.height)?;
         Some(Rect::new(area.x, area.y + n, area.width, 1))
     }
+}
+
+/// A line without colours of its own.
+fn plain(line: Line<'_>) -> Line<'_> {
+    line.spans
+        .into_iter()
+        .map(|span| Span::raw(span.content))
+        .collect()
 }

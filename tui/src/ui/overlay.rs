@@ -174,17 +174,7 @@ impl Ui<'_> {
                 trial::Line::Blank => Line::default(),
             };
             let here = index == trial.at.cursor;
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(
-                frame,
-                row,
-                if here { super::dlq::plain(line) } else { line },
-                style,
-            );
+            self.entry(frame, row, line, here);
         }
     }
 
@@ -301,17 +291,7 @@ impl Ui<'_> {
                 Span::styled(fit(&keys, 15), self.theme.key),
                 Span::styled(fit(&help, width.saturating_sub(15)), self.theme.text),
             ]);
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(
-                frame,
-                row,
-                if here { super::dlq::plain(line) } else { line },
-                style,
-            );
+            self.entry(frame, row, line, here);
         }
     }
 }

@@ -9,7 +9,6 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::Ui;
-use super::dlq::plain;
 use crate::layout;
 use crate::text::{clip, fit, thousands};
 
@@ -67,12 +66,7 @@ impl Ui<'_> {
             };
             let line = self.station_line(&known[index], name);
             let here = index == stations.at.cursor;
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(frame, row, if here { plain(line) } else { line }, style);
+            self.entry(frame, row, line, here);
         }
         if let Some(station) = known.get(stations.at.cursor) {
             self.station_detail(frame, detail, station);

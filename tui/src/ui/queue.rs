@@ -70,17 +70,7 @@ impl Ui<'_> {
                 Some(entry) => self.entry_line(entry, index, row.width.into()),
                 None => Line::styled(" ...", self.theme.dim),
             };
-            let style = if here {
-                self.theme.cursor
-            } else {
-                Style::new()
-            };
-            Self::line(
-                frame,
-                row,
-                if here { super::dlq::plain(line) } else { line },
-                style,
-            );
+            self.entry(frame, row, line, here);
         }
     }
 
