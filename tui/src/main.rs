@@ -7,6 +7,7 @@
 //! - [`keymap`], [`theme`], [`layout`], [`screen`]: what the console is, as data
 //! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
+//! - [`groups`]: dead letters by what they died of
 //! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
 mod app;
@@ -17,6 +18,7 @@ mod demo;
 mod editor;
 mod environments;
 mod event;
+mod groups;
 mod keymap;
 mod layout;
 mod log;

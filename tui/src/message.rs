@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use bridge_shared::cause::Cause;
-use bridge_shared::clock::Millis;
 use bridge_shared::filter::Filter;
 use bridge_shared::stats::{Minute, Snapshot, StationStats};
 use bridge_shared::store::StoreError;
@@ -14,6 +13,7 @@ use bytes::Bytes;
 use crossterm::event::KeyEvent;
 
 use crate::app::live::Told;
+use crate::groups::Group;
 use crate::triage::{Matching, Report};
 
 /// Something that happened.
@@ -105,23 +105,6 @@ pub(crate) struct Scanned {
     pub(crate) groups: Vec<Group>,
     /// Whether that was the last part.
     pub(crate) finished: bool,
-}
-
-/// Dead letters of one cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Group {
-    /// The cause.
-    pub(crate) cause: Cause,
-    /// The station they failed at.
-    pub(crate) station: String,
-    /// The kind of error.
-    pub(crate) kind: &'static str,
-    /// How many there are.
-    pub(crate) count: u64,
-    /// When the first one failed.
-    pub(crate) first: Option<Millis>,
-    /// When the last one failed.
-    pub(crate) last: Option<Millis>,
 }
 
 /// Something to be done outside.

@@ -219,6 +219,42 @@ fn export_writes_every_dead_letter() {
 }
 
 #[test]
+fn dead_letters_are_grouped_by_what_they_died_of() {
+    let mut bridge = Bridge::start();
+    for i in 0..30 {
+        let error = if i % 3 == 0 {
+            format!("HTTP 503 after {i} ms")
+        } else {
+            "nobody is known".into()
+        };
+        bridge.bury(format!(r#"{{"lead":{{"n":{i}}},"error":"{error}"}}"#).as_bytes());
+    }
+    let all = bridge.json(&["dlq", "groups"]);
+    assert_eq!(
+        (
+            &all["total"],
+            &all["groups"][0]["count"],
+            &all["groups"][1]["count"]
+        ),
+        (&json!(30), &json!(20), &json!(10))
+    );
+    assert_eq!(all["groups"][1]["error"], "HTTP 503 after # ms");
+    let cause = format!(
+        "cause:{}",
+        all["groups"][1]["cause"].as_str().expect("an id")
+    );
+    assert_eq!(
+        ids(&bridge.json(&["dlq", "list", "--filter", &cause])).len(),
+        10
+    );
+    assert!(
+        bridge
+            .says(&["dlq", "groups", "--filter", &cause])
+            .ends_with("10 dead letters in 1 group")
+    );
+}
+
+#[test]
 fn status_pause_and_resume() {
     let mut bridge = Bridge::start();
     let _: u64 = bridge.redis(&[b"LPUSH", b"leads_to_enrich", b"{}"]);

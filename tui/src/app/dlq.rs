@@ -13,8 +13,9 @@ use super::input::Input;
 use super::letter::Letter;
 use super::list::Position;
 use super::search::Search;
+use crate::groups::Group;
 use crate::keymap::Action;
-use crate::message::{Command, Group, Scanned, Which};
+use crate::message::{Command, Scanned, Which};
 use crate::triage::Matching;
 
 /// Rows read beyond the screen on either side, so that a step needs no new reading.

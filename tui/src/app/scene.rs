@@ -15,6 +15,7 @@ use ratatui::layout::Size;
 
 use super::live::Told;
 use super::{App, Options};
+use crate::groups::Groups;
 use crate::keymap::{Key, Keymap};
 use crate::message::{Command, Message, Scanned};
 use crate::update::update;
@@ -172,17 +173,12 @@ impl Scene {
                     finished: true,
                     ..Scanned::default()
                 };
+                let mut groups = Groups::default();
                 for letter in found {
                     part.places.push(letter.from_end());
-                    part.groups.push(crate::message::Group {
-                        cause: Cause::of(&letter.envelope),
-                        station: letter.envelope.station.clone(),
-                        kind: letter.envelope.error_kind.as_str(),
-                        count: 1,
-                        first: letter.envelope.failed_at,
-                        last: letter.envelope.failed_at,
-                    });
+                    groups.add(letter);
                 }
+                part.groups = groups.drain();
                 Some(Message::Scanned(part))
             }
             _ => None,

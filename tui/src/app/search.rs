@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::message::{Group, Scanned};
+use crate::groups::{Group, Groups};
+use crate::message::Scanned;
 
 /// What a search has found so far.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(crate) struct Search {
     pub(crate) finished: bool,
     /// Places of the matches, counted from the oldest, newest first.
     places: VecDeque<u64>,
+    causes: Groups,
     /// The causes of the matches, the most frequent first.
     pub(crate) groups: Vec<Group>,
 }
@@ -37,21 +39,9 @@ impl Search {
         self.finished = part.finished;
         self.places.extend(part.places);
         for group in part.groups {
-            match self
-                .groups
-                .iter_mut()
-                .find(|known| known.cause.id == group.cause.id)
-            {
-                Some(known) => {
-                    known.count += group.count;
-                    known.first = known.first.into_iter().chain(group.first).min();
-                    known.last = known.last.max(group.last);
-                }
-                None => self.groups.push(group),
-            }
+            self.causes.merge(group);
         }
-        self.groups
-            .sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.cause.cmp(&b.cause)));
+        self.groups = self.causes.sorted();
     }
 
     /// How many matches.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use bridge_shared::clock::human_duration;
+use bridge_shared::clock::{human_duration, rfc3339};
 use bridge_shared::filter::Filter;
 use bridge_shared::store::Store;
 use bridge_shared::store::control::operator;
@@ -12,9 +12,10 @@ use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::output::{CommandError, json, line};
+use crate::groups::Groups;
 use crate::row::{Row, error_or_unknown};
-use crate::text::{harmless, plural, thousands};
-use crate::triage::{Matching, Move, Report, WINDOW};
+use crate::text::{age, harmless, plural, thousands};
+use crate::triage::{Matching, Move, Report, SCAN_WINDOW, WINDOW};
 
 /// What `bridge dlq` does.
 #[derive(Debug, Clone, Subcommand)]
@@ -23,6 +24,12 @@ pub(crate) enum DlqCommand {
     Count,
     /// List dead letters, the newest first
     List(ListArgs),
+    /// Group dead letters by what they died of, the most frequent first
+    Groups {
+        /// Only those that match, as in `list`
+        #[arg(long, value_name = "EXPR", value_parser = Filter::parse, default_value = "", hide_default_value = true)]
+        filter: Filter,
+    },
     /// Show one dead letter with its history
     Show {
         /// Its id, as `list` shows it
@@ -101,6 +108,7 @@ pub(crate) async fn run(
             Ok(true)
         }
         DlqCommand::List(args) => list(store, &args, as_json).await.map(|()| true),
+        DlqCommand::Groups { filter } => groups(store, &filter, as_json).await.map(|()| true),
         DlqCommand::Show { id } => show(store, &id, as_json).await.map(|()| true),
         DlqCommand::Retry(args) => retry(store, &args, as_json).await,
         DlqCommand::Drop { id } => throw_away(store, &id, as_json).await,
@@ -167,6 +175,53 @@ fn list_line(letter: &DeadLetter, now: i64) -> String {
         harmless(&name),
         harmless(error_or_unknown(letter)),
     )
+}
+
+async fn groups(store: &Store, filter: &Filter, as_json: bool) -> Result<(), CommandError> {
+    let now = store.observe_time().await?;
+    let mut groups = Groups::default();
+    let mut walk = store.walk_dead(SCAN_WINDOW);
+    let mut total = 0_u64;
+    while let Some(window) = walk.next().await? {
+        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
+            groups.add(letter);
+            total += 1;
+        }
+    }
+    let groups = groups.sorted();
+    if as_json {
+        let time = |at: Option<i64>| at.map_or_else(|| "Unknown".into(), rfc3339);
+        let groups: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                serde_json::json!({
+                    "cause": group.cause.id,
+                    "count": group.count,
+                    "error": group.cause.text,
+                    "error_kind": group.kind,
+                    "station": group.station,
+                    "first_failed_at": time(group.first),
+                    "last_failed_at": time(group.last),
+                })
+            })
+            .collect();
+        return json(&serde_json::json!({ "groups": groups, "total": total }));
+    }
+    for group in &groups {
+        line(&format!(
+            "{:>9}  cause:{}  last {}  {}  {}",
+            thousands(group.count),
+            group.cause.id,
+            age(now, group.last),
+            harmless(&group.station),
+            harmless(&group.cause.text),
+        ))?;
+    }
+    line(&format!(
+        "{} in {}",
+        plural(total, "dead letter"),
+        plural(groups.len() as u64, "group")
+    ))
 }
 
 async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError> {

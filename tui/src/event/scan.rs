@@ -1,15 +1,13 @@
 //! The search through all dead letters.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bridge_shared::cause::Cause;
 use bridge_shared::filter::Filter;
-use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::{Store, StoreError};
 use tokio::sync::mpsc;
 
-use crate::message::{Group, Message, Scanned};
+use crate::groups::Groups;
+use crate::message::{Message, Scanned};
 use crate::triage::SCAN_WINDOW;
 
 /// Between two parts of an answer.
@@ -31,7 +29,7 @@ pub(super) async fn run(
         search,
         ..Scanned::default()
     };
-    let mut groups = HashMap::new();
+    let mut groups = Groups::default();
     let (mut seen, mut total) = (0, None);
     let mut told = Instant::now();
     while let Some(window) = walk.next().await? {
@@ -39,7 +37,7 @@ pub(super) async fn run(
         total = total.or_else(|| window.first().map(|letter| letter.of));
         for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
             part.places.push(letter.from_end());
-            count(&mut groups, letter);
+            groups.add(letter);
         }
         if told.elapsed() >= PART {
             tell(&mut part, &mut groups, seen, total, messages).await;
@@ -53,7 +51,7 @@ pub(super) async fn run(
 
 async fn tell(
     part: &mut Scanned,
-    groups: &mut HashMap<String, Group>,
+    groups: &mut Groups,
     seen: u64,
     total: Option<u64>,
     messages: &mpsc::Sender<Message>,
@@ -63,25 +61,9 @@ async fn tell(
         seen,
         total: total.unwrap_or(seen).max(seen),
         places: std::mem::take(&mut part.places),
-        groups: groups.drain().map(|(_, group)| group).collect(),
+        groups: groups.drain(),
         finished: part.finished,
     };
     // Fails only when the console has ended.
     let _ = messages.send(Message::Scanned(told)).await;
-}
-
-fn count(groups: &mut HashMap<String, Group>, letter: &DeadLetter) {
-    let envelope = &letter.envelope;
-    let cause = Cause::of(envelope);
-    let group = groups.entry(cause.id.clone()).or_insert_with(|| Group {
-        cause,
-        station: envelope.station.clone(),
-        kind: envelope.error_kind.as_str(),
-        count: 0,
-        first: envelope.failed_at,
-        last: envelope.failed_at,
-    });
-    group.count += 1;
-    group.first = group.first.into_iter().chain(envelope.failed_at).min();
-    group.last = group.last.max(envelope.failed_at);
 }
