@@ -67,7 +67,7 @@ impl Bench {
         self.store
             .take_dead(&letters, &destination, "test", |_| true)
             .await
-            .expect("taken")
+            .entries
             .iter()
             .map(Option::is_some)
             .collect()
@@ -134,7 +134,7 @@ async fn an_entry_is_found_again_after_others_changed_the_list() {
         .store
         .take_dead(&picked, &Redrive, "test", |_| true)
         .await
-        .expect("taken");
+        .entries;
     assert_eq!(moved.iter().flatten().count(), 15);
     assert_eq!(bench.list("q").await.len(), 15);
     assert_eq!(bench.list("f").await.len(), 2_300 - 500 - 15);
@@ -152,7 +152,7 @@ async fn two_operators_with_the_same_selection_move_every_entry_once() {
             .take_dead(&letters[500..], &Redrive, "b", |_| true),
     );
     let count = |moved: &[Option<Bytes>]| moved.iter().flatten().count();
-    assert_eq!(count(&a.expect("a")) + count(&b.expect("b")), 3_000);
+    assert_eq!(count(&a.entries) + count(&b.entries), 3_000);
     bench.check(3_000, &(0..3_000).collect(), "q").await;
 }
 
@@ -165,7 +165,7 @@ async fn a_stopped_move_leaves_the_rest_and_says_what_it_did() {
         .store
         .take_dead(&letters, &Trash("t".into()), "test", |so_far| so_far < 300)
         .await
-        .expect("taken");
+        .entries;
     let moved = moved.iter().flatten().count();
     assert!((300..1_000).contains(&moved), "{moved}");
     assert_eq!(bench.list("f").await.len(), 1_000 - moved);
@@ -207,7 +207,7 @@ async fn what_was_put_back_to_work_is_recalled_while_it_waits() {
     let moved = bench.store.take_dead(&letters, &Redrive, "test", |_| true);
     let put: Vec<(Bytes, Bytes)> = letters
         .iter()
-        .zip(moved.await.expect("taken"))
+        .zip(moved.await.entries)
         .map(|(letter, put)| (put.expect("moved"), letter.bytes.clone()))
         .collect();
     // A worker takes the oldest fifty, and a producer pushes a few more.
@@ -225,6 +225,18 @@ async fn what_was_put_back_to_work_is_recalled_while_it_waits() {
         .await
         .expect("recalled");
     assert_eq!(back.iter().filter(|back| **back).count(), 550);
+    let rest: Vec<_> = (0..400)
+        .map(|n| (Bytes::from(format!("gone {n}")), Bytes::new()))
+        .collect();
+    let stopped = bench
+        .store
+        .recall(&rest, "test", |_| false)
+        .await
+        .expect("recalled");
+    assert!(
+        stopped.len() < 400,
+        "nothing is said of what was not looked for"
+    );
     assert_eq!(bench.list("q").await, ["{\"new\":1}"]);
     let dead: HashSet<String> = bench.list("f").await.into_iter().collect();
     assert!(dead.len() == 550 && taken.iter().all(|lead| !dead.contains(lead)));
@@ -247,7 +259,7 @@ async fn an_edited_lead_goes_back_to_work_and_the_audit_keeps_the_old_one() {
     let edited = bench
         .store
         .take_dead(&letters, &Destination::Edited, "test", |_| true);
-    assert_eq!(edited.await.expect("taken").iter().flatten().count(), 2);
+    assert_eq!(edited.await.entries.iter().flatten().count(), 2);
     let back = bench.list("q").await;
     assert!(
         back.contains(&"{\"email\":\"right\"}".to_owned()),
@@ -269,6 +281,12 @@ async fn an_edited_lead_goes_back_to_work_and_the_audit_keeps_the_old_one() {
 async fn dead_letters_are_read_by_their_places() {
     let mut bench = Bench::start().await;
     bench.bury(0..1_000).await;
+    let every = bench
+        .store
+        .dead_at(&(1..=1_000).collect::<Vec<_>>())
+        .await
+        .expect("read");
+    assert_eq!(every.len(), 1_000, "also where a run is cut in pieces");
     let places = [1, 2, 500, 510, 999, 1_000, 1_001, 5_000];
     let mut found = bench.store.dead_at(&places).await.expect("read");
     found.sort_by_key(bridge_shared::store::dead_letters::DeadLetter::from_end);
@@ -333,7 +351,8 @@ async fn where_redis_has_no_room_nothing_is_half_moved() {
         .store
         .take_dead(&letters, &Redrive, "test", |_| true)
         .await
-        .expect_err("no room");
+        .error
+        .expect("no room");
     assert!(error.to_string().contains("refuses to write"), "{error}");
     let () = config("0")
         .query_async(&mut bench.connection)

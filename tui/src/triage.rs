@@ -20,6 +20,8 @@ pub(crate) const SCAN_WINDOW: u64 = 500;
 
 /// Leads put back to work in one go that can be taken back in one go: all their bytes are kept.
 pub(crate) const RECALLABLE: u64 = 10_000;
+/// Dead letters that two steps of a walk share.
+const OVERLAP: u64 = 100;
 /// Dead letters looked for by place in one step.
 const HINTED: usize = 2_000;
 
@@ -35,6 +37,9 @@ pub(crate) struct Report {
     pub(crate) gone: Vec<String>,
     /// Cannot be a lead; still there.
     pub(crate) refused: Vec<String>,
+    /// The trash they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trash: Option<String>,
     /// Whether it was stopped before its end.
     #[serde(skip)]
     pub(crate) stopped: bool,
@@ -88,10 +93,14 @@ pub(crate) struct Move<'a> {
 
 impl Move<'_> {
     /// Moves letters that were read before, and tells everybody who listens.
+    /// Returns the ids of what was moved.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
-    pub(crate) async fn letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), StoreError> {
+    pub(crate) async fn letters(
+        &mut self,
+        letters: Vec<DeadLetter>,
+    ) -> Result<Vec<String>, StoreError> {
         let to_trash = matches!(self.destination, Destination::Trash(_));
         let (letters, refused): (Vec<_>, Vec<_>) = letters
             .into_iter()
@@ -99,7 +108,7 @@ impl Move<'_> {
         let refused = refused.iter().map(|letter| letter.id().to_owned());
         self.report.refused.extend(refused);
         if letters.is_empty() || self.report.stopped {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let (who, before) = (operator(), self.report.moved);
         let mut stopped = false;
@@ -110,15 +119,15 @@ impl Move<'_> {
                 stopped |= !go_on;
                 go_on
             })
-            .await?;
+            .await;
         self.report.stopped |= stopped;
         let kind = match self.destination {
             Destination::Redrive | Destination::Edited => EventKind::Redriven,
             Destination::Trash(_) => EventKind::Dropped,
         };
-        let mut events = Vec::new();
-        for (letter, moved) in letters.iter().zip(moved) {
-            if let Some(put) = moved {
+        let (mut events, mut ids) = (Vec::new(), Vec::new());
+        for (letter, put) in letters.iter().zip(moved.entries) {
+            if let Some(put) = put {
                 self.report.moved += 1;
                 if !to_trash && self.report.moved <= RECALLABLE {
                     self.report.put.push((put, letter.bytes.clone()));
@@ -127,7 +136,8 @@ impl Move<'_> {
                     ids.push(letter.id().to_owned());
                 }
                 events.push(Event::new(self.store.now(), kind, letter.id()));
-            } else if !stopped {
+                ids.push(letter.id().to_owned());
+            } else if !stopped && moved.error.is_none() {
                 self.report.gone.push(letter.id().to_owned());
             }
         }
@@ -137,7 +147,7 @@ impl Move<'_> {
         {
             tracing::warn!(%error, "the move could not be told over pub/sub");
         }
-        Ok(())
+        moved.error.map_or(Ok(ids), Err)
     }
 
     /// Moves the dead letters of these ids.
@@ -149,7 +159,7 @@ impl Move<'_> {
         let there: HashSet<&str> = found.iter().map(DeadLetter::id).collect();
         let gone = ids.iter().filter(|id| !there.contains(id.as_str()));
         self.report.gone.extend(gone.cloned());
-        self.letters(found).await
+        self.letters(found).await.map(drop)
     }
 
     /// Moves the dead letters of these ids, looking first where each was seen last.
@@ -158,21 +168,27 @@ impl Move<'_> {
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
     pub(crate) async fn hinted(&mut self, ids: &HashMap<String, u64>) -> Result<(), StoreError> {
         let mut order: Vec<(&String, u64)> = ids.iter().map(|(id, place)| (id, *place)).collect();
-        // The newest first: taking those out moves no place of an older one.
+        // The newest first: near an end that moves no place of an older one. Deep in a long list it
+        // may, so what is not found is looked for again at the end, and some of it by others' places.
         order.sort_by_key(|(_, place)| std::cmp::Reverse(*place));
-        let mut elsewhere = Vec::new();
+        let mut moved = HashSet::new();
         for part in order.chunks(HINTED) {
             let places: Vec<u64> = part.iter().map(|(_, place)| *place).collect();
             let mut letters = self.store.dead_at(&places).await?;
             letters.retain(|letter| ids.contains_key(letter.id()));
-            let there: HashSet<String> = letters.iter().map(|l| l.id().to_owned()).collect();
-            let missing = part.iter().filter(|(id, _)| !there.contains(*id));
-            elsewhere.extend(missing.map(|(id, _)| (*id).clone()));
-            self.letters(letters).await?;
+            moved.extend(self.letters(letters).await?);
             if self.report.stopped {
                 return Ok(());
             }
         }
+        // Somebody else may have been faster, or it was only elsewhere: now it counts.
+        self.report.gone.clear();
+        let known: HashSet<&str> = self.report.refused.iter().map(String::as_str).collect();
+        let elsewhere: Vec<String> = ids
+            .keys()
+            .filter(|id| !moved.contains(*id) && !known.contains(id.as_str()))
+            .cloned()
+            .collect();
         if elsewhere.is_empty() {
             Ok(())
         } else {
@@ -189,24 +205,30 @@ impl Move<'_> {
         let now = self.store.observe_time().await?;
         let mut left = self.store.dead_count().await?;
         // Entries from the right end on that stay.
-        let mut stay = 0;
+        let mut stay = 0_u64;
+        let mut refused = HashSet::new();
         while left > 0 && !self.report.stopped {
             let total = self.store.dead_count().await?;
-            let count = left.min(WINDOW).min(total.saturating_sub(stay));
-            if count == 0 {
+            // A few of those that stay are looked at again: where others take some of them out
+            // meanwhile, as many that were not seen yet have come to their places.
+            let again = stay.min(OVERLAP);
+            let base = stay - again;
+            let count = (left.min(WINDOW) + again).min(total.saturating_sub(base));
+            if count <= again {
                 break;
             }
-            let (_, window) = self.store.dead_window(total - stay - count, count).await?;
-            left -= count;
+            let (_, window) = self.store.dead_window(total - base - count, count).await?;
             let seen = window.len() as u64;
+            left = left.saturating_sub(count - again);
             let letters: Vec<_> = window
                 .into_iter()
-                .filter(|letter| wanted.holds(letter, now))
+                .filter(|letter| wanted.holds(letter, now) && !refused.contains(letter.id()))
                 .collect();
             let (before, gone) = (self.report.moved, self.report.gone.len());
             self.letters(letters).await?;
+            refused.extend(self.report.refused[refused.len()..].iter().cloned());
             let taken = self.report.moved - before + (self.report.gone.len() - gone) as u64;
-            stay += seen - taken;
+            stay = base + seen.saturating_sub(taken);
             self.report.stopped |= !(self.progress)(self.report.moved);
         }
         Ok(())

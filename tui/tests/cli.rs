@@ -193,7 +193,8 @@ fn what_is_thrown_away_is_kept_for_a_day() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("2 dead letters"));
     assert_eq!(bridge.says(&["dlq", "count"]), "2");
-    assert_eq!(bridge.json(&["dlq", "clear", "--yes"])["cleared"], 2);
+    let cleared = bridge.json(&["dlq", "clear", "--yes"]);
+    assert_eq!(cleared["cleared"], 2);
     assert_eq!(bridge.says(&["dlq", "count"]), "0");
 
     let trash: Vec<String> = bridge.redis(&[b"KEYS", b"failed_leads:trash:*"]);
@@ -204,6 +205,15 @@ fn what_is_thrown_away_is_kept_for_a_day() {
     }
     let audit: u64 = bridge.redis(&[b"XLEN", b"leads_to_enrich:audit"]);
     assert_eq!(audit, 2);
+    let name = cleared["trash"].as_str().expect("a name");
+    assert!(
+        bridge
+            .says(&["dlq", "restore", name])
+            .contains("2 dead letters brought back")
+    );
+    assert_eq!(bridge.says(&["dlq", "count"]), "2");
+    let again = bridge.run(&["dlq", "restore", name]);
+    assert_eq!(again.status.code(), Some(1));
 }
 
 #[test]

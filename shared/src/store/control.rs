@@ -2,9 +2,6 @@
 
 use super::{Store, StoreError};
 
-/// About how many entries of the audit are kept.
-const AUDIT_LENGTH: u64 = 10_000;
-
 impl Store {
     /// Sets or clears the pause flag, which every worker honours within a second, and writes it
     /// into the audit; returns whether that changed anything.
@@ -13,28 +10,11 @@ impl Store {
     /// Every [`StoreError`] a call can meet.
     pub async fn set_paused(&self, paused: bool, who: &str) -> Result<bool, StoreError> {
         let keys = self.keys();
-        let mut pipe = redis::pipe();
-        pipe.atomic();
-        pipe.cmd("EXISTS").arg(&keys.paused);
-        if paused {
-            pipe.cmd("SET").arg(&keys.paused).arg(who);
-        } else {
-            pipe.cmd("DEL").arg(&keys.paused);
-        }
-        pipe.ignore();
-        pipe.cmd("XADD")
-            .arg(&keys.audit)
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(AUDIT_LENGTH)
-            .arg("*");
-        pipe.arg("who")
-            .arg(who)
-            .arg("what")
-            .arg(if paused { "paused" } else { "resumed" });
-        pipe.arg("count").arg(0).arg("detail").arg("").ignore();
-        let (was,): (bool,) = self.pipeline(&pipe).await?;
-        Ok(was != paused)
+        let script = &self.scripts().pause;
+        let mut cmd = script.call(&[&keys.paused, &keys.audit]);
+        cmd.arg(who).arg(u8::from(paused));
+        let was: i64 = self.run(script, &cmd).await?.next()?;
+        Ok((was == 1) != paused)
     }
 }
 

@@ -11,6 +11,8 @@ pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
 /// Entries that one call may move. The script stops by itself before it holds the server too
 /// long, so this bounds the request, not the work.
 const BATCH: usize = 200;
+/// Entries that one step of reading by place goes over.
+const RUN: u64 = 500;
 /// Entries that come back from the trash in one step.
 const RESTORE_BATCH: usize = 500;
 
@@ -142,22 +144,21 @@ impl Store {
     }
 
     /// Moves entries that are still what was read, and tells for each that was moved with which
-    /// bytes it now stands at its destination.
+    /// bytes it now stands at its destination; also where an error ended the move on the way.
     /// An entry that somebody else moved first is left alone; one that is merely in another place
     /// by now is looked for once. Each step on the server is short; `progress` hears how many
     /// entries were moved so far and may end the rest by `false`.
     ///
     /// Entries that cannot be a lead are moved like the others: who calls decides about them.
     ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet. What was moved until then is moved.
+    /// Where the answer to the last step was lost, that step may have moved more than is told.
     pub async fn take_dead(
         &self,
         letters: &[DeadLetter],
         destination: &Destination,
         who: &str,
         mut progress: impl FnMut(usize) -> bool,
-    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+    ) -> Moved {
         let mut take = Take {
             store: self,
             destination,
@@ -165,27 +166,11 @@ impl Store {
             token: token(),
             moved: vec![None; letters.len()],
         };
-        let all: Vec<usize> = (0..letters.len()).collect();
-        if take.pass(letters, all, &mut progress).await? && take.moved.contains(&None) {
-            let missed: Vec<String> = letters
-                .iter()
-                .zip(&take.moved)
-                .filter(|(_, moved)| moved.is_none())
-                .map(|(letter, _)| letter.id().to_owned())
-                .collect();
-            let mut elsewhere = letters.to_vec();
-            let mut again = Vec::new();
-            for found in self.find_dead(&missed).await? {
-                let same = |i: &usize| take.moved[*i].is_none() && letters[*i].bytes == found.bytes;
-                if let Some(i) = (0..letters.len()).find(same) {
-                    // Where it is now; what is to become of it stays.
-                    (elsewhere[i].index, elsewhere[i].of) = (found.index, found.of);
-                    again.push(i);
-                }
-            }
-            take.pass(&elsewhere, again, &mut progress).await?;
+        let error = take.all(letters, &mut progress).await.err();
+        Moved {
+            entries: take.moved,
+            error,
         }
-        Ok(take.moved)
     }
 
     /// Throws all dead letters into the trash of a name, where they stay for a day; returns how
@@ -231,7 +216,8 @@ impl Store {
 
     /// Takes leads that were put back to work back into the dead letter queue, as long as nobody
     /// has begun to work on them: each is looked for among the newest that wait. `put` has the
-    /// bytes that wait, and those that were dead before. Tells for each whether it came back.
+    /// bytes that wait, and those that were dead before. Tells for each whether it came back, and
+    /// nothing of those that it did not come to because `progress` ended it.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet. What came back until then is back.
@@ -257,7 +243,7 @@ impl Store {
             }
             back.extend(found.into_iter().map(|found| found == 1));
             if !progress(back.iter().filter(|back| **back).count()) {
-                back.resize(put.len(), false);
+                break;
             }
         }
         Ok(back)
@@ -273,7 +259,19 @@ impl Store {
         places.sort_unstable();
         places.dedup();
         let mut found = Vec::new();
-        for run in places.chunk_by(|a, b| b - a <= 16) {
+        // A gap ends a run, and so does its length: no step may hold the server up.
+        let mut first = 0;
+        let runs = places.chunk_by(|a, b| {
+            if first == 0 {
+                first = *a;
+            }
+            let goes_on = b - a <= 16 && b - first < RUN;
+            if !goes_on {
+                first = *b;
+            }
+            goes_on
+        });
+        for run in runs {
             let (first, last) = (run[0], run[run.len() - 1]);
             let mut cmd = redis::cmd("LRANGE");
             cmd.arg(&self.keys().failed);
@@ -316,6 +314,16 @@ impl DeadWalk {
     }
 }
 
+/// What a move of entries came to.
+#[derive(Debug)]
+pub struct Moved {
+    /// For each entry, in their order: the bytes with which it now stands at its destination, or
+    /// `None` where it was not moved.
+    pub entries: Vec<Option<Bytes>>,
+    /// What ended the move before its end.
+    pub error: Option<StoreError>,
+}
+
 /// A move of many entries, under way.
 struct Take<'a> {
     store: &'a Store,
@@ -326,6 +334,35 @@ struct Take<'a> {
 }
 
 impl Take<'_> {
+    /// Goes through all letters, and once more through those that were not where they were seen.
+    async fn all(
+        &mut self,
+        letters: &[DeadLetter],
+        progress: &mut impl FnMut(usize) -> bool,
+    ) -> Result<(), StoreError> {
+        let all: Vec<usize> = (0..letters.len()).collect();
+        if !self.pass(letters, all, progress).await? || !self.moved.contains(&None) {
+            return Ok(());
+        }
+        let missed: Vec<String> = letters
+            .iter()
+            .zip(&self.moved)
+            .filter(|(_, moved)| moved.is_none())
+            .map(|(letter, _)| letter.id().to_owned())
+            .collect();
+        let mut elsewhere = letters.to_vec();
+        let mut again = Vec::new();
+        for found in self.store.find_dead(&missed).await? {
+            let same = |i: &usize| self.moved[*i].is_none() && letters[*i].bytes == found.bytes;
+            if let Some(i) = (0..letters.len()).find(same) {
+                // Where it is now; what is to become of it stays.
+                (elsewhere[i].index, elsewhere[i].of) = (found.index, found.of);
+                again.push(i);
+            }
+        }
+        self.pass(&elsewhere, again, progress).await.map(drop)
+    }
+
     /// Goes once through the letters named by `order`; returns whether it came to the end.
     async fn pass(
         &mut self,

@@ -5,6 +5,7 @@
 -- ARGV  1 who  then two for each: the bytes that wait, the dead letter it was
 -- Returns {now, found or not (1/0)...}: the rest must be sent again.
 make_sure_of_room(KEYS[3])
+redis.call('LLEN', KEYS[2]) -- Fails here rather than below where that is no list.
 -- Entries looked at for one, and in one call: about 2 ms.
 local DEPTH = 5000
 local BUDGET = 15000

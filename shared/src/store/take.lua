@@ -80,6 +80,7 @@ if #moved > 0 then
     redis.call('EXPIRE', KEYS[2], ARGV[3])
   end
   count(KEYS[3], ARGV[1] == 'edited' and 'redriven' or ARGV[1], #moved)
-  audit(KEYS[4], ARGV[2], ARGV[1], #moved, table.concat(ids, ' '))
+  local to = ARGV[1] == 'dropped' and KEYS[2] .. ' ' or ''
+  audit(KEYS[4], ARGV[2], ARGV[1], #moved, to .. table.concat(ids, ' '))
 end
 return reply

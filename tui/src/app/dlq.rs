@@ -95,6 +95,9 @@ pub(crate) enum Undo {
     Retried(Vec<(Bytes, Bytes)>),
 }
 
+/// An end of a range of marks: its place, and the id there.
+type End = (u64, String);
+
 /// Why nothing could be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unchosen(pub(crate) String);
@@ -132,10 +135,10 @@ pub(crate) struct Dlq {
     anchor: Option<(u64, Option<String>)>,
     /// The marks.
     pub(crate) marks: Marks,
-    /// Where a range of marks begins.
-    pub(crate) range: Option<u64>,
-    /// A range of marks whose rows are being read.
-    marking: bool,
+    /// Where a range of marks begins: the place, and the id there.
+    pub(crate) range: Option<End>,
+    /// A range of marks whose rows are being read: its ends, and all its places.
+    marking: Option<([End; 2], Vec<u64>)>,
     /// Where the cursor is among the groups.
     pub(crate) groups_at: Position,
     /// The one opened.
@@ -208,8 +211,8 @@ impl Dlq {
 
     /// Whether a row lies between the beginning of a range of marks and the cursor.
     pub(crate) fn in_range(&self, row: usize) -> bool {
-        self.range.is_some_and(|from| {
-            let from = self.row_of(from);
+        self.range.as_ref().is_some_and(|(from, _)| {
+            let from = self.row_of(*from);
             (from.min(self.at.cursor)..=from.max(self.at.cursor)).contains(&row)
         })
     }
@@ -238,7 +241,7 @@ impl Dlq {
     /// Reading failed: no more of it until the next sign of life.
     pub(crate) fn trouble(&mut self) {
         self.asked = None;
-        self.marking = false;
+        self.marking = None;
         self.stale = true;
         self.blocked = true;
     }
@@ -248,13 +251,12 @@ impl Dlq {
         let asked = self.asked.take().unwrap_or_default();
         let row_before = self.at.cursor;
         self.total = total;
-        let kept = if std::mem::take(&mut self.marking) {
-            for letter in &letters {
-                self.marks.set(letter);
+        let kept = match self.marking.take() {
+            Some((ends, places)) => {
+                self.mark(&letters, &ends, &places);
+                std::mem::take(&mut self.rows)
             }
-            std::mem::take(&mut self.rows)
-        } else {
-            BTreeMap::new()
+            None => BTreeMap::new(),
         };
         self.rows = kept;
         self.rows
@@ -390,22 +392,44 @@ impl Dlq {
     }
 
     fn mark_range(&mut self) -> Vec<Command> {
-        let Some(from) = self.range.take() else {
-            self.range = self.place(self.at.cursor);
+        let here = self.under_cursor().map(|letter| letter.id().to_owned());
+        let Some(here) = self.place(self.at.cursor).zip(here) else {
             return Vec::new();
         };
-        let (from, to) = (self.row_of(from), self.at.cursor);
-        let rows = from.min(to)..from.max(to) + 1;
-        if rows.len() > RANGE || self.asked.is_some() {
+        let Some(from) = self.range.take() else {
+            self.range = Some(here);
+            return Vec::new();
+        };
+        let (first, last) = (self.row_of(from.0), self.at.cursor);
+        let rows = first.min(last)..first.max(last) + 1;
+        if rows.len() > RANGE {
             self.mistake = Some(format!(
                 "a range goes over {RANGE} rows at most; for more use * or a filter"
             ));
             return Vec::new();
         }
         let places: Vec<u64> = rows.filter_map(|row| self.place(row)).collect();
-        self.marking = true;
+        self.marking = Some(([from, here], places.clone()));
         self.asked = Some(places.clone());
         vec![Command::ReadLetters(places)]
+    }
+
+    /// Marks a range that was read, if all of it is there and its ends are what they were.
+    fn mark(&mut self, letters: &[DeadLetter], ends: &[End; 2], places: &[u64]) {
+        let read: HashMap<u64, &DeadLetter> = letters
+            .iter()
+            .map(|letter| (letter.from_end(), letter))
+            .collect();
+        let same = |(place, id): &End| read.get(place).is_some_and(|l| l.id() == id);
+        let range: Vec<&DeadLetter> = places.iter().filter_map(|p| read.get(p).copied()).collect();
+        if ends.iter().all(same) && range.len() == places.len() {
+            for letter in range {
+                self.marks.set(letter);
+            }
+        } else {
+            let why = "somebody else changed the list meanwhile; mark the range again";
+            self.mistake = Some(why.into());
+        }
     }
 
     /// Goes from the list to the groups, or back.

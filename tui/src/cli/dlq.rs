@@ -1,17 +1,17 @@
 //! `bridge dlq`: dead letters for scripts.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use bridge_shared::clock::{human_duration, rfc3339};
 use bridge_shared::filter::Filter;
-use bridge_shared::store::Store;
 use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
+use bridge_shared::store::{Store, StoreError};
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::output::{CommandError, json, line};
+use super::output::{CommandError, harmless_json, json, line};
 use crate::groups::Groups;
 use crate::row::{Row, error_or_unknown};
 use crate::text::{age, harmless, plural, thousands};
@@ -42,6 +42,11 @@ pub(crate) enum DlqCommand {
         /// Their ids, as `list` shows them
         #[arg(required = true)]
         id: Vec<String>,
+    },
+    /// Bring back what is in a trash, as `drop` and `clear` name it
+    Restore {
+        /// The trash
+        trash: String,
     },
     /// Throw all dead letters into the trash, where they stay for a day
     Clear {
@@ -112,6 +117,7 @@ pub(crate) async fn run(
         DlqCommand::Show { id } => show(store, &id, as_json).await.map(|()| true),
         DlqCommand::Retry(args) => retry(store, &args, as_json).await,
         DlqCommand::Drop { id } => throw_away(store, &id, as_json).await,
+        DlqCommand::Restore { trash } => restore(store, &trash, as_json).await,
         DlqCommand::Clear { yes } => clear(store, yes, as_json).await.map(|()| true),
         DlqCommand::Export { file, filter } => {
             export(store, &file, &filter, as_json).await.map(|()| true)
@@ -292,20 +298,42 @@ async fn retry(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, C
 }
 
 async fn throw_away(store: &Store, ids: &[String], as_json: bool) -> Result<bool, CommandError> {
-    let mut progress = |_| true;
+    let (trash, mut progress) = (token(), |_| true);
     let mut work = Move {
         store,
-        destination: Destination::Trash(token()),
+        destination: Destination::Trash(trash.clone()),
         force: true,
         progress: &mut progress,
         report: Report::with_ids(),
     };
-    work.ids(ids).await?;
-    tell(
-        &work.report,
-        "thrown into the trash, kept there for a day",
-        as_json,
-    )
+    let done = work.ids(ids).await;
+    done.map_err(|error| in_trash(&error, &trash))?;
+    work.report.trash = Some(trash.clone());
+    tell(&work.report, &kept(&trash), as_json)
+}
+
+/// Where what was thrown away is.
+fn kept(trash: &str) -> String {
+    format!("thrown into the trash for a day; bring back with: bridge dlq restore {trash}")
+}
+
+/// An answer that was lost leaves open how much is in the trash: that must be told by name.
+fn in_trash(error: &StoreError, trash: &str) -> CommandError {
+    CommandError::Said(format!(
+        "{error} What was thrown away before that comes back with: bridge dlq restore {trash}"
+    ))
+}
+
+async fn restore(store: &Store, trash: &str, as_json: bool) -> Result<bool, CommandError> {
+    let restored = store.restore_dead(trash, &operator(), |_| true).await?;
+    if as_json {
+        json(&serde_json::json!({ "restored": restored }))?;
+    } else if restored == 0 {
+        line("There is nothing in that trash: it was brought back before, or its day is over.")?;
+    } else {
+        line(&format!("{} brought back", plural(restored, "dead letter")))?;
+    }
+    Ok(restored > 0)
 }
 
 fn tell(result: &Report, done: &str, as_json: bool) -> Result<bool, CommandError> {
@@ -334,17 +362,18 @@ async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandErr
         )));
     }
     let name = token();
-    let cleared = store.clear_dead(&name, &operator()).await?;
-    let trash = store.keys().trash(&name);
+    let cleared = store.clear_dead(&name, &operator()).await;
+    let cleared = cleared.map_err(|error| in_trash(&error, &name))?;
     if as_json {
-        return json(&serde_json::json!({ "success": true, "cleared": cleared, "trash": trash }));
+        return json(&serde_json::json!({ "success": true, "cleared": cleared, "trash": name }));
     }
     if cleared == 0 {
         return line("There were no dead letters.");
     }
     line(&format!(
-        "{} thrown into the trash, kept for a day under {trash}",
-        plural(cleared, "dead letter")
+        "{} {}",
+        plural(cleared, "dead letter"),
+        kept(&name)
     ))
 }
 
@@ -355,6 +384,7 @@ async fn export(
     as_json: bool,
 ) -> Result<(), CommandError> {
     let to_stdout = file.as_os_str() == "-";
+    let to_terminal = to_stdout && std::io::stdout().is_terminal();
     let mut out: Box<dyn Write + Send> = if to_stdout {
         Box::new(BufWriter::new(std::io::stdout()))
     } else {
@@ -368,8 +398,11 @@ async fn export(
     let mut walk = store.walk_dead(WINDOW);
     while let Some(window) = walk.next().await? {
         for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            serde_json::to_writer(&mut out, &Row::new(letter)).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+            let mut row = serde_json::to_string(&Row::new(letter)).map_err(std::io::Error::from)?;
+            if to_terminal {
+                row = harmless_json(row);
+            }
+            writeln!(out, "{row}")?;
             exported += 1;
         }
     }

@@ -48,7 +48,7 @@ pub(super) async fn run(
                 report: Report::default(),
             };
             let result = match which {
-                Which::These(letters) => all.letters(letters.clone()).await,
+                Which::These(letters) => all.letters(letters.clone()).await.map(drop),
                 Which::Ids(ids) => all.hinted(ids).await,
                 Which::Matching(wanted) => all.matching(wanted).await,
             };
@@ -65,7 +65,7 @@ pub(super) async fn run(
             };
             let result = one.letters(vec![dead.clone()]).await;
             report = one.report;
-            result.map_err(|error| error.to_string())
+            result.map(drop).map_err(|error| error.to_string())
         }
         Work::Recall(put) => {
             let who = operator();
@@ -75,7 +75,8 @@ pub(super) async fn run(
                     let (here, gone): (Vec<_>, Vec<_>) =
                         put.iter().zip(back).partition(|(_, back)| *back);
                     report.moved = here.len() as u64;
-                    report.stopped = stop.is_cancelled();
+                    // Those that it did not come to are neither here nor gone.
+                    report.stopped = here.len() + gone.len() < put.len();
                     report.gone = gone
                         .into_iter()
                         .map(|((_, dead), _)| Envelope::from_dead_letter(dead).0.id)

@@ -133,6 +133,38 @@ fn marks_survive_scrolling_new_arrivals_and_a_refresh() {
 }
 
 #[test]
+fn a_range_over_a_list_that_somebody_else_changed_marks_nothing() {
+    let mut scene = dlq();
+    scene.press("j v j j");
+    // Everything has moved by one place since the range was begun.
+    for letter in &mut scene.letters {
+        letter.index += 1;
+        letter.of = DEAD;
+    }
+    scene.press("v");
+    assert_eq!(scene.app.dlq.marks.count(DEAD), 0);
+    let mistake = scene.app.dlq.mistake.clone().unwrap_or_default();
+    assert!(mistake.contains("mark the range again"), "{mistake}");
+}
+
+#[test]
+fn where_the_answer_was_lost_the_trash_can_still_be_brought_back() {
+    let mut scene = dlq();
+    scene.press("C y");
+    let Some(Work::Clear(trash)) = begun(&scene).cloned() else {
+        panic!("{:?}", scene.commands);
+    };
+    scene.commands.clear();
+    scene.send(Message::Ended(Ended {
+        work: Work::Clear(trash.clone()),
+        report: Report::default(),
+        error: Some("no answer in time".into()),
+    }));
+    scene.press("u");
+    assert_eq!(begun(&scene), Some(&Work::Restore(trash)));
+}
+
+#[test]
 fn more_than_a_hundred_ask_for_the_number() {
     let mut scene = dlq();
     let mut figures = scene.app.figures.clone().expect("read").0;

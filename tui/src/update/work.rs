@@ -118,7 +118,10 @@ pub(super) fn undo(app: &mut App) -> Vec<Command> {
             );
         }
         Some(Undo::Trash(trash, count)) => {
-            let words = format!("bringing back {}", plural(count, "dead letter"));
+            let words = match count {
+                0 => "bringing back what is in the trash".into(),
+                count => format!("bringing back {}", plural(count, "dead letter")),
+            };
             (Work::Restore(trash), words, count)
         }
         Some(Undo::Retried(put)) => {
@@ -357,7 +360,8 @@ fn remember(app: &mut App, ended: &Ended) {
             trash: Some(name), ..
         }
         | Work::Clear(name)
-            if report.moved > 0 =>
+            // Where the answer was lost more may be in the trash than is known.
+            if report.moved > 0 || ended.error.is_some() =>
         {
             undos.push(Undo::Trash(name.clone(), report.moved));
         }
@@ -367,23 +371,21 @@ fn remember(app: &mut App, ended: &Ended) {
             undos.push(Undo::Retried(report.put.clone()));
         }
         Work::Restore(name) => {
-            let whole = !report.stopped && ended.error.is_none();
-            for undo in undos.iter_mut() {
-                if let Undo::Trash(trash, left) = undo
-                    && trash == name
-                {
-                    *left = if whole {
-                        0
-                    } else {
-                        left.saturating_sub(report.moved)
-                    };
-                }
+            let at = |undo: &Undo| matches!(undo, Undo::Trash(trash, _) if trash == name);
+            if !report.stopped && ended.error.is_none() {
+                undos.retain(|undo| !at(undo));
+            } else if let Some(Undo::Trash(_, left)) = undos.iter_mut().find(|undo| at(undo)) {
+                *left = left.saturating_sub(report.moved);
             }
-            undos.retain(|undo| !matches!(undo, Undo::Trash(_, 0)));
         }
-        // What is in somebody's hands by now cannot be taken back later either.
         Work::Recall(put) if ended.error.is_none() => {
             undos.retain(|undo| !matches!(undo, Undo::Retried(of) if of == put));
+            // What is in somebody's hands by now cannot be taken back later either; what it did
+            // not come to can.
+            let looked_at = usize::try_from(report.moved).unwrap_or(usize::MAX) + report.gone.len();
+            if report.stopped && looked_at < put.len() {
+                undos.push(Undo::Retried(put[looked_at..].to_vec()));
+            }
         }
         _ => {}
     }
