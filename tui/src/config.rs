@@ -19,11 +19,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bridge_shared::config::RedisArgs;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ratatui::style::Color;
 use serde::Deserialize;
 
 use crate::keymap::Keymap;
 use crate::theme::Theme;
+
+/// What must be written otherwise within a URL (RFC 3986, 2.3 and 3.2.2: not in a name or a host).
+const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'[')
+    .remove(b']');
 
 /// What is wrong with the file, and where.
 #[derive(Debug, thiserror::Error)]
@@ -230,7 +241,13 @@ impl Config {
             let value = std::env::var(name)
                 .map_err(|_| senseless(format!("the environment variable {name} is not set")))?;
             out.push_str(before);
-            out.push_str(&value);
+            if before.is_empty() && out.is_empty() {
+                // It holds a whole URL, or its beginning.
+                out.push_str(&value);
+            } else {
+                // A password may have any character in it.
+                out.extend(percent_encoding::utf8_percent_encode(&value, URL_PART));
+            }
             rest = after;
         }
         out.push_str(rest);
@@ -313,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_profile_counts_after_flags_and_before_the_environment() {
-        let text = "profile = \"a\"\n[profiles.a]\nurl = \"redis://a/${PATH}\"\nqueue_name = \"qa\"\n[profiles.b]\nurl = \"redis://b\"\n";
+        let text = "profile = \"a\"\n[profiles.a]\nurl = \"redis://a:${PATH}@h\"\nqueue_name = \"qa\"\n[profiles.b]\nurl = \"redis://b\"\n";
         let config = config(text).expect("sound");
         assert_eq!(config.names(), ["a", "b"]);
         let (name, a) = config.choose(None).expect("there").expect("the file's own");
@@ -327,7 +344,7 @@ mod tests {
         let applied = config
             .apply(&a, true, &args(), &Given::new())
             .expect("applied");
-        assert!(applied.url().starts_with("redis://a/") && !applied.url().contains('$'));
+        assert!(applied.url().starts_with("redis://a:%2F") && applied.url().ends_with("@h"));
         assert_eq!(applied.failed_queue_name, "f");
         assert_eq!(
             config.choose(Some("b")).expect("there").expect("chosen").0,

@@ -79,6 +79,13 @@ pub(crate) struct ConsoleArgs {
     keys: String,
 }
 
+impl ConsoleArgs {
+    /// Whether nothing may be changed, by a flag.
+    pub(crate) const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+}
+
 /// How a frame is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Once {
@@ -222,12 +229,13 @@ async fn once(
     let name = args.theme.unwrap_or(ThemeName::Dark);
     let theme = environments.config.paint(Theme::new(name))?;
     let options = options(&store, args, environments)?;
-    let buffer = once::frame(store, options, args.size, &args.keys, &theme).await?;
+    let (buffer, trouble) = once::frame(store, options, args.size, &args.keys, &theme).await?;
     let frame = match format {
         Once::Text => picture::text(&buffer),
         Once::Svg => picture::svg(&buffer, name != ThemeName::Light),
     };
-    line(frame.trim_end())
+    line(frame.trim_end())?;
+    trouble.map_or(Ok(()), |error| Err(error.into()))
 }
 
 struct Console {

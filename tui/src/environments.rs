@@ -48,6 +48,13 @@ impl Environments {
         Ok((environments, applied))
     }
 
+    /// Whether nothing may be changed in the one in force.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.here
+            .as_ref()
+            .is_some_and(|(_, profile)| profile.read_only)
+    }
+
     /// Goes to another environment. Where that cannot be, this one stays in force.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ pub(crate) enum Action {
     Palette,
     Pause,
     PreviousScreen,
+    Quit,
     Raw,
     Refresh,
     Retry,
@@ -174,7 +175,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     changes(Scope::Dlq, "r", Action::Retry, "retry", "put the marked dead letters, or the one under the cursor, back to work"),
     changes(Scope::Dlq, "R", Action::RetryMatching, "retry all", "put every dead letter that matches the filter back to work"),
     changes(Scope::Dlq, "d", Action::Drop, "drop", "throw the marked ones, or the one under the cursor, into the trash"),
-    reads(Scope::Dlq, "/", Action::Filter, "filter", "filter: words, and error: kind: station: worker: id: name: url: lead: attempts:>2 age:>1h"),
+    reads(Scope::Dlq, "/", Action::Filter, "filter", "filter: words, and error: kind: station: worker: cause: id: name: url: lead: attempts:>2 retries:0 age:>1h"),
     reads(Scope::Dlq, "f", Action::Groups, "groups", "fold into groups by cause, with counts"),
     changes(Scope::Dlq, "e", Action::Edit, "edit", "open the lead in $EDITOR, and put it back to work as edited"),
     reads(Scope::Dlq, "t", Action::Try, "try", "let a worker bring the lead along its route once, dry, and see what each station answers"),
@@ -229,7 +230,8 @@ pub(crate) const BINDINGS: &[Binding] = &[
     reads(Scope::Everywhere, "?", Action::Help, "help", "the keys of this screen"),
     reads(Scope::Everywhere, ": ctrl-p", Action::Palette, "", "command palette"),
     reads(Scope::Everywhere, "ctrl-z", Action::Suspend, "", "suspend, as in a shell"),
-    reads(Scope::Everywhere, "q esc", Action::Back, "quit", "back; on a screen itself q quits"),
+    reads(Scope::Everywhere, "q", Action::Quit, "quit", "back, and on a screen itself leave the console"),
+    reads(Scope::Everywhere, "esc", Action::Back, "", "back; it never leaves the console"),
 ];
 
 /// A key with what is held down with it.

@@ -87,6 +87,18 @@ enum Command {
     Demo(DemoArgs),
 }
 
+impl Command {
+    /// Whether it changes anything in Redis.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Push(args) => args.changes(),
+            Self::Dlq(command) => command.changes(),
+            Self::Pause | Self::Resume => true,
+            Self::Status(_) | Self::Demo(_) => false,
+        }
+    }
+}
+
 fn main() -> color_eyre::Result<ExitCode> {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -139,6 +151,11 @@ async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {
     // The demo is an environment of its own.
     if !matches!(cli.command, Some(Command::Demo(_))) {
         (environments, cli.redis) = Environments::find(&cli.console, &cli.redis, given)?;
+    }
+    let read_only = cli.console.is_read_only() || environments.is_read_only();
+    if read_only && cli.command.as_ref().is_some_and(Command::changes) {
+        let why = "this environment is read-only, so nothing was done; leave --read-only out, or choose another --profile";
+        return Err(CommandError::Said(why.into()));
     }
     let store = Store::new(&cli.redis)?;
     let whole = match cli.command {

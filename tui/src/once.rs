@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_shared::store::Store;
+use bridge_shared::store::{Store, StoreError};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -25,18 +25,18 @@ const RESTLESS: Duration = Duration::from_millis(1_500);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens a console, presses keys, each when what came of the one before has been read, and draws
-/// what is then to be seen.
+/// what is then to be seen. Returns also why Redis does not answer, where it does not: the frame
+/// says so too.
 ///
 /// # Errors
-/// [`CommandError`] where a key is none. A Redis that does not answer is no error: the frame says
-/// so.
+/// [`CommandError`] where a key is none.
 pub(crate) async fn frame(
     store: Store,
     options: Options,
     size: (u16, u16),
     keys: &str,
     theme: &Theme,
-) -> Result<Buffer, CommandError> {
+) -> Result<(Buffer, Option<StoreError>), CommandError> {
     let keys = keys.split_whitespace().map(|name| {
         let key = Key::parse(name)
             .ok_or_else(|| CommandError::Said(format!("--keys: no key is called {name:?}")));
@@ -69,5 +69,9 @@ pub(crate) async fn frame(
     }
     let Ok(mut terminal) = Terminal::new(TestBackend::new(size.0, size.1));
     let Ok(_) = terminal.draw(|frame| ui::draw(frame, &app, theme));
-    Ok(terminal.backend().buffer().clone())
+    let trouble = match app.link {
+        Link::Lost { error, .. } => Some(error),
+        _ => None,
+    };
+    Ok((terminal.backend().buffer().clone(), trouble))
 }

@@ -1,5 +1,7 @@
 //! A dead letter as scripts and files get it.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use bridge_shared::clock::rfc3339;
 use bridge_shared::store::dead_letters::DeadLetter;
 use serde::Serialize;
@@ -11,6 +13,9 @@ pub(crate) struct Row<'a> {
     pub(crate) index: u64,
     pub(crate) id: &'a str,
     pub(crate) lead_data: Box<RawValue>,
+    /// The lead's bytes, where `lead_data` cannot show them all: they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lead_base64: Option<String>,
     pub(crate) error: &'a str,
     pub(crate) retry_count: u32,
     pub(crate) failed_at: String,
@@ -32,6 +37,9 @@ impl<'a> Row<'a> {
             index: letter.index,
             id: letter.id(),
             lead_data: lead_as_json(&envelope.lead),
+            lead_base64: std::str::from_utf8(&envelope.lead)
+                .is_err()
+                .then(|| BASE64.encode(&envelope.lead)),
             error: error_or_unknown(letter),
             retry_count: envelope.retry_count,
             failed_at: envelope.failed_at.map_or_else(|| "Unknown".into(), rfc3339),

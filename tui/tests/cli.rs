@@ -265,6 +265,51 @@ fn dead_letters_are_grouped_by_what_they_died_of() {
 }
 
 #[test]
+fn a_read_only_environment_refuses_every_command_that_changes_anything() {
+    let mut bridge = Bridge::start();
+    bridge.bury(b"{}");
+    for args in [
+        &["pause"][..],
+        &["resume"],
+        &["dlq", "clear", "--yes"],
+        &["dlq", "retry", "--all"],
+        &["push", "-"],
+    ] {
+        let refused = bridge.run(&[args, &["--read-only"]].concat());
+        assert_eq!(refused.status.code(), Some(1), "{args:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("read-only"));
+    }
+    assert_eq!(bridge.says(&["dlq", "count", "--read-only"]), "1");
+}
+
+#[test]
+fn the_three_names_must_differ() {
+    let bridge = Bridge::start();
+    for (flag, name) in [
+        ("--failed-queue-name", "leads_to_enrich"),
+        ("--enriched-stream", "failed_leads"),
+    ] {
+        let refused = bridge.run(&["status", flag, name]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("must differ"));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_exported_whole_and_no_file_is_written_over() {
+    let mut bridge = Bridge::start();
+    bridge.bury(b"\xff\xfe raw");
+    let row: Value = serde_json::from_str(&bridge.says(&["dlq", "export", "-"])).expect("JSON");
+    assert_eq!(row["lead_base64"], "//4gcmF3");
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let file = folder.path().join("out.jsonl");
+    let file = file.to_str().expect("a name");
+    bridge.says(&["dlq", "export", file]);
+    let refused = bridge.run(&["dlq", "export", file]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is there already"));
+}
+
+#[test]
 fn status_pause_and_resume() {
     let mut bridge = Bridge::start();
     let _: u64 = bridge.redis(&[b"LPUSH", b"leads_to_enrich", b"{}"]);

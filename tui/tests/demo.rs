@@ -28,3 +28,29 @@ fn a_headless_demo_adds_up_and_leaves_nothing_behind() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_demo_leaves_a_redis_that_is_in_use_alone() {
+    let redis = bridge_shared::sandbox::Sandbox::start(&[]).expect("a private Redis");
+    let mut connection = redis::Client::open(redis.url())
+        .and_then(|client| client.get_connection())
+        .expect("a connection");
+    let pushed: u64 = redis::cmd("LPUSH")
+        .arg("leads_to_enrich")
+        .arg("{}")
+        .query(&mut connection)
+        .expect("pushed");
+    let output = Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .args(["demo", "--headless", "--leads", "5"])
+        .env("REDIS_URL", redis.url())
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    assert_eq!((pushed, output.status.code()), (1, Some(1)));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is in use"));
+    let left: u64 = redis::cmd("LLEN")
+        .arg("leads_to_enrich")
+        .query(&mut connection)
+        .expect("read");
+    assert_eq!(left, 1);
+}

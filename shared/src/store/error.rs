@@ -26,6 +26,11 @@ pub enum StoreError {
         /// The cause.
         cause: String,
     },
+    /// Two of the three names are the same.
+    #[error(
+        "the names {0}, {1} and {2} must differ: the waiting list, the dead letters and the enriched leads each need a key of their own. Set QUEUE_NAME, FAILED_QUEUE_NAME and ENRICHED_STREAM."
+    )]
+    SameNames(String, String, String),
     /// The user or password is wrong, or one is wanted.
     #[error(
         "Redis at {url} refuses the login: {cause}. Put the user and password into the URL: redis://user:password@host."
@@ -135,7 +140,7 @@ pub enum StoreError {
     },
     /// A key holds another type than the bridge keeps there.
     #[error(
-        "a key of the bridge holds something else: {0}. Is QUEUE_NAME or FAILED_QUEUE_NAME used by another program?"
+        "a key of the bridge holds something else: {0}. Is QUEUE_NAME, FAILED_QUEUE_NAME or ENRICHED_STREAM used by another program?"
     )]
     WrongType(String),
     /// Anything else the server says.
@@ -170,6 +175,12 @@ impl StoreError {
                 _ => {}
             },
             _ => {}
+        }
+        if cause.contains("DB index is out of range") {
+            return Self::BadUrl {
+                url,
+                why: "the server has no database of that number".into(),
+            };
         }
         let says = |word: &str| error.code() == Some(word) || cause.contains(word);
         if says("NOAUTH") || says("WRONGPASS") {

@@ -90,6 +90,15 @@ impl Store {
     /// [`StoreError::BadUrl`]; [`StoreError::Scattered`] for a cluster whose keys would not stand
     /// in one slot.
     pub fn new(args: &RedisArgs) -> Result<Self, StoreError> {
+        let names = [
+            &args.queue_name,
+            &args.failed_queue_name,
+            &args.enriched_stream,
+        ];
+        if names[0] == names[1] || names[1] == names[2] || names[0] == names[2] {
+            let [queue, failed, enriched] = names.map(Clone::clone);
+            return Err(StoreError::SameNames(queue, failed, enriched));
+        }
         let url = args.url();
         let shown = redact(&url);
         let keys = args.keys();

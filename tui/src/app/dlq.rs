@@ -139,6 +139,8 @@ pub(crate) struct Dlq {
     pub(crate) range: Option<End>,
     /// A range of marks whose rows are being read: its ends, and all its places.
     marking: Option<([End; 2], Vec<u64>)>,
+    /// The filter from before a group was looked into.
+    before_group: Option<String>,
     /// Where the cursor is among the groups.
     pub(crate) groups_at: Position,
     /// The one opened.
@@ -439,6 +441,7 @@ impl Dlq {
             return Vec::new();
         }
         self.view = View::Groups;
+        self.range = None;
         self.groups_at = Position::default();
         if self.search.is_none() {
             self.search_now()
@@ -454,6 +457,7 @@ impl Dlq {
             return Ok(Vec::new());
         }
         text.trim().clone_into(&mut self.filter_text);
+        self.before_group = None;
         self.filter = filter;
         self.marks = Marks::default();
         self.range = None;
@@ -577,8 +581,11 @@ impl Dlq {
             return Vec::new();
         };
         let filter = self.group_filter(group);
+        let before = self.filter_text.clone();
         self.view = View::List;
-        self.set_filter(&filter).unwrap_or_default()
+        let commands = self.set_filter(&filter).unwrap_or_default();
+        self.before_group = Some(before);
+        commands
     }
 
     /// Goes one step back; returns whether there was one.
@@ -590,6 +597,10 @@ impl Dlq {
         } else if self.range.take().is_some() {
         } else if self.marks.all || !self.marks.ids.is_empty() {
             self.marks = Marks::default();
+        } else if let Some(before) = self.before_group.take() {
+            // Back to the groups, and to the filter they were made with.
+            self.view = View::Groups;
+            return self.set_filter(&before).ok();
         } else if self.filter.is_empty() {
             return None;
         } else {

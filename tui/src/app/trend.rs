@@ -135,6 +135,12 @@ impl Trend {
         self.samples.back().map(|sample| sample.point)
     }
 
+    /// The mean of the last ten seconds; `None` before there were two readings.
+    pub(crate) fn lately(&self) -> Option<Point> {
+        let last = self.samples.back()?.at;
+        self.sampled(last - 10_000, last)
+    }
+
     /// The span up to now, in `columns` stretches of the same length, the oldest first; `None`
     /// where nothing is known.
     pub(crate) fn points(&self, now: i64, span: Span, columns: usize) -> Vec<Option<Point>> {

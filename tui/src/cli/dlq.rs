@@ -64,13 +64,27 @@ pub(crate) enum DlqCommand {
     },
 }
 
+impl DlqCommand {
+    /// Whether it changes anything in Redis.
+    pub(crate) const fn changes(&self) -> bool {
+        match self {
+            Self::Retry(_) | Self::Drop { .. } | Self::Restore { .. } | Self::Clear { .. } => true,
+            Self::Count
+            | Self::List(_)
+            | Self::Groups { .. }
+            | Self::Show { .. }
+            | Self::Export { .. } => false,
+        }
+    }
+}
+
 /// What `bridge dlq list` takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ListArgs {
     /// How many at most; the last line says how many there are
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// Only those that match: words, and error: kind: station: worker: id: name: url: lead:
+    /// Only those that match: words, and error: kind: station: worker: cause: id: name: url: lead:
     /// attempts:>2 retries:0 age:>1h, each turned round by a ! before it
     #[arg(long, value_name = "EXPR", value_parser = Filter::parse, default_value = "", hide_default_value = true)]
     filter: Filter,
@@ -343,7 +357,10 @@ fn tell(result: &Report, done: &str, as_json: bool) -> Result<bool, CommandError
     }
     line(&format!("{} {done}", plural(result.moved, "dead letter")))?;
     for id in &result.gone {
-        line(&format!("{}: not there any more", harmless(id)))?;
+        line(&format!(
+            "{}: not there, or somebody else was faster",
+            harmless(id)
+        ))?;
     }
     for id in &result.refused {
         line(&format!(
@@ -365,7 +382,8 @@ async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandErr
     let cleared = store.clear_dead(&name, &operator()).await;
     let cleared = cleared.map_err(|error| in_trash(&error, &name))?;
     if as_json {
-        return json(&serde_json::json!({ "success": true, "cleared": cleared, "trash": name }));
+        let trash = (cleared > 0).then_some(name);
+        return json(&serde_json::json!({ "success": true, "cleared": cleared, "trash": trash }));
     }
     if cleared == 0 {
         return line("There were no dead letters.");
@@ -388,9 +406,19 @@ async fn export(
     let mut out: Box<dyn Write + Send> = if to_stdout {
         Box::new(BufWriter::new(std::io::stdout()))
     } else {
-        let open = File::create(file);
-        let failed =
-            |error| CommandError::Said(format!("cannot write {}: {error}", file.display()));
+        // A file that is there already is never written over.
+        let open = File::create_new(file);
+        let failed = |error: std::io::Error| {
+            CommandError::Said(match error.kind() {
+                std::io::ErrorKind::AlreadyExists => {
+                    format!(
+                        "{} is there already; name another file, or remove it",
+                        file.display()
+                    )
+                }
+                _ => format!("cannot write {}: {error}", file.display()),
+            })
+        };
         Box::new(BufWriter::new(open.map_err(failed)?))
     };
     let now = store.observe_time().await?;

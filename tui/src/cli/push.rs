@@ -70,6 +70,13 @@ pub(crate) struct PushArgs {
     max_depth: Option<u64>,
 }
 
+impl PushArgs {
+    /// Whether it changes anything in Redis.
+    pub(crate) const fn changes(&self) -> bool {
+        !self.dry_run
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
 struct Summary {

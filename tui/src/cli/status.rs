@@ -40,7 +40,16 @@ pub(crate) async fn status(
     as_json: bool,
 ) -> Result<(), CommandError> {
     loop {
-        let snapshot = store.snapshot().await?;
+        let snapshot = match store.snapshot().await {
+            Ok(snapshot) => snapshot,
+            // It is to be watched until ctrl-C: Redis comes back.
+            Err(error) if args.watch && error.is_transient() => {
+                eprintln!("bridge: {error}");
+                tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if as_json {
             json(&snapshot.status())?;
         } else if args.watch {

@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::cli::output::{CommandError, json, line};
 use crate::console::{self, ConsoleArgs};
 use crate::environments::Environments;
-use crate::text::thousands;
+use crate::text::{plural, thousands};
 use service::DemoService;
 
 const ROUTE: &str = include_str!("../../../assets/pipelines/demo.toml");
@@ -196,6 +196,9 @@ impl Stage {
             Some(redis)
         };
         let store = Store::connect(&args).await?;
+        if redis.is_none() {
+            make_sure_of_silence(&store).await?;
+        }
         let service = DemoService::start().await?;
         let folder = tempfile::TempDir::with_prefix("redis-bridge-demo-")?;
         let route = folder.path().join("demo.toml");
@@ -240,6 +243,21 @@ impl Drop for Stage {
             let _ = worker.wait();
         }
     }
+}
+
+/// Makes sure that nobody works there: the demo's workers would take everything that waits.
+async fn make_sure_of_silence(store: &Store) -> Result<(), CommandError> {
+    let there = store.snapshot().await?;
+    let leads = there.waiting + there.in_flight + there.retry;
+    if leads == 0 && there.workers.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::Said(format!(
+        "Redis at {} is in use: {} under way, {} there, and the demo would take them all. Unset REDIS_URL for a private Redis, or name an empty database, such as redis://127.0.0.1:6379/9",
+        store.url(),
+        plural(leads, "lead"),
+        plural(there.workers.len() as u64, "worker"),
+    )))
 }
 
 /// The worker stands beside this program.

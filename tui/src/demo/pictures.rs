@@ -35,7 +35,7 @@ pub(super) async fn draw(
     for (name, size, keys) in PICTURES {
         let options = options(store, console, &Environments::default())?;
         let theme = Theme::new(ThemeName::Dark);
-        let frame = once::frame(store.clone(), options, *size, keys, &theme).await?;
+        let (frame, _) = once::frame(store.clone(), options, *size, keys, &theme).await?;
         let file = folder.join(format!("{name}.svg"));
         std::fs::write(&file, picture::svg(&frame, true)).map_err(|error| {
             CommandError::Said(format!("cannot write {}: {error}", file.display()))

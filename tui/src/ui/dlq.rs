@@ -46,9 +46,6 @@ impl Ui<'_> {
         if let Some(input) = &dlq.writing {
             spans.push(Span::styled("filter: ", self.theme.key));
             spans.extend(self.typed(input));
-            if let Some(mistake) = &dlq.mistake {
-                spans.push(Span::styled(format!("   {mistake}"), self.theme.bad));
-            }
             Self::line(frame, area, Line::from(spans), Style::new());
             return;
         }
@@ -94,9 +91,6 @@ impl Ui<'_> {
                 "  range: v marks up to here, esc leaves",
                 self.theme.accent,
             ));
-        }
-        if let Some(mistake) = &dlq.mistake {
-            spans.push(Span::styled(format!("  {mistake}"), self.theme.bad));
         }
         Self::line(frame, area, Line::from(spans), Style::new());
     }

@@ -139,6 +139,8 @@ impl Ui<'_> {
                 work.words
             );
             (told, self.theme.accent)
+        } else if let (Screen::Dlq, Some(mistake)) = (app.screen, &app.dlq.mistake) {
+            (format!(" {} {mistake}", self.signs.cross), self.theme.bad)
         } else if let Some(notice) = app.notices.last() {
             let (sign, style) = match notice.level {
                 Level::Good => (self.signs.dot, self.theme.ok),

@@ -278,6 +278,11 @@ impl Ui<'_> {
                 .chain(self.typed(&palette.input));
             Self::line(frame, row, line.collect(), Style::new());
         }
+        if found.is_empty()
+            && let Some(row) = Self::row(inner, 1)
+        {
+            Self::line(frame, row, Line::from("no command matches"), self.theme.dim);
+        }
         let rows = palette
             .at
             .rows(found.len(), usize::from(inner.height.saturating_sub(1)));

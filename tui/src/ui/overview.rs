@@ -60,15 +60,15 @@ impl Ui<'_> {
         let columns = Layout::horizontal(vec![Constraint::Fill(1); tiles.len()]).split(area);
         for (tile, column) in tiles.into_iter().zip(columns.iter()) {
             let width = usize::from(column.width).saturating_sub(1);
-            let value = if self.app.figures.is_some() {
-                tile.value
+            let (value, note) = if self.app.figures.is_some() {
+                (tile.value, tile.note)
             } else {
-                "-".into()
+                ("-".into(), String::new())
             };
             let lines = [
                 (tile.name.to_owned(), self.theme.dim),
                 (value, tile.style),
-                (tile.note, self.theme.dim),
+                (note, self.theme.dim),
             ];
             for (n, (text, style)) in lines.into_iter().enumerate() {
                 if let Some(row) = Self::row(*column, n) {
@@ -92,16 +92,6 @@ impl Ui<'_> {
             .iter()
             .map(|worker| u64::from(worker.info.concurrency))
             .sum();
-        // The last minute, as the rate beside it.
-        let minutes = self
-            .app
-            .trend
-            .points(now, crate::app::trend::Span::Minutes, 5);
-        let failed = minutes
-            .last()
-            .copied()
-            .flatten()
-            .map_or(0.0, |point| point.failed);
         let tile = |name, value, note, style| Tile {
             name,
             value,
@@ -152,11 +142,21 @@ impl Ui<'_> {
             ),
             tile(
                 "per second",
-                rate(figures.rate_per_s),
-                format!("{} failing", rate(failed)),
+                rate(self.done_lately()),
+                match self.app.trend.lately() {
+                    Some(lately) => format!("{} failing", rate(lately.failed)),
+                    None => "last minute".into(),
+                },
                 self.theme.figure,
             ),
         ]
+    }
+
+    /// Leads done per second: over the last ten seconds, and before they are known over the last
+    /// minute, by the server's own count.
+    fn done_lately(&self) -> f64 {
+        let lately = self.app.trend.lately();
+        lately.map_or(self.figures().rate_per_s, |lately| lately.done)
     }
 
     /// When the waiting list will be empty at the present rate.
@@ -171,11 +171,12 @@ impl Ui<'_> {
         if figures.workers.is_empty() {
             return "no worker".into();
         }
-        if figures.rate_per_s < 0.05 {
+        let done = self.done_lately();
+        if done < 0.05 {
             return "not moving".into();
         }
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-        let ms = (figures.waiting as f64 / figures.rate_per_s * 1_000.0) as i64;
+        let ms = (figures.waiting as f64 / done * 1_000.0) as i64;
         format!("empty in {}", human_duration(ms))
     }
 
@@ -273,7 +274,15 @@ impl Ui<'_> {
 
     fn crew(&self, frame: &mut Frame<'_>, area: Rect) {
         let workers = &self.figures().workers;
-        let title = self.title("Workers", &workers.len().to_string());
+        let known = self.app.figures.is_some();
+        let title = self.title(
+            "Workers",
+            &if known {
+                workers.len().to_string()
+            } else {
+                String::new()
+            },
+        );
         let inner = self.panel(frame, area, title);
         if workers.is_empty() && self.app.figures.is_some() {
             let text = "no worker is running; start one: scrapegoat-worker";

@@ -117,7 +117,11 @@ fn act(app: &mut App, action: Action) -> Vec<Command> {
         }
         Action::Refresh => vec![Command::Redraw, Command::Refresh, Command::ReadMinutes],
         Action::Suspend => vec![Command::Suspend],
-        Action::Back => back(app),
+        Action::Back => back(app).unwrap_or_default(),
+        Action::Quit => back(app).unwrap_or_else(|| {
+            app.quit = true;
+            Vec::new()
+        }),
         action => match app.screen {
             Screen::Overview => {
                 if action == Action::Span {
@@ -193,24 +197,21 @@ fn show(app: &mut App, screen: Screen) -> Vec<Command> {
     }
 }
 
-/// One step back: a notice that stays, work under way, what is open, and at last the console.
-fn back(app: &mut App) -> Vec<Command> {
+/// One step back: work under way, what is open, a filter; `None` where there is none left.
+fn back(app: &mut App) -> Option<Vec<Command>> {
     app.notices.hush();
     if app.work.is_some() {
-        return work::stop(app);
+        return Some(work::stop(app));
     }
-    if app.screen == Screen::Dlq
-        && let Some(commands) = app.dlq.back()
-    {
-        return commands;
+    match app.screen {
+        Screen::Dlq => app.dlq.back(),
+        Screen::Live if !app.live.filter.is_empty() => {
+            let height = app.height();
+            app.live.set_filter("", height);
+            Some(Vec::new())
+        }
+        _ => None,
     }
-    if app.screen == Screen::Live && !app.live.filter.is_empty() {
-        let height = app.height();
-        app.live.set_filter("", height);
-        return Vec::new();
-    }
-    app.quit = true;
-    Vec::new()
 }
 
 fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
@@ -366,7 +367,7 @@ fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> 
         Overlay::Trial(trial) => on_trial(app, trial, event),
         Overlay::Confirm(confirm) => on_confirm(app, confirm, event),
         Overlay::EditAgain { dead, text, error } => match event.code {
-            KeyCode::Esc => Vec::new(),
+            KeyCode::Esc | KeyCode::Char('q') => Vec::new(),
             KeyCode::Char('e') | KeyCode::Enter => vec![Command::Edit(dead, Some(text))],
             _ => {
                 app.overlay = Some(Overlay::EditAgain { dead, text, error });
@@ -423,8 +424,7 @@ fn on_trial(app: &mut App, mut trial: Trial, event: KeyEvent) -> Vec<Command> {
 fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Command> {
     let plain = confirm.typed.is_none();
     match event.code {
-        KeyCode::Esc => return Vec::new(),
-        KeyCode::Char('n' | 'q') if plain => return Vec::new(),
+        KeyCode::Esc | KeyCode::Char('n' | 'q') => return Vec::new(),
         KeyCode::Enter if confirm.is_ready() => {
             return work::begin(app, confirm.work, confirm.words, confirm.count);
         }
@@ -432,7 +432,10 @@ fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Comma
             return work::begin(app, confirm.work, confirm.words, confirm.count);
         }
         _ => {
-            if let Some((_, input)) = &mut confirm.typed {
+            let word = matches!(event.code, KeyCode::Char(c) if !c.is_ascii_digit() && c != ',');
+            if let Some((_, input)) = &mut confirm.typed
+                && !word
+            {
                 input.key(event);
             }
         }

@@ -343,6 +343,13 @@ fn groups_are_looked_into_and_retried_as_one() {
         (scene.app.dlq.view, scene.app.dlq.count() as u64),
         (View::List, counts[1])
     );
+    scene.press("esc");
+    assert_eq!(
+        (scene.app.dlq.view, scene.app.dlq.groups().len()),
+        (View::Groups, counts.len())
+    );
+    scene.press("esc esc esc esc");
+    assert!(!scene.app.quit, "esc never leaves the console");
 }
 
 #[test]
