@@ -416,6 +416,11 @@ fn a_mistake_in_a_sink_is_named_with_its_line_and_never_with_its_secret() {
             ":11: schema must be a plain name",
         ),
         ("kind = \"jsonl\"", ":8: sink \"jsonl\" needs path"),
+        ("kind = \"jsonl\"\npath = \"/tmp\"", "/tmp is a folder"),
+        (
+            "kind = \"jsonl\"\npath = \"/no/such/folder/x.jsonl\"",
+            "there is no folder for /no/such",
+        ),
         (
             "kind = \"webhook\"\nurl = \"http://h\"",
             ":8: sink \"webhook\" needs secret",

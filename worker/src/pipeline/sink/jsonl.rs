@@ -26,6 +26,23 @@ struct Jsonl {
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Made> {
     let path = keys.path("path");
     let path = keys.need("path", path, "path = \"enriched.jsonl\"")?;
+    let (place, file) = (path.span(), path.get_ref());
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if file.is_dir() {
+        keys.wrong(
+            &place,
+            format!("{} is a folder", file.display()),
+            "name a file in it, such as enriched.jsonl",
+        );
+    } else if folder.is_some_and(|folder| !folder.is_dir()) {
+        keys.wrong(
+            &place,
+            format!("there is no folder for {}", file.display()),
+            "make the folder, or name another file",
+        );
+    }
     Some(Made::Other(Box::new(Jsonl {
         path: path.into_inner(),
         file: Arc::default(),
