@@ -228,6 +228,34 @@ fn an_answer_is_remembered_for_the_same_question() {
 }
 
 #[test]
+fn only_what_the_station_said_is_remembered() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply {
+        body: r#"{"company":"Acme Inc","size":5}"#.into(),
+        ..Reply::ok()
+    });
+    let route = enrich(
+        &service,
+        "cache = { ttl = \"1h\", key = [\"domain\"] }\nmap = { company = \"$.company\", \"info.size\" = \"$.size\" }",
+    );
+    let _worker = worker(&bridge, &route, &["--concurrency", "1"]);
+    // The first has one value already, and data of its own beside the other.
+    bridge.push(r#"{"domain":"a.example.com","company":"Acme Inc","info":{"phone":"555-0111"}}"#);
+    bridge.push(r#"{"domain":"a.example.com","info":{"email":"b@example.com"}}"#);
+    bridge.push(r#"{"domain":"a.example.com","info":"a text"}"#);
+    eventually("all are over", || bridge.done() == 2 && bridge.dead() == 1);
+    assert_eq!(service.requests().len(), 1);
+    let second = &bridge.enriched()[1];
+    assert_eq!(
+        (&second["company"], &second["info"]),
+        (
+            &json!("Acme Inc"),
+            &json!({"email": "b@example.com", "size": 5})
+        )
+    );
+}
+
+#[test]
 fn what_stations_do_is_counted_and_every_key_of_a_route_ends() {
     let bridge = Bridge::start();
     let service = Service::start(|request, before| {

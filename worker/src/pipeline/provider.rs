@@ -242,17 +242,20 @@ impl Provider {
     async fn recall<'a>(
         &'a self,
         trip: &mut Trip<'a>,
-        (cache, question, before): (&'a Cache, String, Lead),
+        (cache, question): (&'a Cache, String),
         lead: &mut Lead,
     ) -> Result<Passed, Failure> {
-        if self.remember(trip, &question, lead).await {
+        if self.remember(trip, &question, lead).await? {
             return Ok(Passed::On);
         }
-        let passed = self.ask(trip, lead).await?;
+        lead.keep_writes();
+        let asked = self.ask(trip, lead).await;
+        let writes = lead.take_writes();
+        let passed = asked?;
         if passed == Passed::On
             && let Some(store) = trip.store
         {
-            let found = lead.changes_since(&before).to_json();
+            let found = serde_json::to_vec(&writes).expect("writes are JSON");
             // A memory that cannot be kept costs a call later, and nothing else.
             if let Err(error) = store
                 .cache(&self.scope, &question, &found, cache.ttl())
@@ -291,16 +294,21 @@ impl Provider {
         Ok(None)
     }
 
-    fn question(&self, trip: &Trip<'_>, lead: &Lead) -> Option<(&Cache, String, Lead)> {
+    fn question(&self, trip: &Trip<'_>, lead: &Lead) -> Option<(&Cache, String)> {
         trip.store.filter(|_| !trip.dry_run)?;
         let cache = self.cache.as_ref()?;
-        Some((cache, cache.question(lead)?, lead.clone()))
+        Some((cache, cache.question(lead)?))
     }
 
     /// Puts into the lead what was found for the same question before, if anything was.
-    async fn remember<'a>(&'a self, trip: &mut Trip<'a>, question: &str, lead: &mut Lead) -> bool {
+    async fn remember<'a>(
+        &'a self,
+        trip: &mut Trip<'a>,
+        question: &str,
+        lead: &mut Lead,
+    ) -> Result<bool, Failure> {
         let Some(store) = trip.store else {
-            return false;
+            return Ok(false);
         };
         let found = match store.cached(&self.scope, question).await {
             Ok(found) => found,
@@ -309,12 +317,21 @@ impl Provider {
                 None
             }
         };
-        let Some(found) = found.and_then(|found| Lead::parse(&found).ok()) else {
-            return false;
+        // What earlier versions remembered is an object: it is found anew.
+        let Some(found) = found.and_then(|found| serde_json::from_slice(&found).ok()) else {
+            return Ok(false);
         };
+        // All of it or nothing: a failed station may be passed over.
+        let mut changed = lead.clone();
+        changed.write(found).map_err(|error| {
+            Failure::new(
+                ErrorKind::Permanent,
+                format!("what is remembered does not fit the lead: {error}"),
+            )
+        })?;
         self.tally.count(Count::Cached);
         trip.arrive(&self.name, lead);
-        lead.overwrite(found);
+        *lead = changed;
         trip.tell(Progress::Left {
             station: &self.name,
             took: Duration::ZERO,
@@ -322,7 +339,7 @@ impl Provider {
             cost: Money::ZERO,
             lead,
         });
-        true
+        Ok(true)
     }
 
     /// Calls the station, as soon as it may be.
