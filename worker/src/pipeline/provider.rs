@@ -301,6 +301,9 @@ impl Provider {
     }
 
     /// Puts into the lead what was found for the same question before, if anything was.
+    ///
+    /// # Errors
+    /// [`Failure`] where it does not fit the lead, or where Redis refuses to tell.
     async fn remember<'a>(
         &'a self,
         trip: &mut Trip<'a>,
@@ -310,13 +313,9 @@ impl Provider {
         let Some(store) = trip.store else {
             return Ok(false);
         };
-        let found = match store.cached(&self.scope, question).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(station = self.name, "cannot look an answer up: {error}");
-                None
-            }
-        };
+        // Not to know is not to have nothing: what may be there is not paid for again.
+        let look_up = || store.cached(&self.scope, question);
+        let found = trip.journey.answer(look_up).await?;
         // What earlier versions remembered is an object: it is found anew.
         let Some(found) = found.and_then(|found| serde_json::from_slice(&found).ok()) else {
             return Ok(false);
@@ -625,12 +624,16 @@ mod tests {
     struct Bench {
         store: Store,
         ledger: Ledger,
-        _redis: Sandbox,
+        redis: std::sync::Mutex<Sandbox>,
     }
 
     impl Bench {
         async fn new() -> Self {
-            let redis = Sandbox::start(&[]).expect("a private Redis");
+            Self::with(&[]).await
+        }
+
+        async fn with(settings: &[&str]) -> Self {
+            let redis = Sandbox::start(settings).expect("a private Redis");
             let args = RedisArgs {
                 redis_url: Some(redis.url()),
                 ..bare()
@@ -638,7 +641,7 @@ mod tests {
             Self {
                 store: Store::connect(&args).await.expect("a store"),
                 ledger: Ledger::default(),
-                _redis: redis,
+                redis: redis.into(),
             }
         }
 
@@ -661,7 +664,7 @@ mod tests {
                 dry_run: false,
             };
             let mut observe = |_: Progress<'_>| {};
-            let run = pipeline.run(around, &journey, "id", b"{}", &mut observe);
+            let run = pipeline.run(around, &journey, "id", br#"{"name":"Ada"}"#, &mut observe);
             let arrival = tokio::time::timeout(limit, run).await.ok();
             let arrival = arrival.map(|arrival| arrival.expect("no failure"));
             (arrival, journey.spent())
@@ -778,5 +781,27 @@ mod tests {
         assert_eq!(bench.spent().await, Money::from_micros(10_000));
         let stats = bench.stats();
         assert_eq!((stats.calls, stats.postponed), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_may_be_remembered_is_not_paid_for_while_redis_is_away() {
+        let bench = Bench::with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+        let mut pipeline = bench.pipeline("", odd(Some(30_000)));
+        let question = (Duration::from_secs(600), vec!["name".to_owned()]);
+        pipeline.steps[0].waterfall[0].cache = Some(Cache::new(question, "odd".into()));
+        let (_, spent) = bench.run(&pipeline, LONG).await;
+        assert_eq!(spent, Money::from_micros(30_000));
+        bench.redis.lock().expect("the server").kill();
+        let back = async {
+            // So that it is asked for in vain first.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            bench.redis.lock().expect("the server").restart()
+        };
+        let ((arrival, spent), back) = tokio::join!(bench.run(&pipeline, LONG), back);
+        back.expect("Redis is back");
+        assert!(matches!(arrival, Some(Arrival::Done { .. })), "{arrival:?}");
+        assert_eq!(spent, Money::ZERO);
+        let stats = bench.stats();
+        assert_eq!((stats.calls, stats.cached), (1, 1));
     }
 }
