@@ -113,6 +113,9 @@ pub(super) fn make(
         keys.finish();
         station
     });
+    // To wait for a place is not the call's own time.
+    let by_nature = station.as_ref().and_then(|station| station.places());
+    let places = places.into_iter().chain(by_nature).min();
     let is_made = station.is_some();
     let station = station.unwrap_or_else(|| Box::new(Unmade));
     let contract = station.contract();
@@ -781,6 +784,27 @@ mod tests {
         assert_eq!(bench.spent().await, Money::from_micros(10_000));
         let stats = bench.stats();
         assert_eq!((stats.calls, stats.postponed), (1, 1));
+    }
+
+    #[test]
+    fn a_station_has_no_more_places_than_it_says() {
+        for (keys, places) in [
+            ("mode = \"lines\"", Some(1)),
+            ("mode = \"lines\"\nprocesses = 3", Some(3)),
+            ("mode = \"lines\"\nprocesses = 3\nconcurrency = 9", Some(3)),
+            ("mode = \"lines\"\nprocesses = 3\nconcurrency = 2", Some(2)),
+            ("concurrency = 2", Some(2)),
+            ("", None),
+        ] {
+            let text = format!(
+                "[[pipelines.p.stations]]\nkind = \"exec\"\nname = \"x\"\ncommand = [\"sh\"]\n{keys}\n"
+            );
+            let pipeline = Pipeline::parse(&Source::default(), &text, &Ledger::default());
+            let provider = &pipeline.expect(&text).steps[0].waterfall[0];
+            assert_eq!(provider.concurrency, places, "{keys}");
+            let free = provider.places.as_ref().map(Semaphore::available_permits);
+            assert_eq!(free, places, "{keys}");
+        }
     }
 
     #[tokio::test]

@@ -414,6 +414,13 @@ impl Station for Exec {
     fn timeout(&self) -> Option<Duration> {
         Some(TIMEOUT)
     }
+
+    fn places(&self) -> Option<usize> {
+        match &self.mode {
+            Mode::Once(_) => None,
+            Mode::Lines(pool, _) => Some(pool.processes),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ const END: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Pool {
     program: Arc<Program>,
+    /// How many at most.
+    pub(super) processes: usize,
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Worker>>,
 }
@@ -57,6 +59,7 @@ impl Pool {
     pub(super) fn new(program: Program, processes: usize) -> Self {
         Self {
             program: Arc::new(program),
+            processes,
             places: Arc::new(Semaphore::new(processes)),
             idle: Mutex::default(),
         }
