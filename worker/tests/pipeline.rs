@@ -544,3 +544,40 @@ fn a_lead_can_be_tried_without_redis_and_no_secret_is_shown() {
     // Nothing at all is in this Redis, which could have been reached.
     assert_eq!(bridge.redis::<usize>("DBSIZE"), 0);
 }
+
+#[test]
+fn nothing_in_a_lead_gives_a_terminal_an_order() {
+    let bridge = Bridge::start();
+    let file = bridge.route(
+        "[[pipelines.main.stations]]\nkind = \"noop\"\nname = \"a\u{202e}b\"\nproduces = [\"c\u{9b}31m\"]\n",
+    );
+    let lead = bridge.folder.path().join("lead.json");
+    let lead_file = lead.to_str().expect("a plain path");
+    let json = json!({"na\u{85}me": "\u{9b}31m \u{7f} \u{202e}x\u{2066} \u{1b}]0;x\u{7} Zo\u{eb}"});
+    std::fs::write(&lead, json.to_string()).expect("written");
+    let faulty =
+        bridge.route("[[pipelines.main.stations]]\nkind = \"no\u{202e}\u{9b}op\"\nname = \"a\"\n");
+    for flags in [
+        &["pipeline", "run", &file, "--lead", lead_file] as &[&str],
+        &["pipeline", "show", &file],
+        &["pipeline", "check", &faulty],
+        &["pipeline", "show", &faulty],
+    ] {
+        for more in [&[] as &[&str], &["--json"]] {
+            let (_, said, error) = run(&[flags, more].concat(), &[]);
+            let harmful = |c: &char| {
+                c.is_control() && *c != '\n'
+                    || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            };
+            let found: Vec<char> = said.chars().chain(error.chars()).filter(harmful).collect();
+            assert!(found.is_empty(), "{flags:?} {more:?}: {found:?}");
+            if flags[1] == "run" {
+                assert!(said.contains("Zo\u{eb}"), "{said}");
+            }
+            if flags[1] == "run" && !more.is_empty() {
+                let said: Value = serde_json::from_str(&said).expect("JSON");
+                assert_eq!(said["stations"][0]["input"], json);
+            }
+        }
+    }
+}
