@@ -57,6 +57,21 @@ pub struct PathError {
 #[derive(Debug, Clone, Default)]
 pub struct Lead {
     fields: IndexMap<String, Box<RawValue>>,
+    /// What is written, while somebody wants to know.
+    writes: Option<Box<Vec<Write>>>,
+}
+
+/// Something that was written into a lead, so that it can be written into another one. It holds
+/// what the writer said and nothing else of the lead that it was written into.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Write {
+    /// [`Lead::set_raw`]: a field, whose name may have dots in it.
+    Set(String, Box<RawValue>),
+    /// [`Lead::set_at`]: what is at a path.
+    SetAt(String, Box<RawValue>),
+    /// [`Lead::remove_at`]: nothing is at a path, whether or not anything was.
+    RemoveAt(String),
 }
 
 impl Lead {
@@ -66,7 +81,10 @@ impl Lead {
     /// [`LeadError`] where the bytes are not a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self, LeadError> {
         match serde_json::from_slice(bytes) {
-            Ok(fields) => Ok(Self { fields }),
+            Ok(fields) => Ok(Self {
+                fields,
+                writes: None,
+            }),
             Err(error) => Err(match serde_json::from_slice::<&RawValue>(bytes) {
                 Ok(value) => match json_type(value.get()) {
                     "an object" => LeadError::NotJson(error.to_string()),
@@ -143,6 +161,9 @@ impl Lead {
 
     /// Sets a field to a JSON text, in place if it was there, else last.
     pub fn set_raw(&mut self, field: &str, value: Box<RawValue>) {
+        if let Some(writes) = &mut self.writes {
+            writes.push(Write::Set(field.to_owned(), value.clone()));
+        }
         self.fields.insert(field.to_owned(), value);
     }
 
@@ -187,20 +208,59 @@ impl Lead {
                 found: json_type(json),
             })?,
         };
+        let written = self.writes.as_ref().map(|_| value.clone());
         inner.set_at(rest, value)?;
-        self.set(field, &inner.fields);
+        if let (Some(writes), Some(value)) = (&mut self.writes, written) {
+            writes.push(Write::SetAt(path.to_owned(), value));
+        }
+        self.put_back(field, &inner);
         Ok(())
     }
 
     /// Takes out what is at a path; the order of the others stays.
     pub fn remove_at(&mut self, path: &str) -> Option<Box<RawValue>> {
+        if let Some(writes) = &mut self.writes {
+            writes.push(Write::RemoveAt(path.to_owned()));
+        }
         let Some((field, rest)) = path.split_once('.') else {
             return self.fields.shift_remove(path);
         };
         let mut inner = Self::parse(self.get(field)?.as_bytes()).ok()?;
         let removed = inner.remove_at(rest)?;
-        self.set(field, &inner.fields);
+        self.put_back(field, &inner);
         Some(removed)
+    }
+
+    /// Puts an object that was taken out of a field to be changed into it again.
+    fn put_back(&mut self, field: &str, inner: &Self) {
+        let raw = serde_json::value::to_raw_value(&inner.fields).expect("raw JSON is JSON");
+        self.fields.insert(field.to_owned(), raw);
+    }
+
+    /// Keeps what is written from now on, until [`Self::take_writes`].
+    pub fn keep_writes(&mut self) {
+        self.writes = Some(Box::default());
+    }
+
+    /// What was written since [`Self::keep_writes`], in order; nothing is kept any more.
+    pub fn take_writes(&mut self) -> Vec<Write> {
+        self.writes.take().map_or_else(Vec::new, |writes| *writes)
+    }
+
+    /// Writes what was written into another lead.
+    ///
+    /// # Errors
+    /// [`PathError`] where this lead has something else than an object on the way; what was
+    /// written before stays.
+    pub fn write(&mut self, writes: Vec<Write>) -> Result<(), PathError> {
+        for write in writes {
+            match write {
+                Write::Set(field, value) => self.set_raw(&field, value),
+                Write::SetAt(path, value) => self.set_at(&path, value)?,
+                Write::RemoveAt(path) => drop(self.remove_at(&path)),
+            }
+        }
+        Ok(())
     }
 
     /// Takes over another object's fields: its values win, but its `null`s change nothing.
@@ -209,13 +269,6 @@ impl Lead {
             if value.get() != "null" {
                 self.set_raw(&field, value);
             }
-        }
-    }
-
-    /// Takes over another object's fields as they are.
-    pub fn overwrite(&mut self, other: Self) {
-        for (field, value) in other.fields {
-            self.set_raw(&field, value);
         }
     }
 
@@ -363,13 +416,41 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_or_changed_can_be_put_into_another_lead() {
+    fn what_was_added_or_changed_can_be_told() {
         let before = lead(r#"{"a":1,"b":2,"c":3}"#);
         let changes = lead(r#"{"a":1,"b":2.50,"c":null,"d":[ ]}"#).changes_since(&before);
         assert_eq!(changes.to_json(), br#"{"b":2.50,"c":null,"d":[ ]}"#);
-        let mut other = lead(r#"{"b":7,"e":8}"#);
-        other.overwrite(changes);
-        assert_eq!(other.to_json(), br#"{"b":2.50,"e":8,"c":null,"d":[ ]}"#);
+    }
+
+    #[test]
+    fn what_was_written_can_be_written_into_another_lead_and_is_nothing_else() {
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).expect(json);
+        let mut first = lead(r#"{"info":{"phone":"111","size":5},"same":1,"gone":{"x":1}}"#);
+        first.set("unwatched", &1);
+        first.keep_writes();
+        first.set_at("info.size", raw("5")).expect("an object");
+        first.set("same", &1);
+        first.merge(lead(r#"{"a.b":2.50,"null":null}"#));
+        first.remove_at("gone.x");
+        first.remove_at("none");
+        let copy = first.clone();
+        first = copy;
+        first.set_at("same.x", raw("1")).expect_err("no object");
+        let json = serde_json::to_string(&first.take_writes()).expect("JSON");
+        assert_eq!(
+            json,
+            r#"[{"set_at":["info.size",5]},{"set":["same",1]},{"set":["a.b",2.50]},{"remove_at":"gone.x"},{"remove_at":"none"}]"#
+        );
+        first.set("later", &1);
+        assert!(first.take_writes().is_empty());
+        let mut second = lead(r#"{"info":{"phone":"222"},"none":1,"gone":{"x":2,"y":3}}"#);
+        second
+            .write(serde_json::from_str(&json).expect("writes"))
+            .expect("objects all the way");
+        assert_eq!(
+            String::from_utf8(second.to_json()).expect("UTF-8"),
+            r#"{"info":{"phone":"222","size":5},"gone":{"y":3},"same":1,"a.b":2.50}"#
+        );
     }
 
     #[test]

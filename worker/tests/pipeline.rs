@@ -228,6 +228,34 @@ fn an_answer_is_remembered_for_the_same_question() {
 }
 
 #[test]
+fn only_what_the_station_said_is_remembered() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply {
+        body: r#"{"company":"Acme Inc","size":5}"#.into(),
+        ..Reply::ok()
+    });
+    let route = enrich(
+        &service,
+        "cache = { ttl = \"1h\", key = [\"domain\"] }\nmap = { company = \"$.company\", \"info.size\" = \"$.size\" }",
+    );
+    let _worker = worker(&bridge, &route, &["--concurrency", "1"]);
+    // The first has one value already, and data of its own beside the other.
+    bridge.push(r#"{"domain":"a.example.com","company":"Acme Inc","info":{"phone":"555-0111"}}"#);
+    bridge.push(r#"{"domain":"a.example.com","info":{"email":"b@example.com"}}"#);
+    bridge.push(r#"{"domain":"a.example.com","info":"a text"}"#);
+    eventually("all are over", || bridge.done() == 2 && bridge.dead() == 1);
+    assert_eq!(service.requests().len(), 1);
+    let second = &bridge.enriched()[1];
+    assert_eq!(
+        (&second["company"], &second["info"]),
+        (
+            &json!("Acme Inc"),
+            &json!({"email": "b@example.com", "size": 5})
+        )
+    );
+}
+
+#[test]
 fn what_stations_do_is_counted_and_every_key_of_a_route_ends() {
     let bridge = Bridge::start();
     let service = Service::start(|request, before| {
@@ -515,4 +543,41 @@ fn a_lead_can_be_tried_without_redis_and_no_secret_is_shown() {
     );
     // Nothing at all is in this Redis, which could have been reached.
     assert_eq!(bridge.redis::<usize>("DBSIZE"), 0);
+}
+
+#[test]
+fn nothing_in_a_lead_gives_a_terminal_an_order() {
+    let bridge = Bridge::start();
+    let file = bridge.route(
+        "[[pipelines.main.stations]]\nkind = \"noop\"\nname = \"a\u{202e}b\"\nproduces = [\"c\u{9b}31m\"]\n",
+    );
+    let lead = bridge.folder.path().join("lead.json");
+    let lead_file = lead.to_str().expect("a plain path");
+    let json = json!({"na\u{85}me": "\u{9b}31m \u{7f} \u{202e}x\u{2066} \u{1b}]0;x\u{7} Zo\u{eb}"});
+    std::fs::write(&lead, json.to_string()).expect("written");
+    let faulty =
+        bridge.route("[[pipelines.main.stations]]\nkind = \"no\u{202e}\u{9b}op\"\nname = \"a\"\n");
+    for flags in [
+        &["pipeline", "run", &file, "--lead", lead_file] as &[&str],
+        &["pipeline", "show", &file],
+        &["pipeline", "check", &faulty],
+        &["pipeline", "show", &faulty],
+    ] {
+        for more in [&[] as &[&str], &["--json"]] {
+            let (_, said, error) = run(&[flags, more].concat(), &[]);
+            let harmful = |c: &char| {
+                c.is_control() && *c != '\n'
+                    || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            };
+            let found: Vec<char> = said.chars().chain(error.chars()).filter(harmful).collect();
+            assert!(found.is_empty(), "{flags:?} {more:?}: {found:?}");
+            if flags[1] == "run" {
+                assert!(said.contains("Zo\u{eb}"), "{said}");
+            }
+            if flags[1] == "run" && !more.is_empty() {
+                let said: Value = serde_json::from_str(&said).expect("JSON");
+                assert_eq!(said["stations"][0]["input"], json);
+            }
+        }
+    }
 }

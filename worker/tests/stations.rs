@@ -640,3 +640,18 @@ fn the_example_of_a_program_works() {
     eventually("the lead is done", || bridge.done() == 1);
     assert_eq!(bridge.enriched()[0]["score"], 40);
 }
+
+#[test]
+fn waiting_for_a_busy_program_is_no_time_of_the_leads() {
+    let bridge = Bridge::start();
+    bridge.push_numbered(8);
+    let route = "[[pipelines.main.stations]]\nkind = \"exec\"\nname = \"slow\"\ncost = 0.01\n\
+         command = [\"sh\", \"-c\", \"while read -r lead; do sleep 0.3; echo '{}'; done\"]\n\
+         mode = \"lines\"\ntimeout = \"2s\"\n";
+    let file = bridge.route(route);
+    // The last one waits longer than a call may take.
+    let flags = ["--pipeline", file.as_str(), "--concurrency", "8"];
+    let _worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    eventually("all are done", || bridge.done() == 8);
+    assert_eq!((bridge.stat("retried"), bridge.dead()), (0, 0));
+}

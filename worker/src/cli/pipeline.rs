@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::RunArgs;
 use crate::pipeline::{
-    Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, printable, trial,
+    Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, is_harmful, outlines, printable,
+    trial,
 };
 
 /// What to do with a route.
@@ -67,14 +68,15 @@ pub(crate) async fn run(
             ..source
         }
     };
-    match command {
+    let done = match command {
         PipelineCommand::Check(given) => check(&source(&given), given.json),
         PipelineCommand::Show(given) => show(&source(&given), given.json),
         PipelineCommand::Run { given, lead } => {
             let source = source(&given);
             try_out(&source, given.json, &lead, &redis, args.lead_timeout).await
         }
-    }
+    };
+    done.map_err(|error| printable(&error))
 }
 
 fn check(source: &Source, json: bool) -> Result<(), String> {
@@ -281,7 +283,21 @@ fn dollars(dollars: f64) -> String {
 
 fn print_json(value: &impl Serialize) -> Result<(), String> {
     let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
-    write_out(&format!("{json}\n"))
+    write_out(&format!("{}\n", harmless_json(&json)))
+}
+
+/// The same JSON without anything that a terminal would take for an order. JSON has its own way to
+/// write such a character, which can only stand within a text there; lines end between them.
+fn harmless_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_harmful(c) && c != '\n' {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Prints a text for eyes, without anything that a terminal would take for an order.

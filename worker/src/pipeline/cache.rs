@@ -1,5 +1,6 @@
 //! What a station found for the same question before: `cache = { ttl = "30d", key = ["domain"] }`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bridge_shared::lead::Lead;
@@ -50,10 +51,18 @@ impl Cache {
         let mut hash = Sha256::new();
         hash.update(self.station.as_bytes());
         for field in &self.key {
-            let value = lead.get(field).filter(|_| super::has(lead, field))?;
-            // With its length, so that no two lists of values are the same text.
-            hash.update(value.len().to_le_bytes());
-            hash.update(value.as_bytes());
+            if !super::has(lead, field) {
+                return None;
+            }
+            let value = match lead.get(field) {
+                Some(value) => Cow::Borrowed(value),
+                None => Cow::Owned(lead.get_at(field)?.get().to_owned()),
+            };
+            // With their lengths, so that no two lists of names and values are the same text.
+            for text in [field.as_str(), &value] {
+                hash.update(text.len().to_le_bytes());
+                hash.update(text.as_bytes());
+            }
         }
         let hash = hash.finalize();
         Some(
@@ -87,6 +96,12 @@ mod tests {
         let other = lead(r#"{"a":"xy","b":"z"}"#);
         assert_ne!(cache("s", &["a", "b"]).question(&other), question);
         assert_ne!(cache("t", &["a", "b"]).question(&ada), question);
+        // A route that asks by another field asks something else.
+        let by = |field: &str| {
+            cache("s", &[field]).question(&lead(r#"{"a":"x","c":"x","d":{"e":"x"}}"#))
+        };
+        assert_ne!(by("a"), by("c"));
+        assert!(by("d.e").is_some() && by("d.f").is_none());
         for json in [
             "{}",
             r#"{"a":"x"}"#,

@@ -113,6 +113,9 @@ pub(super) fn make(
         keys.finish();
         station
     });
+    // To wait for a place is not the call's own time.
+    let by_nature = station.as_ref().and_then(|station| station.places());
+    let places = places.into_iter().chain(by_nature).min();
     let is_made = station.is_some();
     let station = station.unwrap_or_else(|| Box::new(Unmade));
     let contract = station.contract();
@@ -242,17 +245,20 @@ impl Provider {
     async fn recall<'a>(
         &'a self,
         trip: &mut Trip<'a>,
-        (cache, question, before): (&'a Cache, String, Lead),
+        (cache, question): (&'a Cache, String),
         lead: &mut Lead,
     ) -> Result<Passed, Failure> {
-        if self.remember(trip, &question, lead).await {
+        if self.remember(trip, &question, lead).await? {
             return Ok(Passed::On);
         }
-        let passed = self.ask(trip, lead).await?;
+        lead.keep_writes();
+        let asked = self.ask(trip, lead).await;
+        let writes = lead.take_writes();
+        let passed = asked?;
         if passed == Passed::On
             && let Some(store) = trip.store
         {
-            let found = lead.changes_since(&before).to_json();
+            let found = serde_json::to_vec(&writes).expect("writes are JSON");
             // A memory that cannot be kept costs a call later, and nothing else.
             if let Err(error) = store
                 .cache(&self.scope, &question, &found, cache.ttl())
@@ -291,30 +297,43 @@ impl Provider {
         Ok(None)
     }
 
-    fn question(&self, trip: &Trip<'_>, lead: &Lead) -> Option<(&Cache, String, Lead)> {
+    fn question(&self, trip: &Trip<'_>, lead: &Lead) -> Option<(&Cache, String)> {
         trip.store.filter(|_| !trip.dry_run)?;
         let cache = self.cache.as_ref()?;
-        Some((cache, cache.question(lead)?, lead.clone()))
+        Some((cache, cache.question(lead)?))
     }
 
     /// Puts into the lead what was found for the same question before, if anything was.
-    async fn remember<'a>(&'a self, trip: &mut Trip<'a>, question: &str, lead: &mut Lead) -> bool {
+    ///
+    /// # Errors
+    /// [`Failure`] where it does not fit the lead, or where Redis refuses to tell.
+    async fn remember<'a>(
+        &'a self,
+        trip: &mut Trip<'a>,
+        question: &str,
+        lead: &mut Lead,
+    ) -> Result<bool, Failure> {
         let Some(store) = trip.store else {
-            return false;
+            return Ok(false);
         };
-        let found = match store.cached(&self.scope, question).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(station = self.name, "cannot look an answer up: {error}");
-                None
-            }
+        // Not to know is not to have nothing: what may be there is not paid for again.
+        let look_up = || store.cached(&self.scope, question);
+        let found = trip.journey.answer(look_up).await?;
+        // What earlier versions remembered is an object: it is found anew.
+        let Some(found) = found.and_then(|found| serde_json::from_slice(&found).ok()) else {
+            return Ok(false);
         };
-        let Some(found) = found.and_then(|found| Lead::parse(&found).ok()) else {
-            return false;
-        };
+        // All of it or nothing: a failed station may be passed over.
+        let mut changed = lead.clone();
+        changed.write(found).map_err(|error| {
+            Failure::new(
+                ErrorKind::Permanent,
+                format!("what is remembered does not fit the lead: {error}"),
+            )
+        })?;
         self.tally.count(Count::Cached);
         trip.arrive(&self.name, lead);
-        lead.overwrite(found);
+        *lead = changed;
         trip.tell(Progress::Left {
             station: &self.name,
             took: Duration::ZERO,
@@ -322,7 +341,7 @@ impl Provider {
             cost: Money::ZERO,
             lead,
         });
-        true
+        Ok(true)
     }
 
     /// Calls the station, as soon as it may be.
@@ -608,12 +627,16 @@ mod tests {
     struct Bench {
         store: Store,
         ledger: Ledger,
-        _redis: Sandbox,
+        redis: std::sync::Mutex<Sandbox>,
     }
 
     impl Bench {
         async fn new() -> Self {
-            let redis = Sandbox::start(&[]).expect("a private Redis");
+            Self::with(&[]).await
+        }
+
+        async fn with(settings: &[&str]) -> Self {
+            let redis = Sandbox::start(settings).expect("a private Redis");
             let args = RedisArgs {
                 redis_url: Some(redis.url()),
                 ..bare()
@@ -621,7 +644,7 @@ mod tests {
             Self {
                 store: Store::connect(&args).await.expect("a store"),
                 ledger: Ledger::default(),
-                _redis: redis,
+                redis: redis.into(),
             }
         }
 
@@ -644,7 +667,7 @@ mod tests {
                 dry_run: false,
             };
             let mut observe = |_: Progress<'_>| {};
-            let run = pipeline.run(around, &journey, "id", b"{}", &mut observe);
+            let run = pipeline.run(around, &journey, "id", br#"{"name":"Ada"}"#, &mut observe);
             let arrival = tokio::time::timeout(limit, run).await.ok();
             let arrival = arrival.map(|arrival| arrival.expect("no failure"));
             (arrival, journey.spent())
@@ -761,5 +784,48 @@ mod tests {
         assert_eq!(bench.spent().await, Money::from_micros(10_000));
         let stats = bench.stats();
         assert_eq!((stats.calls, stats.postponed), (1, 1));
+    }
+
+    #[test]
+    fn a_station_has_no_more_places_than_it_says() {
+        for (keys, places) in [
+            ("mode = \"lines\"", Some(1)),
+            ("mode = \"lines\"\nprocesses = 3", Some(3)),
+            ("mode = \"lines\"\nprocesses = 3\nconcurrency = 9", Some(3)),
+            ("mode = \"lines\"\nprocesses = 3\nconcurrency = 2", Some(2)),
+            ("concurrency = 2", Some(2)),
+            ("", None),
+        ] {
+            let text = format!(
+                "[[pipelines.p.stations]]\nkind = \"exec\"\nname = \"x\"\ncommand = [\"sh\"]\n{keys}\n"
+            );
+            let pipeline = Pipeline::parse(&Source::default(), &text, &Ledger::default());
+            let provider = &pipeline.expect(&text).steps[0].waterfall[0];
+            assert_eq!(provider.concurrency, places, "{keys}");
+            let free = provider.places.as_ref().map(Semaphore::available_permits);
+            assert_eq!(free, places, "{keys}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_be_remembered_is_not_paid_for_while_redis_is_away() {
+        let bench = Bench::with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+        let mut pipeline = bench.pipeline("", odd(Some(30_000)));
+        let question = (Duration::from_secs(600), vec!["name".to_owned()]);
+        pipeline.steps[0].waterfall[0].cache = Some(Cache::new(question, "odd".into()));
+        let (_, spent) = bench.run(&pipeline, LONG).await;
+        assert_eq!(spent, Money::from_micros(30_000));
+        bench.redis.lock().expect("the server").kill();
+        let back = async {
+            // So that it is asked for in vain first.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            bench.redis.lock().expect("the server").restart()
+        };
+        let ((arrival, spent), back) = tokio::join!(bench.run(&pipeline, LONG), back);
+        back.expect("Redis is back");
+        assert!(matches!(arrival, Some(Arrival::Done { .. })), "{arrival:?}");
+        assert_eq!(spent, Money::ZERO);
+        let stats = bench.stats();
+        assert_eq!((stats.calls, stats.cached), (1, 1));
     }
 }

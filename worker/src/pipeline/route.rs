@@ -76,11 +76,18 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Whether a terminal takes a character for an order, or shows by it another text than there is:
+/// the control characters, and those that turn the direction of writing or take no room.
+pub(crate) fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// A text without anything that a terminal would take for an order.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
-            if c.is_control() && c != '\n' {
+            if is_harmful(c) && c != '\n' {
                 c.escape_debug().to_string()
             } else {
                 c.to_string()

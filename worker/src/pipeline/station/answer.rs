@@ -7,6 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json_path::JsonPath;
 use toml::Spanned;
 
+use super::super::is_harmful;
 use super::Keys;
 
 /// Bytes of an answer after which it is no answer any more.
@@ -138,11 +139,11 @@ impl Pick {
     }
 }
 
-/// What somebody else said, as it may stand in an error or in the log: on one line, without control
+/// What somebody else said, as it may stand in an error or in the log: on one line, without harmful
 /// characters, and only its beginning.
 pub(super) fn excerpt(text: &str, longest: usize) -> String {
     let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
+        .split(|c: char| c.is_whitespace() || is_harmful(c))
         .filter(|word| !word.is_empty())
         .collect();
     words.join(" ").chars().take(longest).collect()

@@ -57,6 +57,11 @@ pub(super) trait Station: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// How many calls it can work on at once; without a number, on all there are.
+    fn places(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether it cannot do without Redis.
     fn needs_store(&self) -> bool {
         false

@@ -17,6 +17,7 @@ mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::envelope::ErrorKind;
@@ -40,6 +41,9 @@ const BAD_LEAD: i32 = 65;
 /// Characters of what a program says that go into an error.
 const EXCERPT: usize = 200;
 
+/// The field by which a numbered lead and its answer are known to belong together.
+const NUMBER: &str = "_request";
+
 #[derive(Debug)]
 struct Exec {
     mode: Mode,
@@ -50,7 +54,8 @@ struct Exec {
 #[derive(Debug)]
 enum Mode {
     Once(Program),
-    Lines(Pool),
+    /// Where answers are told apart by numbers, with the one given last.
+    Lines(Pool, Option<AtomicU64>),
 }
 
 pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
@@ -65,13 +70,23 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
             "write mode = \"lines\", or limit it with concurrency",
         );
     }
+    let numbered_at = keys.place("numbered");
+    let numbered = keys.flag("numbered").unwrap_or(false);
+    if !lines && numbered {
+        keys.wrong(
+            &numbered_at,
+            "in once mode there is one answer only",
+            "write mode = \"lines\", or take it out",
+        );
+    }
     let program = program(keys);
     let final_exits = keys.integers("final_exits", 1..=255);
     let answer = Answer::read(keys);
     let program = program?;
     let mode = if lines {
         let processes = usize::try_from(processes.unwrap_or(1)).expect("it was checked");
-        Mode::Lines(Pool::new(program, processes))
+        let numbers = numbered.then(AtomicU64::default);
+        Mode::Lines(Pool::new(program, processes), numbers)
     } else {
         Mode::Once(program)
     };
@@ -187,19 +202,42 @@ impl Exec {
                 let answer = self.once(program, call.id(), lead).await?;
                 self.bring(program, &answer, lead)?;
             }
-            Mode::Lines(pool) => {
-                let ended =
-                    |status: ExitStatus, last: &str| self.ended(pool.program(), status, last);
-                let (answer, worker) = pool.exchange(&line(lead), ended).await?;
-                let brought = self.bring(pool.program(), &answer, lead);
-                // One whose answer was none may still be about to answer: it is not asked again.
-                if !matches!(brought, Err(Trouble::Contract(_))) {
-                    pool.put_back(worker);
-                }
-                brought?;
+            Mode::Lines(pool, numbers) => {
+                let number = numbers
+                    .as_ref()
+                    .map(|last| last.fetch_add(1, Ordering::Relaxed) + 1);
+                self.exchange(pool, number, lead).await?;
             }
         }
         Ok(Outcome::Continue)
+    }
+
+    async fn exchange(
+        &self,
+        pool: &Pool,
+        number: Option<u64>,
+        lead: &mut Lead,
+    ) -> Result<(), Failure> {
+        let program = pool.program();
+        let ended = |status: ExitStatus, last: &str| self.ended(program, status, last);
+        let line = match number {
+            None => line(lead),
+            Some(number) => {
+                let mut numbered = lead.clone();
+                numbered.set(NUMBER, &number);
+                line(&numbered)
+            }
+        };
+        let (mut answer, worker) = pool.exchange(&line, ended).await?;
+        if let Some(number) = number {
+            answer = check(program, number, &answer)?;
+        }
+        let brought = self.bring(program, &answer, lead);
+        // One whose answer was none may still be about to answer: it is not asked again.
+        if !matches!(brought, Err(Trouble::Contract(_))) {
+            pool.put_back(worker);
+        }
+        Ok(brought?)
     }
 
     async fn once(&self, program: &Program, id: &str, lead: &Lead) -> Result<Vec<u8>, Failure> {
@@ -305,6 +343,28 @@ fn refusal(program: &Program, answer: &[u8]) -> Option<Failure> {
     ))
 }
 
+/// Takes its number off an answer.
+///
+/// # Errors
+/// [`Failure`] where it has another or none. It may be what the program said to an earlier lead,
+/// which is not this one's fault: another try, with another process, can help.
+fn check(program: &Program, number: u64, answer: &[u8]) -> Result<Vec<u8>, Failure> {
+    let answer = Lead::parse(answer).ok().and_then(|mut answer| {
+        let given = answer.remove_at(NUMBER)?;
+        (given.get() == number.to_string()).then(|| answer.to_json())
+    });
+    answer.ok_or_else(|| {
+        Failure::new(
+            ErrorKind::Transient,
+            format!(
+                "{} broke its contract: the answer does not have the \"{NUMBER}\":{number} of its \
+                 lead",
+                program.name()
+            ),
+        )
+    })
+}
+
 fn cannot_start(program: &Program, error: &std::io::Error) -> Failure {
     Failure::new(
         ErrorKind::Transient,
@@ -353,6 +413,13 @@ impl Station for Exec {
 
     fn timeout(&self) -> Option<Duration> {
         Some(TIMEOUT)
+    }
+
+    fn places(&self) -> Option<usize> {
+        match &self.mode {
+            Mode::Once(_) => None,
+            Mode::Lines(pool, _) => Some(pool.processes),
+        }
     }
 }
 

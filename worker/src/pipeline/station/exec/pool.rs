@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge_shared::envelope::ErrorKind;
+use rustix::io::ioctl_fionread;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +23,8 @@ const END: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Pool {
     program: Arc<Program>,
+    /// How many at most.
+    pub(super) processes: usize,
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Worker>>,
 }
@@ -43,10 +46,20 @@ pub(super) struct Held {
     _place: OwnedSemaphorePermit,
 }
 
+impl Worker {
+    /// Whether nothing waits to be read. Asks the operating system: the runtime learns later of
+    /// what came a moment ago.
+    fn is_silent(&self) -> bool {
+        self.stdout.buffer().is_empty()
+            && ioctl_fionread(self.stdout.get_ref()).is_ok_and(|bytes| bytes == 0)
+    }
+}
+
 impl Pool {
     pub(super) fn new(program: Program, processes: usize) -> Self {
         Self {
             program: Arc::new(program),
+            processes,
             places: Arc::new(Semaphore::new(processes)),
             idle: Mutex::default(),
         }
@@ -100,10 +113,18 @@ impl Pool {
             let Some(mut worker) = self.idle().pop() else {
                 return self.start();
             };
+            if worker.group.ended().is_some() {
+                continue;
+            }
             // What it said unasked would be taken for the next answer.
-            if worker.group.ended().is_none() && worker.stdout.buffer().is_empty() {
+            if worker.is_silent() {
                 return Ok(worker);
             }
+            tracing::warn!(
+                station = self.program.station,
+                "the program said more than its answer, and is started anew; one line for each \
+                 lead goes to standard output, all else to standard error",
+            );
         }
     }
 

@@ -239,6 +239,45 @@ async fn one_that_dies_or_talks_nonsense_is_replaced() {
     assert!(went_on(work(&*station, "{}").await).contains("\"second\":1"));
 }
 
+#[tokio::test]
+async fn what_a_program_says_after_its_answer_is_never_the_next_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = folder.path().join("said");
+    let script = format!(
+        "while read -r lead; do echo '{{\"ok\":1}}'; sleep 0.05; echo '{{\"stray\":1}}'; : > {}; done",
+        said.display()
+    );
+    let station = station(&script, "mode = \"lines\"");
+    for _ in 0..3 {
+        assert_eq!(went_on(work(&*station, "{}").await), r#"{"ok":1}"#);
+        until("it has said more", || said.exists()).await;
+        std::fs::remove_file(&said).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn a_numbered_answer_belongs_to_its_lead() {
+    let script = r#"count=0; while read -r lead; do count=$((count+1)); n=${lead##*\"_request\":}; n=${n%\}}; case $lead in *stray*) echo '{"stray":1}';; esac; printf '{"_request":%s,"count":%s,"got":%s}\n' "$n" $count "$lead"; done"#;
+    let station = station(script, "mode = \"lines\"\nnumbered = true");
+    let answered = |lead: String, count: u8, number: u8| {
+        let expected =
+            format!(r#"{{"who":1,"count":{count},"got":{{"who":1,"_request":{number}}}}}"#);
+        assert_eq!(lead, expected);
+    };
+    answered(went_on(work(&*station, r#"{"who":1}"#).await), 1, 1);
+    answered(went_on(work(&*station, r#"{"who":1}"#).await), 2, 2);
+    // It comes just before the answer, when nobody can tell any more whose it is but by its number.
+    let failed = work(&*station, r#"{"stray":1}"#)
+        .await
+        .expect_err("not its");
+    assert_eq!(failed.kind, ErrorKind::Transient);
+    assert_eq!(
+        failed.error,
+        "sh broke its contract: the answer does not have the \"_request\":3 of its lead"
+    );
+    answered(went_on(work(&*station, r#"{"who":1}"#).await), 1, 4);
+}
+
 #[test]
 fn mistakes_are_named() {
     for (route, expected) in [
@@ -255,6 +294,10 @@ fn mistakes_are_named() {
         (
             "command = [\"sh\"]\nprocesses = 2",
             "2: in once mode there is a process for each lead",
+        ),
+        (
+            "command = [\"sh\"]\nnumbered = true",
+            "2: in once mode there is one answer only; write mode = \"lines\", or take it out",
         ),
         (
             "command = [\"sh\"]\nmemory = \"lots\"",
