@@ -86,7 +86,9 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             "the lease was gone; these results were dropped"
         );
     }
-    context.saving.over(told.iter().map(|(number, ..)| *number));
+    context
+        .in_hand
+        .over(told.iter().map(|(number, ..)| *number));
     context.count_finished((told.len() - lost.len()) as u64);
     for (number, id, ended) in told {
         let kind = if lost.contains(&number) {

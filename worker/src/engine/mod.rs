@@ -21,12 +21,14 @@
 //! ```
 //!
 //! A lead is never only in this process: until its outcome is recorded it stands in the worker's
-//! hash of deliveries, and whoever finds the lease run out takes it from there.
+//! hash of deliveries, and whoever finds the lease run out takes it from there. `in_hand` is what
+//! this process knows of the same, so that it starts none twice.
 
 mod accountant;
 mod committer;
 mod fetcher;
 mod heartbeat;
+mod in_hand;
 mod publisher;
 mod recoverer;
 mod reloader;
@@ -110,8 +112,8 @@ struct Context {
     /// What the stations did and cost, until it is written down.
     ledger: Arc<Ledger>,
     health: Health,
-    /// The deliveries that sinks do not have yet.
-    saving: saver::InSaving,
+    /// The deliveries that are worked on here.
+    in_hand: in_hand::InHand,
     events: Publisher,
     /// Leads finished, whatever came of them.
     finished: AtomicU64,
@@ -174,7 +176,7 @@ pub(crate) async fn run(
         source,
         ledger,
         health,
-        saving: saver::InSaving::default(),
+        in_hand: in_hand::InHand::default(),
         events,
         finished: AtomicU64::new(0),
         pulse: watch::Sender::new(None),

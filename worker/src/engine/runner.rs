@@ -33,6 +33,7 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
+    context.in_hand.add(delivery.number);
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
         Some(mut room) => {

@@ -1,8 +1,7 @@
 //! Saves enriched leads in the sinks of their pipeline, in batches, until they are durable there;
 //! then the committer records them. Where the stream is the only sink nothing comes by here.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bridge_shared::envelope::Envelope;
@@ -34,38 +33,11 @@ pub(super) struct Saving {
     pub(super) started: Instant,
 }
 
-/// The deliveries that are being saved, until their outcome is recorded. However long that takes,
-/// they are worked on here.
-#[derive(Debug, Default)]
-pub(super) struct InSaving(Mutex<HashSet<u64>>);
-
-impl InSaving {
-    /// Whether a delivery is among them.
-    pub(super) fn has(&self, number: u64) -> bool {
-        self.numbers().contains(&number)
-    }
-
-    /// Their outcomes are recorded.
-    pub(super) fn over(&self, numbers: impl Iterator<Item = u64>) {
-        let mut saving = self.numbers();
-        if !saving.is_empty() {
-            numbers.for_each(|number| {
-                saving.remove(&number);
-            });
-        }
-    }
-
-    fn numbers(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The way of an outcome: to the committer, or first to the sinks.
 #[derive(Clone)]
 pub(super) struct Outcomes(Arc<Ways>);
 
 struct Ways {
-    context: Arc<Context>,
     to_saver: mpsc::Sender<Committed>,
     to_committer: mpsc::Sender<Committed>,
 }
@@ -74,12 +46,10 @@ impl Outcomes {
     /// Waits while there is no room. Fails, with the outcome lost, only if the other end is gone;
     /// the lease will run out on the lead then.
     pub(super) async fn send(&self, committed: Committed) {
-        let ways = &self.0;
         let way = if committed.saving.is_some() {
-            ways.context.saving.numbers().insert(committed.number);
-            &ways.to_saver
+            &self.0.to_saver
         } else {
-            &ways.to_committer
+            &self.0.to_committer
         };
         let _ = way.send(committed).await;
     }
@@ -102,7 +72,6 @@ pub(super) fn new(context: &Arc<Context>) -> (Outcomes, Inbox, mpsc::Receiver<Co
         to_committer: to_committer.clone(),
     };
     let ways = Ways {
-        context: Arc::clone(context),
         to_saver,
         to_committer,
     };
