@@ -358,6 +358,40 @@ fn a_receiver_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn a_changed_route_mends_a_sink_that_is_away_also_for_the_leads_that_wait_for_it() {
+    let bridge = Bridge::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port that nobody listens on");
+    let route = |sinks: &str| format!("[pipelines.p]\n{NOOP}\n{sinks}");
+    let broken = sink(
+        "webhook",
+        &format!("url = \"http://{closed}\"\nsecret = \"s\""),
+    );
+    let file = bridge.route(&route(&broken));
+    let flags = ["--pipeline", &file, "--concurrency", "10"];
+    let _worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    // One by one, so that they are several batches.
+    for n in 0..10 {
+        bridge.push(person(n).to_string());
+        eventually("it is in hand", || bridge.in_flight() == n + 1);
+    }
+    let mended = bridge.route(&route(&sink("jsonl", "path = \"out.jsonl\"")));
+    std::fs::rename(mended, &file).expect("renamed");
+    for n in 10..30 {
+        bridge.push(person(n).to_string());
+    }
+    eventually("all are done", || bridge.stat("done") == 30);
+    let mut numbers: Vec<u64> = lines(&bridge.folder.path().join("out.jsonl"))
+        .iter()
+        .filter_map(|line| line["lead"]["n"].as_u64())
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..30), "{numbers:?}");
+    assert_eq!((bridge.stat("retried"), bridge.dead(), bridge.in_flight()), (0, 0, 0));
+}
+
+#[test]
 fn leads_that_wait_for_a_sink_are_not_worked_on_again_when_redis_was_away() {
     let mut bridge = Bridge::with_redis(&["--appendonly", "yes", "--appendfsync", "always"]);
     let service = Service::start(|_, _| Reply::ok());

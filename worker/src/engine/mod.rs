@@ -39,7 +39,7 @@ mod shutdown;
 mod trier;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_shared::clock::Millis;
@@ -106,7 +106,7 @@ struct Context {
     settings: Settings,
     id: WorkerId,
     /// The route in force.
-    route: RwLock<Arc<Pipeline>>,
+    route: watch::Sender<Arc<Pipeline>>,
     /// Where the route comes from.
     source: Source,
     /// What the stations did and cost, until it is written down.
@@ -139,7 +139,7 @@ impl Context {
     }
 
     fn pipeline(&self) -> Arc<Pipeline> {
-        Arc::clone(&self.route.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.route.borrow())
     }
 
     fn count_finished(&self, n: u64) {
@@ -172,7 +172,7 @@ pub(crate) async fn run(
         store,
         settings,
         id,
-        route: RwLock::new(Arc::new(pipeline)),
+        route: watch::Sender::new(Arc::new(pipeline)),
         source,
         ledger,
         health,

@@ -5,7 +5,7 @@
 //! reads it at once, and makes the route anew even where the text is the same, because the files
 //! it names may have changed.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,11 +56,7 @@ fn put_into_force(context: &Context, text: &str) {
                 pipeline = pipeline.name(),
                 "the changed route is in force; leads in hand finish on the old one"
             );
-            let mut route = context
-                .route
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *route = Arc::new(pipeline);
+            context.route.send_replace(Arc::new(pipeline));
         }
         Err(error) => refuse(&error),
     }
