@@ -358,6 +358,39 @@ fn a_receiver_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn a_lead_that_is_given_back_while_a_sink_is_away_has_its_whole_budget_again() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok());
+    let open = Arc::new(AtomicBool::new(false));
+    let door = Arc::clone(&open);
+    let receiver = Service::start(move |_, _| {
+        if door.load(Ordering::Relaxed) {
+            Reply::ok()
+        } else {
+            Reply::status(503)
+        }
+    });
+    let stations = format!("budget = 0.01\n{}cost = 0.01\n", http(&service));
+    let webhook = format!("url = \"{}\"\nsecret = \"s\"", receiver.url);
+    let sinks = format!("{STREAM}{}", sink("webhook", &webhook));
+    bridge.push(person(1).to_string());
+    let mut first = worker(&bridge, &stations, &sinks, &["--shutdown-timeout", "0.1"]);
+    eventually("it waits for the receiver", || {
+        !receiver.requests().is_empty()
+    });
+    first.signal("TERM");
+    assert!(first.wait().success());
+    assert_eq!(bridge.waiting(), 1);
+    open.store(true, Ordering::Relaxed);
+    let _second = worker(&bridge, &stations, &sinks, &[]);
+    eventually("it is done", || bridge.done() == 1);
+    assert_eq!(bridge.stat("skipped"), 0);
+    let lead = &bridge.enriched()[0];
+    assert_eq!(lead["_pipeline_stations_executed"], json!(["enrich"]));
+    assert_eq!(service.requests().len(), 2);
+}
+
+#[test]
 fn a_changed_route_mends_a_sink_that_is_away_also_for_the_leads_that_wait_for_it() {
     let bridge = Bridge::start();
     let closed = std::net::TcpListener::bind("127.0.0.1:0")

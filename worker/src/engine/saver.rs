@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_shared::envelope::Envelope;
-use bridge_shared::event::EventKind;
+use bridge_shared::money::Money;
 use bridge_shared::store::work::Outcome;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::committer::{self, Committed};
-use super::runner::{Ended, judge, millis};
+use super::runner::{give_back, judge, millis};
 use crate::pipeline::sink::{Enriched, Sinks};
 
 /// Leads saved in one step at most.
@@ -33,6 +33,8 @@ pub(super) struct Saving {
     pub(super) sinks: Arc<Sinks>,
     /// The lead as it came, with its history.
     pub(super) envelope: Envelope,
+    /// What the lead had cost before this attempt.
+    pub(super) spent_before: Money,
     /// When the attempt began.
     pub(super) started: Instant,
 }
@@ -195,13 +197,7 @@ async fn save(
     let failures = failures.unwrap_or_else(|| vec![None; batch.len()]);
     for ((mut committed, saving), failure) in batch.into_iter().zip(failures) {
         if given_back {
-            committed.outcome = Outcome::Requeue {
-                envelope: saving.envelope.encode(),
-            };
-            committed.event = Ended {
-                kind: EventKind::Recovered,
-                ..Ended::default()
-            };
+            (committed.outcome, committed.event) = give_back(saving.envelope, saving.spent_before);
         } else if let Some(failure) = failure {
             let ms = millis(saving.started.elapsed());
             (committed.outcome, committed.event) = judge(context, saving.envelope, failure, ms);
