@@ -47,6 +47,7 @@ use bridge_shared::event::{Event, EventKind};
 use bridge_shared::store::dead_letters::token;
 use bridge_shared::store::work::Pulse;
 use bridge_shared::store::{Store, StoreError};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -147,6 +148,16 @@ impl Context {
     }
 }
 
+/// What to work along.
+pub(crate) struct Route {
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// The text that was read there.
+    pub(crate) text: String,
+    /// What was made of it.
+    pub(crate) pipeline: Pipeline,
+}
+
 /// Works until a signal says stop and everything in hand is finished or given back.
 ///
 /// # Errors
@@ -154,14 +165,20 @@ impl Context {
 pub(crate) async fn run(
     store: Store,
     settings: Settings,
-    source: Source,
-    pipeline: Pipeline,
+    route: Route,
     ledger: Arc<Ledger>,
     health: Health,
 ) -> Result<(), StoreError> {
     let stop = CancellationToken::new();
     let give_back = CancellationToken::new();
     shutdown::listen(stop.clone(), give_back.clone());
+    let watch = reloader::Watch {
+        hangup: signal(SignalKind::hangup()).ok(),
+        text: route.text,
+    };
+    if watch.hangup.is_none() {
+        tracing::error!("SIGHUP cannot be heard; a changed route file is seen all the same");
+    }
     if !wait_for_redis(&store, &health, &stop).await? {
         return Ok(());
     }
@@ -172,8 +189,8 @@ pub(crate) async fn run(
         store,
         settings,
         id,
-        route: watch::Sender::new(Arc::new(pipeline)),
-        source,
+        route: watch::Sender::new(Arc::new(route.pipeline)),
+        source: route.source,
         ledger,
         health,
         in_hand: in_hand::InHand::default(),
@@ -193,11 +210,11 @@ pub(crate) async fn run(
         concurrency = context.settings.concurrency,
         "worker started"
     );
-    work(&context, publish).await;
+    work(&context, publish, watch).await;
     Ok(())
 }
 
-async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
+async fn work(context: &Arc<Context>, publish: publisher::Inbox, watch: reloader::Watch) {
     let (outcomes, to_save, to_commit) = saver::new(context);
     let (delays, delayed) = mpsc::unbounded_channel::<Millis>();
     let slots = Arc::new(Semaphore::new(context.settings.concurrency as usize));
@@ -206,7 +223,7 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
     roles.spawn(heartbeat::run(Arc::clone(context)));
     roles.spawn(recoverer::run(Arc::clone(context)));
     roles.spawn(scheduler::run(Arc::clone(context), delayed));
-    roles.spawn(reloader::run(Arc::clone(context)));
+    roles.spawn(reloader::run(Arc::clone(context), watch));
     roles.spawn(accountant::run(Arc::clone(context)));
     roles.spawn(trier::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
