@@ -101,7 +101,11 @@ fn a_lead_that_waits_for_its_turn_is_not_started_again_after_a_broken_connection
     eventually("nothing is in hand", || bridge.in_flight() == 0);
     assert!(!worker.log().contains("has forgotten"), "{}", worker.log());
     assert_eq!(
-        (bridge.stat("postponed"), bridge.stat("lease_lost"), bridge.retry()),
+        (
+            bridge.stat("postponed"),
+            bridge.stat("lease_lost"),
+            bridge.retry()
+        ),
         (0, 0, 0)
     );
     assert_eq!(service.requests().len(), 2);

@@ -328,7 +328,10 @@ fn a_route_that_changes_while_the_worker_waits_for_redis_is_put_into_force() {
     assert!(!worker.has_ended());
     bridge.push(r#"{"name":"Ada"}"#);
     eventually("the lead is done", || bridge.done() == 1);
-    assert_eq!(bridge.enriched()[0]["_pipeline_stations_executed"][0], "new");
+    assert_eq!(
+        bridge.enriched()[0]["_pipeline_stations_executed"][0],
+        "new"
+    );
 }
 
 #[test]

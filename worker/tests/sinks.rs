@@ -358,6 +358,34 @@ fn a_receiver_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn a_receiver_that_lets_nobody_in_holds_its_leads_until_that_is_mended() {
+    for status in [401, 302] {
+        let bridge = Bridge::start();
+        let open = Arc::new(AtomicBool::new(false));
+        let door = Arc::clone(&open);
+        let receiver = Service::start(move |_, _| {
+            if door.load(Ordering::Relaxed) {
+                Reply::ok()
+            } else {
+                Reply::status(status)
+            }
+        });
+        let webhook = format!("url = \"{}\"\nsecret = \"s\"", receiver.url);
+        for n in 0..20 {
+            bridge.push(person(n).to_string());
+        }
+        let flags = ["--concurrency", "20"];
+        let _worker = worker(&bridge, NOOP, &sink("webhook", &webhook), &flags);
+        eventually("some have been turned away again and again", || {
+            receiver.requests().len() > 8 || bridge.dead() > 0
+        });
+        open.store(true, Ordering::Relaxed);
+        eventually("all are done", || bridge.stat("done") + bridge.dead() == 20);
+        assert_eq!((bridge.stat("retried"), bridge.dead()), (0, 0), "{status}");
+    }
+}
+
+#[test]
 fn a_lead_that_is_given_back_while_a_sink_is_away_has_its_whole_budget_again() {
     let bridge = Bridge::start();
     let service = Service::start(|_, _| Reply::ok());
@@ -421,7 +449,10 @@ fn a_changed_route_mends_a_sink_that_is_away_also_for_the_leads_that_wait_for_it
         .collect();
     numbers.sort_unstable();
     assert!(numbers.iter().copied().eq(0..30), "{numbers:?}");
-    assert_eq!((bridge.stat("retried"), bridge.dead(), bridge.in_flight()), (0, 0, 0));
+    assert_eq!(
+        (bridge.stat("retried"), bridge.dead(), bridge.in_flight()),
+        (0, 0, 0)
+    );
 }
 
 #[test]

@@ -38,8 +38,8 @@ mod scheduler;
 mod shutdown;
 mod trier;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::clock::Millis;

@@ -173,7 +173,8 @@ mod tests {
                 .arg(&["PAUSE", "60000", "WRITE"])
                 .exec(&mut connection)
                 .expect("paused");
-            let given_up = tokio::time::timeout(Duration::from_millis(300), trip.settle(debt(more)));
+            let given_up =
+                tokio::time::timeout(Duration::from_millis(300), trip.settle(debt(more)));
             assert!(given_up.await.is_err());
             redis::cmd("CLIENT")
                 .arg("UNPAUSE")
