@@ -83,6 +83,35 @@ fn a_worker_whose_connections_went_silent_comes_back_over_new_ones() {
 }
 
 #[test]
+fn a_lead_that_waits_for_its_turn_is_not_started_again_after_a_broken_connection() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok());
+    let route = bridge.route(&format!(
+        "[[pipelines.p.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\nrate = \"8/m\"\n",
+        service.url
+    ));
+    bridge.push_numbered(2);
+    let flags = ["--pipeline", &route, "--lead-timeout", "1"];
+    let worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    eventually("one is done, and one waits for more than 7 s", || {
+        (bridge.done(), bridge.in_flight()) == (1, 1)
+    });
+    let _: usize = bridge.redis("CLIENT KILL TYPE normal SKIPME yes");
+    eventually("both are done", || bridge.done() == 2);
+    eventually("nothing is in hand", || bridge.in_flight() == 0);
+    assert!(!worker.log().contains("has forgotten"), "{}", worker.log());
+    assert_eq!(
+        (
+            bridge.stat("postponed"),
+            bridge.stat("lease_lost"),
+            bridge.retry()
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(service.requests().len(), 2);
+}
+
+#[test]
 fn leads_are_back_in_work_within_fifteen_seconds_of_a_death_at_the_default_lease() {
     let bridge = Bridge::start();
     let service = Service::start(|_, before| {

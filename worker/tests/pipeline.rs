@@ -338,6 +338,48 @@ fn a_changed_route_is_put_into_force_and_a_wrong_one_is_refused() {
 }
 
 #[test]
+fn a_route_that_changes_while_the_worker_waits_for_redis_is_put_into_force() {
+    let mut bridge = Bridge::start();
+    let route =
+        |name: &str| format!("[[pipelines.main.stations]]\nkind = \"noop\"\nname = \"{name}\"\n");
+    let file = bridge.route(&route("old"));
+    bridge.redis.kill();
+    let flags = ["--pipeline", file.as_str()];
+    let mut worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    eventually("it waits for Redis", || {
+        worker.log().contains("waiting for Redis")
+    });
+    std::fs::write(&file, route("new")).expect("written");
+    worker.signal("HUP");
+    bridge.restart_redis();
+    eventually("it is seen", || worker.log().contains("is in force"));
+    assert!(!worker.has_ended());
+    bridge.push(r#"{"name":"Ada"}"#);
+    eventually("the lead is done", || bridge.done() == 1);
+    assert_eq!(
+        bridge.enriched()[0]["_pipeline_stations_executed"][0],
+        "new"
+    );
+}
+
+#[test]
+fn a_route_that_changes_without_a_signal_before_the_worker_is_at_work_is_seen() {
+    let mut bridge = Bridge::start();
+    let route =
+        |name: &str| format!("[[pipelines.main.stations]]\nkind = \"noop\"\nname = \"{name}\"\n");
+    let file = bridge.route(&route("old"));
+    bridge.redis.kill();
+    let flags = ["--pipeline", file.as_str()];
+    let worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    eventually("it waits for Redis", || {
+        worker.log().contains("waiting for Redis")
+    });
+    std::fs::write(&file, route("new")).expect("written");
+    bridge.restart_redis();
+    eventually("it is seen", || worker.log().contains("is in force"));
+}
+
+#[test]
 fn every_mistake_of_a_route_comes_out_with_its_line_and_a_hint() {
     let bridge = Bridge::start();
     let file = bridge.route(

@@ -358,6 +358,104 @@ fn a_receiver_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn a_receiver_that_lets_nobody_in_holds_its_leads_until_that_is_mended() {
+    for status in [401, 302] {
+        let bridge = Bridge::start();
+        let open = Arc::new(AtomicBool::new(false));
+        let door = Arc::clone(&open);
+        let receiver = Service::start(move |_, _| {
+            if door.load(Ordering::Relaxed) {
+                Reply::ok()
+            } else {
+                Reply::status(status)
+            }
+        });
+        let webhook = format!("url = \"{}\"\nsecret = \"s\"", receiver.url);
+        for n in 0..20 {
+            bridge.push(person(n).to_string());
+        }
+        let flags = ["--concurrency", "20"];
+        let _worker = worker(&bridge, NOOP, &sink("webhook", &webhook), &flags);
+        eventually("some have been turned away again and again", || {
+            receiver.requests().len() > 8 || bridge.dead() > 0
+        });
+        open.store(true, Ordering::Relaxed);
+        eventually("all are done", || bridge.stat("done") + bridge.dead() == 20);
+        assert_eq!((bridge.stat("retried"), bridge.dead()), (0, 0), "{status}");
+    }
+}
+
+#[test]
+fn a_lead_that_is_given_back_while_a_sink_is_away_has_its_whole_budget_again() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok());
+    let open = Arc::new(AtomicBool::new(false));
+    let door = Arc::clone(&open);
+    let receiver = Service::start(move |_, _| {
+        if door.load(Ordering::Relaxed) {
+            Reply::ok()
+        } else {
+            Reply::status(503)
+        }
+    });
+    let stations = format!("budget = 0.01\n{}cost = 0.01\n", http(&service));
+    let webhook = format!("url = \"{}\"\nsecret = \"s\"", receiver.url);
+    let sinks = format!("{STREAM}{}", sink("webhook", &webhook));
+    bridge.push(person(1).to_string());
+    let mut first = worker(&bridge, &stations, &sinks, &["--shutdown-timeout", "0.1"]);
+    eventually("it waits for the receiver", || {
+        !receiver.requests().is_empty()
+    });
+    first.signal("TERM");
+    assert!(first.wait().success());
+    assert_eq!(bridge.waiting(), 1);
+    open.store(true, Ordering::Relaxed);
+    let _second = worker(&bridge, &stations, &sinks, &[]);
+    eventually("it is done", || bridge.done() == 1);
+    assert_eq!(bridge.stat("skipped"), 0);
+    let lead = &bridge.enriched()[0];
+    assert_eq!(lead["_pipeline_stations_executed"], json!(["enrich"]));
+    assert_eq!(service.requests().len(), 2);
+}
+
+#[test]
+fn a_changed_route_mends_a_sink_that_is_away_also_for_the_leads_that_wait_for_it() {
+    let bridge = Bridge::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port that nobody listens on");
+    let route = |sinks: &str| format!("[pipelines.p]\n{NOOP}\n{sinks}");
+    let broken = sink(
+        "webhook",
+        &format!("url = \"http://{closed}\"\nsecret = \"s\""),
+    );
+    let file = bridge.route(&route(&broken));
+    let flags = ["--pipeline", &file, "--concurrency", "10"];
+    let _worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    // One by one, so that they are several batches.
+    for n in 0..10 {
+        bridge.push(person(n).to_string());
+        eventually("it is in hand", || bridge.in_flight() == n + 1);
+    }
+    let mended = bridge.route(&route(&sink("jsonl", "path = \"out.jsonl\"")));
+    std::fs::rename(mended, &file).expect("renamed");
+    for n in 10..30 {
+        bridge.push(person(n).to_string());
+    }
+    eventually("all are done", || bridge.stat("done") == 30);
+    let mut numbers: Vec<u64> = lines(&bridge.folder.path().join("out.jsonl"))
+        .iter()
+        .filter_map(|line| line["lead"]["n"].as_u64())
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..30), "{numbers:?}");
+    assert_eq!(
+        (bridge.stat("retried"), bridge.dead(), bridge.in_flight()),
+        (0, 0, 0)
+    );
+}
+
+#[test]
 fn leads_that_wait_for_a_sink_are_not_worked_on_again_when_redis_was_away() {
     let mut bridge = Bridge::with_redis(&["--appendonly", "yes", "--appendfsync", "always"]);
     let service = Service::start(|_, _| Reply::ok());

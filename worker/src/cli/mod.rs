@@ -15,7 +15,7 @@ use bridge_shared::store::Store;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::engine::{self, Settings};
+use crate::engine::{self, Route, Settings};
 use crate::health::Health;
 use crate::pipeline::{Ledger, Pipeline, Source};
 
@@ -147,7 +147,8 @@ pub(crate) async fn run(
     health_file: Option<PathBuf>,
 ) -> Result<(), String> {
     let (source, ledger) = (args.source(), Arc::new(Ledger::default()));
-    let pipeline = Pipeline::load(&source, &ledger).map_err(|error| error.to_string())?;
+    let text = source.text().map_err(|error| error.to_string())?;
+    let pipeline = Pipeline::parse(&source, &text, &ledger).map_err(|error| error.to_string())?;
     let store = Store::new(&redis).map_err(|error| error.to_string())?;
     let settings = Settings {
         concurrency: args.concurrency,
@@ -158,7 +159,12 @@ pub(crate) async fn run(
         shutdown_timeout: args.shutdown_timeout,
     };
     let health = Health::start(health_file.filter(|file| !file.as_os_str().is_empty()))?;
-    engine::run(store, settings, source, pipeline, ledger, health)
+    let route = Route {
+        source,
+        text,
+        pipeline,
+    };
+    engine::run(store, settings, route, ledger, health)
         .await
         .map_err(|error| error.to_string())
 }

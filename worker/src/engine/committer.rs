@@ -50,7 +50,9 @@ pub(super) async fn run(
         tokio::select! {
             n = outcomes.recv_many(&mut batch, BATCH), if open && lanes.len() < LANES => {
                 open = n > 0;
-                let back = |committed: &mut Committed| matches!(committed.outcome, Outcome::Requeue { .. });
+                // Before the stop they are to be taken again; with it, not before everything is over.
+                let stopping = context.stop.is_cancelled();
+                let back = |committed: &mut Committed| stopping && matches!(committed.outcome, Outcome::Requeue { .. });
                 given_back.extend(batch.extract_if(.., back));
                 if !batch.is_empty() {
                     lanes.push(record(&context, std::mem::take(&mut batch), &delays));
@@ -86,7 +88,9 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             "the lease was gone; these results were dropped"
         );
     }
-    context.saving.over(told.iter().map(|(number, ..)| *number));
+    context
+        .in_hand
+        .over(told.iter().map(|(number, ..)| *number));
     context.count_finished((told.len() - lost.len()) as u64);
     for (number, id, ended) in told {
         let kind = if lost.contains(&number) {

@@ -17,8 +17,9 @@ const BATCH: usize = 256;
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a fetch whose answer was lost is looked for in the worker's hands.
 const DOUBT: Duration = Duration::from_secs(60);
-/// How long after its time is up an attempt's outcome may take to be recorded.
-const RECORDING: Duration = Duration::from_secs(3);
+/// How long after a break it is looked for what Redis has forgotten: by then another server has
+/// taken over, or the same one is back.
+const SETTLED: Duration = Duration::from_secs(3);
 
 struct Fetcher {
     context: Arc<Context>,
@@ -73,9 +74,8 @@ impl Fetcher {
         if self.doubtful.is_due() {
             self.adopt().await;
         }
-        let longest = context.settings.lead_timeout + RECORDING;
         let broken = context.store.interruptions();
-        if let Some(before) = self.forgotten.due(broken, self.next, longest) {
+        if let Some(before) = self.forgotten.due(broken, self.next, SETTLED) {
             self.take_up(before).await;
         }
         let Some(slots) = self.free_slots().await else {
@@ -187,8 +187,11 @@ impl Fetcher {
         let (store, id) = (&self.context.store, self.context.id.as_str());
         let found = async {
             let mut numbers = store.held(id).await?;
-            let saving = &self.context.saving;
-            numbers.retain(|number| *number < before && !saving.has(*number));
+            // Asked before the leads are read: one that is recorded in between is not read.
+            let in_hand = &self.context.in_hand;
+            numbers.retain(|number| {
+                *number < before && !in_hand.has(*number) && !self.doubtful.has(*number)
+            });
             store.deliveries(id, &numbers).await
         };
         match found.await {
@@ -229,8 +232,9 @@ impl Fetcher {
 
 /// Leads whose outcomes were recorded and are so no longer. A Redis that starts again, or a
 /// replica that takes over, may not know the last things that were recorded; such leads are then
-/// in this worker's hands and nobody works on them. So after the last break in the connection, as
-/// soon as no attempt from before it can be under way, what is still there is taken up again.
+/// in this worker's hands and nobody works on them. So a while after the last break in the
+/// connection they are taken up again, if they were not in hand here as well: an attempt may take
+/// long, and an outcome wait long to be saved or recorded.
 #[derive(Debug, Default)]
 struct Forgotten {
     /// The breaks looked after.
@@ -242,10 +246,10 @@ struct Forgotten {
 impl Forgotten {
     /// Takes note of how many breaks there were and of the next number; returns the first number
     /// that is not suspected when it is time to look.
-    fn due(&mut self, breaks: u64, next: u64, longest: Duration) -> Option<u64> {
+    fn due(&mut self, breaks: u64, next: u64, after: Duration) -> Option<u64> {
         if breaks != self.breaks {
             self.breaks = breaks;
-            self.look = Some((next, Instant::now() + longest));
+            self.look = Some((next, Instant::now() + after));
         }
         let (before, when) = self.look?;
         (when <= Instant::now()).then(|| {
@@ -288,6 +292,10 @@ impl Doubtful {
     fn is_due(&self) -> bool {
         let rested = |looked: Instant| looked.elapsed() > Duration::from_secs(1);
         !self.numbers.is_empty() && self.looked.is_none_or(rested)
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.numbers.iter().any(|(known, _)| *known == number)
     }
 
     fn numbers(&self) -> Vec<u64> {

@@ -21,12 +21,14 @@
 //! ```
 //!
 //! A lead is never only in this process: until its outcome is recorded it stands in the worker's
-//! hash of deliveries, and whoever finds the lease run out takes it from there.
+//! hash of deliveries, and whoever finds the lease run out takes it from there. `in_hand` is what
+//! this process knows of the same, so that it starts none twice.
 
 mod accountant;
 mod committer;
 mod fetcher;
 mod heartbeat;
+mod in_hand;
 mod publisher;
 mod recoverer;
 mod reloader;
@@ -36,8 +38,8 @@ mod scheduler;
 mod shutdown;
 mod trier;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bridge_shared::clock::Millis;
@@ -45,6 +47,7 @@ use bridge_shared::event::{Event, EventKind};
 use bridge_shared::store::dead_letters::token;
 use bridge_shared::store::work::Pulse;
 use bridge_shared::store::{Store, StoreError};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -104,14 +107,14 @@ struct Context {
     settings: Settings,
     id: WorkerId,
     /// The route in force.
-    route: RwLock<Arc<Pipeline>>,
+    route: watch::Sender<Arc<Pipeline>>,
     /// Where the route comes from.
     source: Source,
     /// What the stations did and cost, until it is written down.
     ledger: Arc<Ledger>,
     health: Health,
-    /// The deliveries that sinks do not have yet.
-    saving: saver::InSaving,
+    /// The deliveries that are worked on here.
+    in_hand: in_hand::InHand,
     events: Publisher,
     /// Leads finished, whatever came of them.
     finished: AtomicU64,
@@ -137,12 +140,22 @@ impl Context {
     }
 
     fn pipeline(&self) -> Arc<Pipeline> {
-        Arc::clone(&self.route.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.route.borrow())
     }
 
     fn count_finished(&self, n: u64) {
         self.finished.fetch_add(n, Ordering::Relaxed);
     }
+}
+
+/// What to work along.
+pub(crate) struct Route {
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// The text that was read there.
+    pub(crate) text: String,
+    /// What was made of it.
+    pub(crate) pipeline: Pipeline,
 }
 
 /// Works until a signal says stop and everything in hand is finished or given back.
@@ -152,14 +165,20 @@ impl Context {
 pub(crate) async fn run(
     store: Store,
     settings: Settings,
-    source: Source,
-    pipeline: Pipeline,
+    route: Route,
     ledger: Arc<Ledger>,
     health: Health,
 ) -> Result<(), StoreError> {
     let stop = CancellationToken::new();
     let give_back = CancellationToken::new();
     shutdown::listen(stop.clone(), give_back.clone());
+    let watch = reloader::Watch {
+        hangup: signal(SignalKind::hangup()).ok(),
+        text: route.text,
+    };
+    if watch.hangup.is_none() {
+        tracing::error!("SIGHUP cannot be heard; a changed route file is seen all the same");
+    }
     if !wait_for_redis(&store, &health, &stop).await? {
         return Ok(());
     }
@@ -170,11 +189,11 @@ pub(crate) async fn run(
         store,
         settings,
         id,
-        route: RwLock::new(Arc::new(pipeline)),
-        source,
+        route: watch::Sender::new(Arc::new(route.pipeline)),
+        source: route.source,
         ledger,
         health,
-        saving: saver::InSaving::default(),
+        in_hand: in_hand::InHand::default(),
         events,
         finished: AtomicU64::new(0),
         pulse: watch::Sender::new(None),
@@ -191,11 +210,11 @@ pub(crate) async fn run(
         concurrency = context.settings.concurrency,
         "worker started"
     );
-    work(&context, publish).await;
+    work(&context, publish, watch).await;
     Ok(())
 }
 
-async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
+async fn work(context: &Arc<Context>, publish: publisher::Inbox, watch: reloader::Watch) {
     let (outcomes, to_save, to_commit) = saver::new(context);
     let (delays, delayed) = mpsc::unbounded_channel::<Millis>();
     let slots = Arc::new(Semaphore::new(context.settings.concurrency as usize));
@@ -204,7 +223,7 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox) {
     roles.spawn(heartbeat::run(Arc::clone(context)));
     roles.spawn(recoverer::run(Arc::clone(context)));
     roles.spawn(scheduler::run(Arc::clone(context), delayed));
-    roles.spawn(reloader::run(Arc::clone(context)));
+    roles.spawn(reloader::run(Arc::clone(context), watch));
     roles.spawn(accountant::run(Arc::clone(context)));
     roles.spawn(trier::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));

@@ -5,10 +5,11 @@
 //! reads it at once, and makes the route anew even where the text is the same, because the files
 //! it names may have changed.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
+use tokio::time::MissedTickBehavior;
 
 use super::Context;
 use crate::pipeline::{Pipeline, RouteError};
@@ -16,19 +17,25 @@ use crate::pipeline::{Pipeline, RouteError};
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What a change is seen by.
+pub(super) struct Watch {
+    /// SIGHUP, heard from before the worker waited for Redis; `None` where it cannot be heard.
+    pub(super) hangup: Option<Signal>,
+    /// The text of the route in force. It may have changed since: the wait for Redis may be long.
+    pub(super) text: String,
+}
+
 /// Watches until the engine ends.
-pub(super) async fn run(context: Arc<Context>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be heard; a changed route file is seen all the same");
-        return;
-    };
+pub(super) async fn run(context: Arc<Context>, mut watch: Watch) {
     // What was read last, sound or not, so that a mistake is told once.
-    let mut seen = context.source.text().ok();
+    let mut seen = watch.text;
+    let mut time = tokio::time::interval(EVERY);
+    time.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
             () = context.end.cancelled() => return,
-            Some(()) = hangup.recv() => true,
-            () = tokio::time::sleep(EVERY), if context.source.file.is_some() => false,
+            () = heard(&mut watch.hangup) => true,
+            _ = time.tick(), if context.source.file.is_some() => false,
         };
         // Off the threads that work on leads: a file system may hang.
         let source = context.source.clone();
@@ -36,9 +43,9 @@ pub(super) async fn run(context: Arc<Context>) {
             continue;
         };
         match read {
-            Ok(text) if asked || seen.as_ref() != Some(&text) => {
+            Ok(text) if asked || seen != text => {
                 put_into_force(&context, &text);
-                seen = Some(text);
+                seen = text;
             }
             Ok(_) => {}
             // While an editor replaces it there may be no file for a moment.
@@ -46,6 +53,15 @@ pub(super) async fn run(context: Arc<Context>) {
             Err(error) => tracing::debug!("{error}"),
         }
     }
+}
+
+async fn heard(hangup: &mut Option<Signal>) {
+    if let Some(hangup) = hangup
+        && hangup.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn put_into_force(context: &Context, text: &str) {
@@ -56,11 +72,7 @@ fn put_into_force(context: &Context, text: &str) {
                 pipeline = pipeline.name(),
                 "the changed route is in force; leads in hand finish on the old one"
             );
-            let mut route = context
-                .route
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *route = Arc::new(pipeline);
+            context.route.send_replace(Arc::new(pipeline));
         }
         Err(error) => refuse(&error),
     }

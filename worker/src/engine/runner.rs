@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bridge_shared::clock::rfc3339;
 use bridge_shared::envelope::{Attempt, Envelope, ErrorKind};
 use bridge_shared::event::EventKind;
+use bridge_shared::money::Money;
 use bridge_shared::store::work::{Delivery, Outcome};
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -33,6 +34,7 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
+    context.in_hand.add(delivery.number);
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
         Some(mut room) => {
@@ -63,7 +65,8 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let started = Instant::now();
     // The route that is in force when the lead sets out is its route to the end.
     let pipeline = context.pipeline();
-    let journey = Journey::new(envelope.spent);
+    let spent_before = envelope.spent;
+    let journey = Journey::new(spent_before);
     let result = tokio::select! {
         biased;
         result = limited(&context, &pipeline, &envelope, &journey) => Some(result),
@@ -80,6 +83,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
                 Box::new(Saving {
                     sinks: Arc::clone(sinks),
                     envelope,
+                    spent_before,
                     started,
                 })
             });
@@ -91,15 +95,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
             reason,
         })) => postponed(&envelope, station, wait, &reason),
         Some(Err(failure)) => judge(&context, envelope, failure, ms),
-        None => (
-            Outcome::Requeue {
-                envelope: envelope.encode(),
-            },
-            Ended {
-                kind: EventKind::Recovered,
-                ..Ended::default()
-            },
-        ),
+        None => give_back(envelope, spent_before),
     };
     Committed {
         number,
@@ -146,6 +142,20 @@ fn postponed(envelope: &Envelope, station: String, wait: Duration, what: &str) -
         station: Some(station),
         error: Some(format!("waits for {what}")),
         ms: Some(delay_ms),
+        ..Ended::default()
+    };
+    (outcome, ended)
+}
+
+/// The lead goes back as it came. The attempt counts for nothing, so what it cost does not count
+/// against the lead's budget: the lead did not fail, and must be able to go the whole way again.
+pub(super) fn give_back(mut envelope: Envelope, spent_before: Money) -> (Outcome, Ended) {
+    envelope.spent = spent_before;
+    let outcome = Outcome::Requeue {
+        envelope: envelope.encode(),
+    };
+    let ended = Ended {
+        kind: EventKind::Recovered,
         ..Ended::default()
     };
     (outcome, ended)

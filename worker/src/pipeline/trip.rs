@@ -98,12 +98,14 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// Corrects the day's money. What is not corrected at once, whatever the reason, is owed.
+    /// Corrects the day's money. Where nobody waits for the answer, or it is lost, the correction may
+    /// be made all the same: then one that adds is owed and one that takes away is dropped, for what
+    /// is in doubt counts as spent.
     pub(super) async fn settle(&mut self, debt: Debt) {
         struct Owed<'a>(&'a Ledger, Option<Debt>);
         impl Drop for Owed<'_> {
             fn drop(&mut self) {
-                if let Some(debt) = self.1.take() {
+                if let Some(debt) = self.1.take_if(|debt| debt.more > 0) {
                     self.0.owe(debt);
                 }
             }
@@ -119,5 +121,74 @@ impl<'a> Trip<'a> {
         {
             owed.1 = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_shared::config::RedisArgs;
+    use bridge_shared::sandbox::Sandbox;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_correction_in_doubt_counts_as_spent() {
+        let redis = Sandbox::start(&[]).expect("a private Redis");
+        let url = redis.url();
+        let args = RedisArgs {
+            redis_url: Some(url.clone()),
+            queue_name: "q".into(),
+            failed_queue_name: "f".into(),
+            enriched_stream: "e".into(),
+        };
+        let store = Store::connect(&args).await.expect("a store");
+        let (ledger, journey) = (Ledger::default(), Journey::new(Money::ZERO));
+        let mut trip = Trip {
+            id: "1",
+            pipeline: "p",
+            budget: None,
+            daily_budget: None,
+            secrets: &Secrets::default(),
+            ledger: &ledger,
+            journey: &journey,
+            store: Some(&store),
+            dry_run: false,
+            observe: &mut |_| {},
+            executed: Vec::new(),
+            passed_by: Vec::new(),
+            errors: Vec::new(),
+        };
+        let debt = |more| Debt {
+            pipeline: "p".into(),
+            day: 1,
+            more,
+        };
+        trip.settle(debt(100)).await;
+        assert_eq!(ledger.take_debts(), []);
+        // Redis gets to it only after nobody waits any more.
+        let client = redis::Client::open(url).expect("a URL");
+        let mut connection = client.get_connection().expect("a connection");
+        for (more, owed) in [(-40, vec![]), (7, vec![debt(7)])] {
+            redis::cmd("CLIENT")
+                .arg(&["PAUSE", "60000", "WRITE"])
+                .exec(&mut connection)
+                .expect("paused");
+            let given_up =
+                tokio::time::timeout(Duration::from_millis(300), trip.settle(debt(more)));
+            assert!(given_up.await.is_err());
+            redis::cmd("CLIENT")
+                .arg("UNPAUSE")
+                .exec(&mut connection)
+                .expect("let go");
+            assert_eq!(ledger.take_debts(), owed);
+        }
+        // It was made, though nobody heard of it.
+        for _ in 0..1_000 {
+            if store.spent("p", 1).await.expect("the day's money") == Money::from_micros(67) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the corrections were not made");
     }
 }

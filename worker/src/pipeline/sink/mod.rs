@@ -22,7 +22,7 @@ mod stream;
 mod webhook;
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_shared::envelope::ErrorKind;
@@ -214,12 +214,16 @@ impl Sinks {
 
     /// Saves leads in every sink but the stream, for as long as it takes; returns for each, in
     /// their order, why it cannot be saved. May be dropped at any time: what was saved by then is
-    /// saved again another time.
-    pub(crate) async fn save(&self, leads: &[Enriched]) -> Vec<Option<Failure>> {
+    /// saved again another time. Meanwhile `trouble` is how many sinks turned leads away for now.
+    pub(crate) async fn save(
+        &self,
+        leads: &[Enriched],
+        trouble: &AtomicUsize,
+    ) -> Vec<Option<Failure>> {
         let places = self
             .others
             .iter()
-            .map(|place| place.save(leads, &self.secrets));
+            .map(|place| place.save(leads, &self.secrets, trouble));
         let mut failures = vec![None; leads.len()];
         for of_place in join_all(places).await {
             for (failure, new) in failures.iter_mut().zip(of_place) {
@@ -246,10 +250,19 @@ impl Place {
     /// Saves leads until each is durable or given up. Where the sink is away that is when it is
     /// back. A lead that is turned away again and again while others get through is given up for
     /// now, or it would hold them up for good.
-    async fn save(&self, leads: &[Enriched], secrets: &Secrets) -> Vec<Option<Failure>> {
+    async fn save(
+        &self,
+        leads: &[Enriched],
+        secrets: &Secrets,
+        in_trouble: &AtomicUsize,
+    ) -> Vec<Option<Failure>> {
         let mut failures = vec![None; leads.len()];
         let mut open: Vec<Open> = (0..leads.len()).map(Open::new).collect();
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble {
+            count: in_trouble,
+            rounds: 0,
+            told: None,
+        };
         let mut seen = self.settled.load(Ordering::Relaxed);
         loop {
             let verdicts = self.sink.write(&picked(leads, &open)).await;
@@ -329,13 +342,15 @@ fn picked<'a>(leads: &'a [Enriched], open: &[Open]) -> Cow<'a, [Enriched]> {
 }
 
 /// Waits that grow from 50 ms to 5 s, with a word in the log at the first and then now and again.
-#[derive(Debug, Default)]
-struct Trouble {
+#[derive(Debug)]
+struct Trouble<'a> {
+    /// How many sinks of the batch are in trouble: this one from the first wait to the end.
+    count: &'a AtomicUsize,
     rounds: u32,
     told: Option<Instant>,
 }
 
-impl Trouble {
+impl Trouble<'_> {
     fn tell(&mut self, sink: &str, error: impl FnOnce() -> String) {
         if self.told.is_none_or(|told| told.elapsed() > REMINDER) {
             tracing::warn!(
@@ -349,6 +364,9 @@ impl Trouble {
 
     async fn wait(&mut self, asked: Duration) {
         let delay = Duration::from_millis(50) * 2_u32.pow(self.rounds.min(7));
+        if self.rounds == 0 {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
         self.rounds += 1;
         let delay = delay.min(Duration::from_secs(5));
         // Not all at once: the other workers wait as well.
@@ -357,6 +375,9 @@ impl Trouble {
     }
 
     fn over(&self, sink: &str) {
+        if self.rounds > 0 {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.told.is_some() {
             tracing::info!(sink, "it takes leads again");
         }
@@ -455,7 +476,11 @@ mod tests {
             ..Script::default()
         });
         let failures = place(&script)
-            .save(&leads(&["a", "bad", "b"]), &Secrets::default())
+            .save(
+                &leads(&["a", "bad", "b"]),
+                &Secrets::default(),
+                &AtomicUsize::new(0),
+            )
             .await;
         assert_eq!(script.calls.lock().expect("no panic").len(), 21);
         assert!(failures[0].is_none() && failures[2].is_none());
@@ -472,14 +497,17 @@ mod tests {
         let place = place(&script);
         let secrets = Secrets::default();
         let all = leads(&["a", "stuck"]);
-        let stuck = place.save(&all, &secrets);
+        let trouble = AtomicUsize::new(0);
+        let stuck = place.save(&all, &secrets, &trouble);
         let others = async {
             for _ in 0..100 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                assert!(place.save(&leads(&["b"]), &secrets).await[0].is_none());
+                let failures = place.save(&leads(&["b"]), &secrets, &trouble).await;
+                assert!(failures[0].is_none());
             }
         };
         let (failures, ()) = futures::join!(stuck, others);
+        assert_eq!(trouble.load(Ordering::Relaxed), 0, "it is over");
         assert!(failures[0].is_none());
         assert_eq!(
             failures[1].as_ref().map(|failure| failure.kind),

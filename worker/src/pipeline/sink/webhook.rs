@@ -172,7 +172,8 @@ impl Webhook {
         match refusal.status.map_or(0, |status| status.as_u16()) {
             // These speak of the service's load, not of a lead.
             408 | 425 | 429 | 503 => not_now(refusal, false),
-            500..=599 => not_now(refusal, true),
+            // These speak of the receiver, its address or the way in, unless others get through.
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 500..=599 => not_now(refusal, true),
             _ => Verdict::Refused(refusal.failure.error),
         }
     }
