@@ -58,7 +58,7 @@ pub struct PathError {
 pub struct Lead {
     fields: IndexMap<String, Box<RawValue>>,
     /// What is written, while somebody wants to know.
-    writes: Option<Box<Vec<Write>>>,
+    writes: Option<Vec<Write>>,
 }
 
 /// Something that was written into a lead, so that it can be written into another one. It holds
@@ -239,12 +239,12 @@ impl Lead {
 
     /// Keeps what is written from now on, until [`Self::take_writes`].
     pub fn keep_writes(&mut self) {
-        self.writes = Some(Box::default());
+        self.writes = Some(Vec::new());
     }
 
     /// What was written since [`Self::keep_writes`], in order; nothing is kept any more.
     pub fn take_writes(&mut self) -> Vec<Write> {
-        self.writes.take().map_or_else(Vec::new, |writes| *writes)
+        self.writes.take().unwrap_or_default()
     }
 
     /// Writes what was written into another lead.
