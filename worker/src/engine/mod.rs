@@ -312,7 +312,7 @@ impl Backoff {
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
         .copied()
