@@ -61,7 +61,7 @@ async fn heard(hangup: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn put_into_force(context: &Context, text: &str) {
