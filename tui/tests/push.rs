@@ -160,6 +160,32 @@ fn a_bad_line_is_named_and_stops_nothing_unless_strict() {
 }
 
 #[test]
+fn a_bad_csv_costs_what_is_bad_and_no_other_line_or_file() {
+    let mut bridge = Bridge::start(&[]);
+    let mut text = String::from("name,linkedinUrl\n\"A,https://www.linkedin.com/in/a\n");
+    text.extend((0..2_000).map(|n| format!("P{n},https://www.linkedin.com/in/p-{n}\n")));
+    let quote = bridge.file("quote.csv", text);
+    let bare = bridge.file("bare.csv", "Ada,https://www.linkedin.com/in/a\nBob,x\n");
+    let packed = bridge.file("packed.csv", b"\x1f\x8b\x08\0\n\xff\n");
+    let good = bridge.file("good.csv", "name\nZoe\n");
+    let (status, said, errors) = bridge.push(&[&bare, &packed, &quote, &good]);
+    assert_eq!(
+        (status, &said["pushed"], &said["invalid"]),
+        (Some(1), &json!(2_001), &json!(3)),
+        "{errors}"
+    );
+    for told in [
+        "bare.csv:1: none of the columns is known",
+        "packed.csv:1: gzip, not text; unpack it first",
+        "quote.csv:2: a quote opens in this line",
+    ] {
+        assert!(errors.contains(told), "{errors}");
+    }
+    assert_eq!(errors.lines().count(), 3, "{errors}");
+    assert_eq!(bridge.waiting().len(), 2_001);
+}
+
+#[test]
 fn a_dry_run_pushes_nothing_and_mistakes_are_found_before_anything_is_pushed() {
     let mut bridge = Bridge::start(&[]);
     let file = bridge.file("leads.json", "[{\"n\":1},\n{\"n\":2}]");

@@ -50,6 +50,12 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+/// Whether a file's first line is of no text. A line of zero bytes alone is one bad line: that is
+/// what a crash leaves of a log.
+fn is_binary(first: &[u8]) -> bool {
+    first.contains(&0) && std::str::from_utf8(first).is_err()
+}
+
 impl<R: BufRead> Iterator for Lines<R> {
     type Item = Item;
 
@@ -60,6 +66,13 @@ impl<R: BufRead> Iterator for Lines<R> {
                     let text = self.buffer.trim_ascii();
                     if text.is_empty() {
                         continue;
+                    }
+                    if self.line == 1 && is_binary(text) {
+                        self.ended = true;
+                        return Some(Item {
+                            line: 1,
+                            result: Err(SourceError::Binary),
+                        });
                     }
                     check_object(text, self.line).map(|()| Bytes::copy_from_slice(text))
                 }

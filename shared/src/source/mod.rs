@@ -3,13 +3,17 @@
 //! - `lines`: JSONL, one object a line
 //! - `values`: a JSON array, or objects one after another
 //! - `table`: CSV, record by record
+//! - `ahead`: the lines of a CSV, looked at before they are taken
+//! - `quotes`: where a CSV record ends, and where a quote is astray
 //! - `columns`: which column of a CSV is which field of a lead
 //!
 //! A [`Source`] is an iterator over a blocking reader. What cannot be a lead comes out as an
 //! [`Item`] of its own with the line it is at, and the reading goes on after it.
 
+mod ahead;
 mod columns;
 mod lines;
+mod quotes;
 mod table;
 mod values;
 
@@ -94,13 +98,30 @@ pub enum SourceError {
     #[error("longer than {0} bytes, so it is left out")]
     TooLong(usize),
     /// A CSV record with more or fewer fields than the header.
-    #[error("{found} fields where the header has {expected}; is there a stray quote or delimiter?")]
+    #[error("{found} field{} where the header has {expected}; is there a stray quote or delimiter?", if *.found == 1 { "" } else { "s" })]
     Fields {
         /// How many the header has.
         expected: usize,
         /// How many the record has.
         found: usize,
     },
+    /// A line of a CSV whose quote makes no good record of the lines after it. They are read
+    /// without it.
+    #[error(
+        "a quote opens in this line and does not close as a part of one record; is it a stray one?"
+    )]
+    StrayQuote,
+    /// A CSV whose header has no field of the wire contract. Nothing comes after this.
+    #[error(
+        "none of the columns is known, such as name, first name, last name or LinkedIn URL, so nothing of the file is read; is there a header row?"
+    )]
+    NoKnownColumn,
+    /// A file of a kind that holds files; holds that kind. Nothing comes after this.
+    #[error("{0}, not text; unpack it first, or save what is in it as CSV or JSONL")]
+    Packed(&'static str),
+    /// A file that is no text. Nothing comes after this.
+    #[error("binary data, not text; save it as CSV or JSONL in UTF-8")]
+    Binary,
     /// A JSON array without its end.
     #[error("the file ends in the middle of the array; is it complete?")]
     Truncated,
@@ -177,6 +198,9 @@ impl<R: BufRead> Source<R> {
         if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
             return Self::failed(SourceError::Utf16);
         }
+        if let Some((_, kind)) = PACKED.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Self::failed(SourceError::Packed(kind));
+        }
         if head.starts_with(BOM) {
             head.drain(..BOM.len());
         }
@@ -221,6 +245,15 @@ impl<R: BufRead> Iterator for Source<R> {
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// How packed files begin, as far as the bytes that are always looked at go. Source: RFC 1952,
+/// RFC 8878, the formats of zip (APPNOTE.TXT, 4.3.7) and xz.
+const PACKED: &[(&[u8], &str)] = &[
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f", "zstd"),
+    (b"\xfd7z", "xz"),
+    (b"PK\x03", "a zip archive or a spreadsheet"),
+];
 
 /// What a file's beginning looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
