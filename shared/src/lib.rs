@@ -13,6 +13,7 @@
 //! - [`filter`]: the language that picks dead letters
 //! - [`source`]: files to leads
 //! - [`clock`]: the server's time
+//! - [`terminal`]: keeping text from outside from giving a terminal orders
 //! - [`sandbox`]: a private Redis for the demo and the tests
 
 pub mod cause;
@@ -28,6 +29,7 @@ pub mod sandbox;
 pub mod source;
 pub mod stats;
 pub mod store;
+pub mod terminal;
 
 /// The version of the bridge.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

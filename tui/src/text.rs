@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use bridge_shared::terminal::is_harmful;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Text from outside made harmless for a terminal: control characters, and those that turn or hide
@@ -24,12 +25,6 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
-}
-
-/// Whether a terminal would take a character for an order, or show something else by it.
-pub(crate) fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Text from outside, harmless and cut to a width in terminal columns; what is cut off is replaced

@@ -9,9 +9,10 @@ use bridge_shared::filter::Filter;
 use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use bridge_shared::store::{Store, StoreError};
+use bridge_shared::terminal::harmless_json;
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::output::{CommandError, harmless_json, json, line};
+use super::output::{CommandError, json, line};
 use crate::groups::Groups;
 use crate::row::{Row, error_or_unknown};
 use crate::text::{age, harmless, plural, thousands};

@@ -1,11 +1,9 @@
 //! How commands speak: harmless text for people, JSON for scripts, and a status to branch on.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
+use bridge_shared::terminal::harmless_json;
 use serde::Serialize;
-
-use crate::text::is_harmful;
 
 /// Why a command failed, in one line that says what happened and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -46,39 +44,4 @@ pub(crate) fn line(text: &str) -> Result<(), CommandError> {
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string(value).expect("plain values are JSON");
     line(&harmless_json(text))
-}
-
-/// JSON that a terminal takes no orders from: what is harmful stands only inside texts, and there
-/// it may be written as `\uXXXX` (RFC 8259, 7).
-pub(crate) fn harmless_json(text: String) -> String {
-    if !text.chars().any(is_harmful) {
-        return text;
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if is_harmful(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_stays_the_same_and_gives_a_terminal_no_orders() {
-        let value = serde_json::json!({"a": "\u{9b}31m \u{202e}x\u{200d} \u{1b} Ünï 漢"});
-        let shown = harmless_json(value.to_string());
-        assert!(!shown.chars().any(is_harmful), "{shown}");
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"),
-            value
-        );
-    }
 }

@@ -9,14 +9,14 @@ use bridge_shared::config::RedisArgs;
 use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
+use bridge_shared::terminal::harmless_json;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::RunArgs;
 use crate::pipeline::{
-    Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, is_harmful, outlines, printable,
-    trial,
+    Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, printable, trial,
 };
 
 /// What to do with a route.
@@ -283,21 +283,7 @@ fn dollars(dollars: f64) -> String {
 
 fn print_json(value: &impl Serialize) -> Result<(), String> {
     let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
-    write_out(&format!("{}\n", harmless_json(&json)))
-}
-
-/// The same JSON without anything that a terminal would take for an order. JSON has its own way to
-/// write such a character, which can only stand within a text there; lines end between them.
-fn harmless_json(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_harmful(c) && c != '\n' {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    write_out(&format!("{}\n", harmless_json(json)))
 }
 
 /// Prints a text for eyes, without anything that a terminal would take for an order.

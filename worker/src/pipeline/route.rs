@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bridge_shared::money::Money;
+use bridge_shared::terminal::is_harmful;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -74,13 +75,6 @@ impl fmt::Display for Fault {
         let text = format!("{file}:{line}: {error}; {hint}");
         f.write_str(&printable(&text))
     }
-}
-
-/// Whether a terminal takes a character for an order, or shows by it another text than there is:
-/// the control characters, and those that turn the direction of writing or take no room.
-pub(crate) fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A text without anything that a terminal would take for an order.

@@ -2,12 +2,12 @@
 //! route picks out of it by JSONPath (RFC 9535).
 
 use bridge_shared::lead::Lead;
+use bridge_shared::terminal::is_harmful;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json_path::JsonPath;
 use toml::Spanned;
 
-use super::super::is_harmful;
 use super::Keys;
 
 /// Bytes of an answer after which it is no answer any more.
