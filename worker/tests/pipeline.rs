@@ -167,6 +167,22 @@ fn a_days_budget_is_never_exceeded_by_five_workers() {
 }
 
 #[test]
+fn a_limit_below_a_stations_cost_skips_its_leads_and_stops_no_worker() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok());
+    bridge.push(r#"{"name":"Ada"}"#);
+    let route = format!("[pipelines.main]\n{}", enrich(&service, "cost = 0.02"));
+    let _worker = worker(&bridge, &route, &["--pipeline-budget-limit", "0.001"]);
+    eventually("the lead ends", || bridge.done() == 1);
+    assert_eq!(service.requests().len(), 0);
+    assert!(
+        bridge.enriched()[0]["_pipeline_skipped"]
+            .as_str()
+            .is_some_and(|why| why.starts_with("enrich: it costs"))
+    );
+}
+
+#[test]
 fn a_leads_budget_counts_all_its_attempts_and_the_operator_may_lower_it() {
     let bridge = Bridge::start();
     let service = Service::start(|_, _| Reply::status(503));
