@@ -262,11 +262,14 @@ fn an_operator_filters_marks_retries_drops_and_brings_back() {
     console.press("C");
     console.sees("Throw all 17 dead letters into the trash?");
     console.press("y");
+    // One thing at a time: the next key counts when the console knows of the end of the last.
+    console.sees("17 dead letters in the trash");
     redis.depths(2, 0);
-    console.sees("no dead letters");
     console.press("u");
+    console.sees("17 dead letters brought back");
     redis.depths(2, 17);
     console.press("u");
+    console.sees("1 dead letter brought back");
     redis.depths(2, 18);
     console.sees("Person14 Example");
 
