@@ -30,21 +30,10 @@ impl Ui<'_> {
             };
             self.note(frame, list, text);
         }
-        for (n, index) in window
-            .at
-            .rows(window.count(), list.height.into())
-            .enumerate()
-        {
-            let Some(row) = Self::row(list, n) else {
-                break;
-            };
-            let here = index == window.at.cursor;
-            let line = match window.row(index) {
-                Some(entry) => self.audit_line(entry, row.width.into()),
-                None => Line::styled(" ...", self.theme.dim),
-            };
-            self.entry(frame, row, line, here);
-        }
+        let width = list.width.into();
+        self.window_rows(frame, list, window, |entry, _| {
+            self.audit_line(entry, width)
+        });
     }
 
     fn audit_line(&self, entry: &AuditEntry, width: usize) -> Line<'static> {

@@ -32,6 +32,7 @@ use ratatui::widgets::{Block, Borders, Paragraph};
 
 use crate::app::App;
 use crate::app::dlq::View;
+use crate::app::window::Window;
 use crate::layout;
 use crate::screen::Screen;
 use crate::theme::Theme;
@@ -179,6 +180,27 @@ impl Ui<'_> {
             Self::line(frame, area, plain(line), self.theme.cursor);
         } else {
             Self::line(frame, area, line, Style::new());
+        }
+    }
+
+    /// The rows on the screen of a list that is read in windows.
+    fn window_rows<T>(
+        &self,
+        frame: &mut Frame<'_>,
+        list: Rect,
+        window: &Window<T>,
+        line: impl Fn(&T, usize) -> Line<'static>,
+    ) {
+        let rows = window.at.rows(window.count(), list.height.into());
+        for (n, index) in rows.enumerate() {
+            let Some(row) = Self::row(list, n) else {
+                break;
+            };
+            let line = window.row(index).map_or_else(
+                || Line::styled(" ...", self.theme.dim),
+                |entry| line(entry, index),
+            );
+            self.entry(frame, row, line, index == window.at.cursor);
         }
     }
 

@@ -57,21 +57,10 @@ impl Ui<'_> {
             };
             self.note(frame, list, text);
         }
-        for (n, index) in window
-            .at
-            .rows(window.count(), list.height.into())
-            .enumerate()
-        {
-            let Some(row) = Self::row(list, n) else {
-                break;
-            };
-            let here = index == window.at.cursor;
-            let line = match window.row(index) {
-                Some(entry) => self.entry_line(entry, index, row.width.into()),
-                None => Line::styled(" ...", self.theme.dim),
-            };
-            self.entry(frame, row, line, here);
-        }
+        let width = list.width.into();
+        self.window_rows(frame, list, window, |entry, index| {
+            self.entry_line(entry, index, width)
+        });
     }
 
     fn entry_line(&self, entry: &Entry, index: usize, width: usize) -> Line<'static> {
