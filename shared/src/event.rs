@@ -60,6 +60,12 @@ impl EventKind {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Whether the lead's way is over with it.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Skipped | Self::Dead)
+    }
 }
 
 /// One thing that happened to one lead.

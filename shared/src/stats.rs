@@ -25,7 +25,7 @@ pub struct WorkerInfo {
     pub concurrency: u32,
     /// The pipeline it runs.
     pub pipeline: String,
-    /// Leads it has finished since it started, whatever came of them.
+    /// Leads it has brought to their end since it started, done or dead.
     pub finished: u64,
     /// Whether it has stopped taking leads and is finishing what it has.
     pub draining: bool,

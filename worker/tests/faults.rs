@@ -229,6 +229,8 @@ fn what_takes_longer_than_the_shutdown_timeout_is_given_back_unharmed() {
         (6, 0, 0, 0)
     );
     assert!(bridge.workers().is_empty());
+    let log = worker.log();
+    assert!(log.contains("\"finished\":0"), "none was: {log}");
 
     let service = Service::start(|_, _| Reply::ok());
     let _next = bridge.worker_with(&service, &["--concurrency", "1"]);

@@ -351,6 +351,15 @@ fn a_changed_route_is_put_into_force_and_a_wrong_one_is_refused() {
     worker.signal("HUP");
     eventually("a signal reads it again", || forced(3));
     assert_eq!(by(4), "new");
+    std::fs::remove_file(&file).expect("removed");
+    eventually("its loss is told", || {
+        worker.log().contains("a restart would fail")
+    });
+    assert_eq!(by(5), "new");
+    std::fs::write(&file, route("new")).expect("written");
+    eventually("its return is told", || {
+        worker.log().contains("can be read again")
+    });
 }
 
 #[test]

@@ -91,13 +91,14 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
     context
         .in_hand
         .over(told.iter().map(|(number, ..)| *number));
-    context.count_finished((told.len() - lost.len()) as u64);
+    let mut finished = 0;
     for (number, id, ended) in told {
         let kind = if lost.contains(&number) {
             EventKind::LeaseLost
         } else {
             ended.kind
         };
+        finished += u64::from(kind.is_end());
         if kind == EventKind::RetryScheduled
             && let Some(ms) = ended.ms
         {
@@ -111,6 +112,7 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             event.ms = ended.ms;
         });
     }
+    context.count_finished(finished);
 }
 
 /// Tries until the store has the outcomes; `None` where the engine ends before that. They are

@@ -116,7 +116,7 @@ struct Context {
     /// The deliveries that are worked on here.
     in_hand: in_hand::InHand,
     events: Publisher,
-    /// Leads finished, whatever came of them.
+    /// Leads brought to their end, done or dead.
     finished: AtomicU64,
     /// What the last heartbeat brought; `None` before the first and while Redis is away.
     pulse: watch::Sender<Option<Pulse>>,

@@ -16,6 +16,8 @@ use crate::pipeline::{Pipeline, RouteError};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(1);
+/// Looks in vain before a file counts as gone: while an editor replaces it there may be none.
+const GONE: u32 = 3;
 
 /// What a change is seen by.
 pub(super) struct Watch {
@@ -29,6 +31,7 @@ pub(super) struct Watch {
 pub(super) async fn run(context: Arc<Context>, mut watch: Watch) {
     // What was read last, sound or not, so that a mistake is told once.
     let mut seen = watch.text;
+    let mut in_vain = 0;
     let mut time = tokio::time::interval(EVERY);
     time.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -42,15 +45,25 @@ pub(super) async fn run(context: Arc<Context>, mut watch: Watch) {
         let Ok(read) = tokio::task::spawn_blocking(move || source.text()).await else {
             continue;
         };
+        if read.is_ok() {
+            if in_vain >= GONE {
+                tracing::info!(file = context.source.shown(), "the route file can be read again");
+            }
+            in_vain = 0;
+        }
         match read {
             Ok(text) if asked || seen != text => {
                 put_into_force(&context, &text);
                 seen = text;
             }
             Ok(_) => {}
-            // While an editor replaces it there may be no file for a moment.
             Err(error) if asked => refuse(&error),
-            Err(error) => tracing::debug!("{error}"),
+            Err(error) => {
+                in_vain += 1;
+                if in_vain == GONE {
+                    tracing::warn!("{error}; the route in force stays, and a restart would fail");
+                }
+            }
         }
     }
 }

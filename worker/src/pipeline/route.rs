@@ -277,7 +277,7 @@ fn route(
         stations,
         &format!("[[pipelines.{shown}.stations]]"),
     );
-    let sinks = Sinks::read(&mut keys);
+    let sinks = Sinks::read(&mut keys, name, ledger);
     keys.finish();
     let mut route = Route {
         name: name.clone(),

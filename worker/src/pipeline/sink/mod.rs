@@ -22,15 +22,18 @@ mod stream;
 mod webhook;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_shared::envelope::ErrorKind;
+use bridge_shared::money::Money;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 
 use super::Failure;
 use super::keys::{Keys, suggest};
+use super::ledger::{BadEnd, Ledger, Tally};
 use super::secrets::Secrets;
 
 /// How often a lead that alone is turned away is tried, while the sink takes others.
@@ -132,7 +135,7 @@ pub(crate) struct Sinks {
 impl Sinks {
     /// Reads the list `sinks` of a pipeline's table; where there is none, the stream is the only
     /// one.
-    pub(super) fn read(keys: &mut Keys<'_>) -> Self {
+    pub(super) fn read(keys: &mut Keys<'_>, pipeline: &str, ledger: &Ledger) -> Self {
         let mut sinks = Self {
             stream: false,
             others: Vec::new(),
@@ -143,12 +146,12 @@ impl Sinks {
             return sinks;
         };
         for keys in list {
-            sinks.add(keys);
+            sinks.add(keys, pipeline, ledger);
         }
         sinks
     }
 
-    fn add(&mut self, mut keys: Keys<'_>) {
+    fn add(&mut self, mut keys: Keys<'_>, pipeline: &str, ledger: &Ledger) {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
         keys.set_owner("a sink".into());
         let kind = keys.text("kind");
@@ -181,6 +184,7 @@ impl Sinks {
         match made {
             Some(Made::Stream) => self.stream = true,
             Some(Made::Other(sink)) => self.others.push(Place {
+                tally: ledger.tally(pipeline, &figures_of(name.get_ref())),
                 name: name.into_inner(),
                 kind: known.name,
                 sink,
@@ -224,16 +228,28 @@ impl Sinks {
             .others
             .iter()
             .map(|place| place.save(leads, &self.secrets, trouble));
-        let mut failures = vec![None; leads.len()];
-        for of_place in join_all(places).await {
-            for (failure, new) in failures.iter_mut().zip(of_place) {
-                if failure.is_none() {
-                    *failure = new;
-                }
-            }
-        }
-        failures
+        let by_place = join_all(places).await;
+        (0..leads.len()).map(|lead| self.failure(&by_place, lead)).collect()
     }
+
+    /// Why a lead cannot be saved: what the first sink said that did not take it, and which others
+    /// have it all the same.
+    fn failure(&self, by_place: &[Vec<Option<Failure>>], lead: usize) -> Option<Failure> {
+        let mut failure = by_place.iter().find_map(|failures| failures[lead].clone())?;
+        let with_it = self.others.iter().zip(by_place);
+        let with_it = with_it.filter(|(_, failures)| failures[lead].is_none());
+        let names: Vec<&str> = with_it.map(|(place, _)| place.name.as_str()).collect();
+        if !names.is_empty() {
+            failure.error.push_str("; it is saved already in ");
+            failure.error.push_str(&names.join(", "));
+        }
+        Some(failure)
+    }
+}
+
+/// What the figures of a sink stand under, among those of the stations.
+fn figures_of(sink: &str) -> String {
+    format!("sink {sink}")
 }
 
 /// A sink in its place.
@@ -244,6 +260,8 @@ struct Place {
     sink: Box<dyn Sink>,
     /// Leads that the sink has settled one way or the other: it answers as long as this grows.
     settled: AtomicU64,
+    /// Leads, and how long each took until it was settled, the time in which the sink was away too.
+    tally: Arc<Tally>,
 }
 
 impl Place {
@@ -263,6 +281,10 @@ impl Place {
             rounds: 0,
             told: None,
         };
+        let started = Instant::now();
+        let count = |bad| {
+            self.tally.call(started.elapsed(), Money::ZERO, (0, 0), bad);
+        };
         let mut seen = self.settled.load(Ordering::Relaxed);
         loop {
             let verdicts = self.sink.write(&picked(leads, &open)).await;
@@ -276,7 +298,10 @@ impl Place {
             let mut left = Vec::new();
             for (mut lead, verdict) in open.into_iter().zip(verdicts) {
                 let (error, kind, after) = match verdict {
-                    Verdict::Durable => continue,
+                    Verdict::Durable => {
+                        count(None);
+                        continue;
+                    }
                     Verdict::Refused(error) => (error, ErrorKind::Permanent, None),
                     Verdict::NotNow {
                         error,
@@ -289,6 +314,7 @@ impl Place {
                     }
                 };
                 if kind == ErrorKind::Permanent || lead.tries >= TRIES {
+                    count(Some(BadEnd::Failed(kind)));
                     failures[lead.index] = Some(Failure {
                         station: self.name.clone(),
                         retry_after: after,
@@ -388,6 +414,7 @@ impl Trouble<'_> {
 mod tests {
     use super::super::keys::Reading;
     use super::*;
+    use bridge_shared::store::figures::figure;
     use std::path::Path;
     use std::sync::Mutex;
     use toml::de::DeTable;
@@ -400,7 +427,7 @@ mod tests {
         calls: Mutex<Vec<Vec<String>>>,
     }
 
-    impl Sink for std::sync::Arc<Script> {
+    impl Sink for Arc<Script> {
         fn write<'a>(&'a self, leads: &'a [Enriched]) -> BoxFuture<'a, Vec<Verdict>> {
             Box::pin(async move {
                 let ids = leads.iter().map(|lead| lead.id.clone()).collect();
@@ -424,12 +451,23 @@ mod tests {
         }
     }
 
-    fn place(script: &std::sync::Arc<Script>) -> Place {
+    /// Takes every lead.
+    #[derive(Debug)]
+    struct Willing;
+
+    impl Sink for Willing {
+        fn write<'a>(&'a self, leads: &'a [Enriched]) -> BoxFuture<'a, Vec<Verdict>> {
+            Box::pin(async { vec![Verdict::Durable; leads.len()] })
+        }
+    }
+
+    fn place(script: &Arc<Script>) -> Place {
         Place {
             name: "crm".into(),
             kind: "webhook",
-            sink: Box::new(std::sync::Arc::clone(script)),
+            sink: Box::new(Arc::clone(script)),
             settled: AtomicU64::new(0),
+            tally: Arc::default(),
         }
     }
 
@@ -471,7 +509,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sink_that_is_away_is_waited_for_and_only_what_is_left_is_tried_again() {
-        let script = std::sync::Arc::new(Script {
+        let script = Arc::new(Script {
             away: Mutex::new(20),
             ..Script::default()
         });
@@ -492,8 +530,48 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_lead_that_one_sink_refuses_tells_which_others_have_it() {
+        let script = Arc::new(Script::default());
+        let willing = Place {
+            name: "archive".into(),
+            sink: Box::new(Willing),
+            ..place(&script)
+        };
+        let sinks = Sinks {
+            stream: false,
+            others: vec![place(&script), willing],
+            secrets: Secrets::default(),
+        };
+        let trouble = AtomicUsize::new(0);
+        let failures = sinks.save(&leads(&["a", "bad"]), &trouble).await;
+        assert!(failures[0].is_none());
+        let failure = failures[1].as_ref().expect("refused");
+        assert_eq!(
+            (failure.station.as_str(), failure.error.as_str()),
+            ("crm", "no; it is saved already in archive")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sinks_leads_are_counted_among_the_figures() {
+        let ledger = Ledger::default();
+        let script = Arc::new(Script::default());
+        let place = Place {
+            tally: ledger.tally("main", &figures_of("crm")),
+            ..place(&script)
+        };
+        let trouble = AtomicUsize::new(0);
+        let leads = leads(&["a", "bad", "b"]);
+        place.save(&leads, &Secrets::default(), &trouble).await;
+        let name = |name| figure("main", "sink crm", name);
+        let counted = ledger.take();
+        assert!(counted.contains(&(name("calls"), 3)));
+        assert!(counted.contains(&(name("failed:permanent"), 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_lead_that_alone_is_turned_away_is_given_up_for_now() {
-        let script = std::sync::Arc::new(Script::default());
+        let script = Arc::new(Script::default());
         let place = place(&script);
         let secrets = Secrets::default();
         let all = leads(&["a", "stuck"]);
