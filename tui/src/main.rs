@@ -54,6 +54,8 @@ use environments::Environments;
 /// the console
 #[derive(Debug, Parser)]
 #[command(name = "bridge", version, about, max_term_width = 100)]
+// A number below zero is out of range, not an unknown option.
+#[command(allow_negative_numbers = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

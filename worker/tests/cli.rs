@@ -26,12 +26,15 @@ fn a_wrong_flag_is_a_usage_error() {
     assert!(said.contains("--concurrency"), "{said}");
     for (flag, value) in [
         ("--concurrency", "0"),
+        ("--concurrency", "-1"),
         ("--lease-seconds", "0.1"),
         ("--retry-delay-base", "soon"),
     ] {
-        let (status, said) = run(&[flag, value], NOWHERE);
-        assert_eq!(status, Some(2), "{said}");
-        assert!(said.contains(flag), "{said}");
+        for command in [&[][..], &["run"][..]] {
+            let (status, said) = run(&[command, &[flag, value]].concat(), NOWHERE);
+            assert_eq!(status, Some(2), "{said}");
+            assert!(said.contains(&format!("{flag} <")), "{said}");
+        }
     }
 }
 

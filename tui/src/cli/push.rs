@@ -36,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `bridge push` takes.
 #[derive(Debug, Clone, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct PushArgs {
     /// The files, or - for standard input
     #[arg(required = true, value_name = "FILE")]

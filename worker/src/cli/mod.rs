@@ -22,6 +22,8 @@ use crate::pipeline::{Ledger, Pipeline, Source};
 /// Takes leads from Redis, enriches them, and loses none
 #[derive(Debug, Parser)]
 #[command(name = "scrapegoat-worker", version, about, max_term_width = 100)]
+// A number below zero is out of range, not an unknown option.
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -45,6 +47,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Command {
     /// Work on leads until told to stop; the default
+    #[command(allow_negative_numbers = true)]
     Run,
     /// Exit with 0 where the worker that writes `HEALTH_FILE` is well, and say in one line how it is
     ///

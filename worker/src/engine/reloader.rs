@@ -47,7 +47,10 @@ pub(super) async fn run(context: Arc<Context>, mut watch: Watch) {
         };
         if read.is_ok() {
             if in_vain >= GONE {
-                tracing::info!(file = context.source.shown(), "the route file can be read again");
+                tracing::info!(
+                    file = context.source.shown(),
+                    "the route file can be read again"
+                );
             }
             in_vain = 0;
         }

@@ -229,13 +229,17 @@ impl Sinks {
             .iter()
             .map(|place| place.save(leads, &self.secrets, trouble));
         let by_place = join_all(places).await;
-        (0..leads.len()).map(|lead| self.failure(&by_place, lead)).collect()
+        (0..leads.len())
+            .map(|lead| self.failure(&by_place, lead))
+            .collect()
     }
 
     /// Why a lead cannot be saved: what the first sink said that did not take it, and which others
     /// have it all the same.
     fn failure(&self, by_place: &[Vec<Option<Failure>>], lead: usize) -> Option<Failure> {
-        let mut failure = by_place.iter().find_map(|failures| failures[lead].clone())?;
+        let mut failure = by_place
+            .iter()
+            .find_map(|failures| failures[lead].clone())?;
         let with_it = self.others.iter().zip(by_place);
         let with_it = with_it.filter(|(_, failures)| failures[lead].is_none());
         let names: Vec<&str> = with_it.map(|(place, _)| place.name.as_str()).collect();
