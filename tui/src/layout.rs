@@ -61,7 +61,7 @@ pub(crate) fn dlq(body: Rect) -> DlqAreas {
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body);
     let (left, beside) = if body.width >= WIDE {
         let [left, beside] = Layout::horizontal([Constraint::Percentage(54), Constraint::Fill(1)])
-            .spacing(1)
+            .spacing(2)
             .areas(rest);
         (left, Some(beside))
     } else {

@@ -117,6 +117,17 @@ pub(crate) struct Stations {
     pub(crate) stale: bool,
 }
 
+impl Stations {
+    /// The time they are over, in words.
+    pub(crate) const fn span(&self) -> &'static str {
+        if self.hours == 1 {
+            "the running hour"
+        } else {
+            "the last 24 hours"
+        }
+    }
+}
+
 impl Default for Stations {
     fn default() -> Self {
         Self {

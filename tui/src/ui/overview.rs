@@ -9,8 +9,12 @@ use ratatui::text::{Line, Span};
 
 use super::Ui;
 use super::chart::{Bars, round_top};
+use super::pipeline::station_time;
 use crate::app::trend::Point;
 use crate::text::{brief, clip, fit, thousands};
+
+/// From this many rows on there is room for the stations below the workers.
+const ROOM_FOR_STATIONS: u16 = 9;
 
 /// One figure in large.
 struct Tile {
@@ -35,7 +39,18 @@ impl Ui<'_> {
         self.throughput(frame, throughput);
         self.depth(frame, depth);
         let [left, right] = halves.areas(below);
-        self.crew(frame, left);
+        let crew = self.figures().workers.len().max(1) + 1;
+        let crew = u16::try_from(crew).unwrap_or(u16::MAX);
+        let [crew, stations] = if below.height >= ROOM_FOR_STATIONS {
+            let most = below.height / 2;
+            Layout::vertical([Constraint::Length(crew.min(most)), Constraint::Fill(1)])
+                .spacing(1)
+                .areas(left)
+        } else {
+            [left, Rect::ZERO]
+        };
+        self.crew(frame, crew);
+        self.stations_at_a_glance(frame, stations);
         let retries =
             u16::try_from(self.figures().totals.retries_by_attempt.len()).unwrap_or(u16::MAX);
         let [errors, retries] = Layout::vertical([
@@ -309,6 +324,48 @@ impl Ui<'_> {
                 Span::styled(load, self.theme.dim),
             ];
             Self::line(frame, row, Line::from(spans), Style::new());
+        }
+    }
+
+    /// What the stations take, for a look at which of them is slow.
+    fn stations_at_a_glance(&self, frame: &mut Frame<'_>, area: Rect) {
+        if area.height < 2 {
+            return;
+        }
+        let stations = &self.app.stations;
+        let inner = self.panel(frame, area, self.title("Stations", stations.span()));
+        let list = match stations.list.as_deref() {
+            None => return self.note(frame, inner, "not read yet"),
+            Some([]) => {
+                return self.note(frame, inner, "no station has been called in this time");
+            }
+            Some(list) => list,
+        };
+        let name = usize::from(inner.width).saturating_sub(35);
+        let line = |label: &str, calls: &str, [p50, p95, p99]: [&str; 3]| {
+            format!(
+                " {} {calls:>9} {p50:>7} {p95:>7} {p99:>7}",
+                fit(label, name)
+            )
+        };
+        let titles = line("", "calls", ["p50", "p95", "p99"]);
+        let rows = usize::from(inner.height).saturating_sub(1);
+        let mut lines = vec![(titles, self.theme.dim)];
+        for (n, station) in list.iter().take(rows).enumerate() {
+            if n + 1 == rows && list.len() > rows {
+                let more = format!(" and {} more: 6 shows all", list.len() - n);
+                lines.push((more, self.theme.dim));
+                break;
+            }
+            let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| station_time(station, share));
+            let calls = thousands(station.calls);
+            let line = line(&station.station, &calls, [&p50, &p95, &p99]);
+            lines.push((line, self.theme.text));
+        }
+        for (n, (line, style)) in lines.into_iter().enumerate() {
+            if let Some(row) = Self::row(inner, n) {
+                Self::line(frame, row, Line::from(line), style);
+            }
         }
     }
 

@@ -16,15 +16,10 @@ impl Ui<'_> {
     pub(super) fn pipeline(&self, frame: &mut Frame<'_>, body: Rect) {
         let stations = &self.app.stations;
         let [summary, rest] = layout::headed(body);
-        let span = if stations.hours == 1 {
-            "the running hour"
-        } else {
-            "the last 24 hours"
-        };
         let known = stations.list.as_deref().unwrap_or_default();
         let told = Line::from(vec![
             Span::styled(format!(" {} stations", known.len()), self.theme.title),
-            Span::styled(format!("  over {span}"), self.theme.dim),
+            Span::styled(format!("  over {}", stations.span()), self.theme.dim),
         ]);
         Self::line(frame, summary, told, Style::new());
         let [list, detail] =
@@ -75,12 +70,7 @@ impl Ui<'_> {
 
     fn station_line(&self, station: &StationStats, name: usize) -> Line<'static> {
         let failed: u64 = station.failures.values().sum();
-        let within = |share| {
-            station
-                .latency
-                .quantile(share)
-                .map_or_else(|| "-".into(), short)
-        };
+        let within = |share| station_time(station, share);
         let label = format!("{}/{}", station.pipeline, station.station);
         Line::from(vec![
             Span::styled(format!(" {}", fit(&label, name)), self.theme.text),
@@ -159,6 +149,12 @@ impl Ui<'_> {
             Self::line(frame, row, line, Style::new());
         }
     }
+}
+
+/// Within which time this share of a station's calls was over; a dash where there were none.
+pub(super) fn station_time(station: &StationStats, share: f64) -> String {
+    let time = station.latency.quantile(share);
+    time.map_or_else(|| "-".into(), short)
 }
 
 /// A time in few columns.

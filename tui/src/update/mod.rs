@@ -91,7 +91,7 @@ fn wants(app: &mut App) -> Option<Command> {
                 count,
             })
         }
-        Screen::Pipeline if app.stations.stale => {
+        Screen::Overview | Screen::Pipeline if app.stations.stale => {
             app.stations.stale = false;
             Some(Command::ReadStations(app.stations.hours))
         }
