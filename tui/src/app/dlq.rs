@@ -84,6 +84,8 @@ pub(crate) struct Chosen {
     pub(crate) count: u64,
     /// In words: `3 marked dead letters`.
     pub(crate) words: String,
+    /// How many of them only have a word that is like one of the filter, at most.
+    pub(crate) loose: u64,
 }
 
 /// Something that can be undone.
@@ -509,6 +511,8 @@ impl Dlq {
                 which: Which::Ids(self.marks.ids.clone()),
                 count,
                 words: crate::text::plural(count, "marked dead letter"),
+                // Each of them was looked at.
+                loose: 0,
             });
         }
         match self.under_cursor() {
@@ -539,6 +543,7 @@ impl Dlq {
             }),
             count,
             words,
+            loose: self.listed().map_or(0, Search::loose).min(count),
         })
     }
 
@@ -558,6 +563,7 @@ impl Dlq {
                 except: HashSet::new(),
             }),
             count: group.count,
+            loose: group.loose,
             words: format!(
                 "all {} of this group: {}",
                 crate::text::plural(group.count, "dead letter"),
@@ -640,5 +646,6 @@ pub(crate) fn one(letter: DeadLetter) -> Chosen {
         words: format!("dead letter {}", letter.id()),
         which: Which::These(vec![letter]),
         count: 1,
+        loose: 0,
     }
 }

@@ -204,9 +204,11 @@ async fn groups(store: &Store, filter: &Filter, as_json: bool) -> Result<(), Com
     let mut walk = store.walk_dead(SCAN_WINDOW);
     let mut total = 0_u64;
     while let Some(window) = walk.next().await? {
-        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            groups.add(letter);
-            total += 1;
+        for letter in &window {
+            if let Some(fit) = filter.fit(letter, now) {
+                groups.add(letter, fit);
+                total += 1;
+            }
         }
     }
     let groups = groups.sorted();
