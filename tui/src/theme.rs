@@ -29,11 +29,13 @@ pub(crate) struct Theme {
     pub(crate) key: Style,
     /// The bar at the top.
     pub(crate) bar: Style,
+    /// The letters that were looked for; its underline is seen under the cursor too.
+    pub(crate) hit: Style,
 }
 
 /// The names of the styles, as the configuration has them.
-pub(crate) const NAMES: [&str; 11] = [
-    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar",
+pub(crate) const NAMES: [&str; 12] = [
+    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar", "hit",
 ];
 
 /// Which theme.
@@ -83,6 +85,7 @@ impl Theme {
             "cursor" => &mut self.cursor,
             "key" => &mut self.key,
             "bar" => &mut self.bar,
+            "hit" => &mut self.hit,
             _ => return None,
         })
     }
@@ -103,6 +106,7 @@ impl Theme {
                 cursor: fg(255).bg(Color::Indexed(237)),
                 key: fg(110),
                 bar: fg(252).bg(Color::Indexed(236)),
+                hit: fg(222).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Light => Self {
                 text: fg(235),
@@ -116,6 +120,7 @@ impl Theme {
                 cursor: fg(232).bg(Color::Indexed(253)),
                 key: fg(25),
                 bar: fg(235).bg(Color::Indexed(254)),
+                hit: fg(90).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Sixteen => {
                 let fg = |color| Style::new().fg(color);
@@ -131,6 +136,7 @@ impl Theme {
                     cursor: Style::new().add_modifier(Modifier::REVERSED),
                     key: fg(Color::Cyan),
                     bar: Style::new().add_modifier(Modifier::REVERSED),
+                    hit: fg(Color::Magenta).add_modifier(Modifier::UNDERLINED),
                 }
             }
             ThemeName::Mono => {
@@ -148,6 +154,7 @@ impl Theme {
                     cursor: plain.add_modifier(Modifier::REVERSED),
                     key: bold,
                     bar: plain.add_modifier(Modifier::REVERSED),
+                    hit: bold.add_modifier(Modifier::UNDERLINED),
                 }
             }
         }

@@ -117,6 +117,22 @@ pub enum Place {
     Lead,
 }
 
+impl Place {
+    /// The field that looks there.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Station => "station",
+            Self::Worker => "worker",
+            Self::Id => "id",
+            Self::Name => "name",
+            Self::Url => "url",
+            Self::Lead => "lead",
+        }
+    }
+}
+
 /// Where a word is looked for, the cheapest first; names and URLs stand in the bytes as well, but
 /// may be written otherwise there.
 const ANYWHERE: [Place; 5] = [
@@ -200,7 +216,11 @@ impl Wanted {
         if self.place.is_some_and(|only| only != place) {
             return Vec::new();
         }
-        self.needle.ranges(text)
+        if SEEN.contains(&place) {
+            self.needle.ranges(text)
+        } else {
+            self.needle.exact_ranges(text)
+        }
     }
 
     /// The first text of a dead letter that it matches.

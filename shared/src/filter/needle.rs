@@ -163,16 +163,23 @@ impl Needle {
     /// place that has exactly this, else the letters of every word that is like it.
     #[must_use]
     pub fn ranges(&self, text: &str) -> Vec<Range<usize>> {
-        let (mut found, mut at) = (Vec::new(), 0);
-        while let Some(next) = self.next_in(&text[at..]) {
-            found.push(at + next.start..at + next.end);
-            at += next.end;
-        }
+        let mut found = self.exact_ranges(text);
         if let (true, Some(loose)) = (found.is_empty(), &self.loose) {
             for (at, word) in words(text) {
                 let letters = loose.place(word, self.folding).unwrap_or_default();
                 found.extend(letters.into_iter().map(|r| at + r.start..at + r.end));
             }
+        }
+        found
+    }
+
+    /// The parts of a text that are exactly this, as ranges of bytes in their order.
+    #[must_use]
+    pub fn exact_ranges(&self, text: &str) -> Vec<Range<usize>> {
+        let (mut found, mut at) = (Vec::new(), 0);
+        while let Some(next) = self.next_in(&text[at..]) {
+            found.push(at + next.start..at + next.end);
+            at += next.end;
         }
         found
     }

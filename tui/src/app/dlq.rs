@@ -9,7 +9,7 @@ use bridge_shared::stats::Snapshot;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bytes::Bytes;
 
-use super::input::Input;
+use super::complete::Writing;
 use super::letter::Letter;
 use super::list::Position;
 use super::search::Search;
@@ -115,7 +115,7 @@ pub(crate) struct Dlq {
     pub(crate) filter_text: String,
     filter: Filter,
     /// The filter being written.
-    pub(crate) writing: Option<Input>,
+    pub(crate) writing: Option<Writing>,
     /// What is wrong with what is being written.
     pub(crate) mistake: Option<String>,
     /// The search for what the filter, or the groups, want.
@@ -173,6 +173,16 @@ impl Dlq {
     /// The search whose matches are the list; none where all are.
     fn listed(&self) -> Option<&Search> {
         self.search.as_ref().filter(|_| !self.filter.is_empty())
+    }
+
+    /// The filter in force.
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// The dead letters that are in memory.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &DeadLetter> {
+        self.rows.values().flatten()
     }
 
     /// The causes, the most frequent first.
@@ -376,7 +386,7 @@ impl Dlq {
             }
             Action::MarkRange => return Some(self.mark_range()),
             Action::Filter => {
-                self.writing = Some(Input::new(self.filter_text.clone()));
+                self.writing = Some(Writing::new(self.filter_text.clone()));
                 self.mistake = None;
             }
             Action::Groups => return Some(self.fold()),
@@ -597,7 +607,8 @@ impl Dlq {
     /// Goes one step back; returns whether there was one.
     pub(crate) fn back(&mut self) -> Option<Vec<Command>> {
         self.mistake = None;
-        if self.view != View::List {
+        if self.letter.as_mut().is_some_and(Letter::leave_search) {
+        } else if self.view != View::List {
             self.view = View::List;
             self.letter = None;
         } else if self.range.take().is_some() {

@@ -1,14 +1,17 @@
 //! The state of the console: everything that can be seen, and nothing of how it is drawn or where
 //! it comes from.
 //!
-//! - [`dlq`]: the dead letter screen, with [`search`], [`letter`] and [`tree`]
+//! - [`dlq`]: the dead letter screen, with [`complete`], [`search`], [`letter`], [`tree`] and
+//!   [`find`]
 //! - [`live`]: the live events
 //! - [`trial`]: a lead that a worker has tried
 //! - [`trend`]: figures over time
 //! - [`window`]: lists that are read in windows and hold on to nothing
 //! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
 
+pub(crate) mod complete;
 pub(crate) mod dlq;
+pub(crate) mod find;
 pub(crate) mod input;
 pub(crate) mod letter;
 pub(crate) mod list;

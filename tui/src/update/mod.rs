@@ -2,6 +2,7 @@
 
 mod press;
 pub(crate) mod work;
+mod write;
 
 #[cfg(test)]
 mod tests;
