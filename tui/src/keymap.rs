@@ -349,14 +349,6 @@ impl Row {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         keys.join(" ")
     }
-
-    /// The key that the footer shows.
-    pub(crate) fn key(&self) -> String {
-        self.keys
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    }
 }
 
 impl Default for Keymap {

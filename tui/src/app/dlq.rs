@@ -332,7 +332,7 @@ impl Dlq {
     }
 
     /// Holds on to what is under the cursor now.
-    fn drop_anchor(&mut self) {
+    pub(crate) fn drop_anchor(&mut self) {
         self.anchor = self.place(self.at.cursor).map(|place| {
             let id = self.under_cursor().map(|letter| letter.id().to_owned());
             (place, id)
@@ -609,8 +609,7 @@ impl Dlq {
         self.mistake = None;
         if self.letter.as_mut().is_some_and(Letter::leave_search) {
         } else if self.view != View::List {
-            self.view = View::List;
-            self.letter = None;
+            self.leave_letter();
         } else if self.range.take().is_some() {
         } else if self.marks.all || !self.marks.ids.is_empty() {
             self.marks = Marks::default();
@@ -626,14 +625,19 @@ impl Dlq {
         Some(Vec::new())
     }
 
+    /// Goes to the list from what is open.
+    pub(crate) fn leave_letter(&mut self) {
+        self.view = View::List;
+        self.letter = None;
+    }
+
     /// Takes note that a piece of work is done: what it was about is no longer marked.
     pub(crate) fn done(&mut self) {
         self.marks = Marks::default();
         self.range = None;
         self.stale = true;
         if self.view == View::Letter {
-            self.view = View::List;
-            self.letter = None;
+            self.leave_letter();
         }
     }
 

@@ -194,6 +194,7 @@ fn figures(second: u64) -> Snapshot {
             started: NOW - 3_600_000,
             concurrency: 50,
             pipeline: "default".into(),
+            stations: vec!["identity".into(), "enrich".into()],
             finished: 4_000 + second * 20,
             draining,
         },

@@ -74,7 +74,8 @@ fn interrupt(app: &mut App) -> Vec<Command> {
     Vec::new()
 }
 
-fn act(app: &mut App, action: Action) -> Vec<Command> {
+/// Does what a key asks for.
+pub(super) fn act(app: &mut App, action: Action) -> Vec<Command> {
     match action {
         Action::Show(screen) => show(app, screen),
         Action::NextScreen => show(app, app.screen.step(1)),

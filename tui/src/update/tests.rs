@@ -1,6 +1,7 @@
 //! What keys and messages do, by table.
 
 use bridge_shared::stats::Snapshot;
+use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use crate::app::Link;
 use crate::app::dlq::View;
@@ -507,4 +508,213 @@ fn a_lead_is_tried_by_a_worker_and_can_be_retried_from_there() {
     let mut scene = Scene::empty(80, 24);
     scene.press("3 t");
     assert_eq!(scene.commands, []);
+}
+
+#[test]
+fn tab_and_arrows_complete_the_filter() {
+    for (keys, line, listed) in [
+        ("e r r tab", "error:", 2),
+        ("a tab", "attempts:", 2),
+        ("a tab tab", "age:", 2),
+        ("a tab tab tab", "attempts:", 2),
+        ("a backtab", "age:", 2),
+        ("a down down up", "attempts:", 2),
+        // The arrow goes on after the choice, to its values.
+        ("a tab tab right", "age:", 6),
+        ("a tab tab right tab", "age:>10m", 6),
+        ("a tab tab right tab tab right", "age:>1h ", 0),
+        ("s t a right", "station:", 1),
+        ("s t a right tab", "station:enrich ", 0),
+        ("! s t a tab tab", "!station:enrich ", 0),
+        ("tab", "error:", 12),
+        ("z z tab", "zz", 0),
+        // Within the line the arrow is only an arrow.
+        ("e r r left right", "err", 0),
+    ] {
+        let mut scene = dlq();
+        scene.press("/");
+        scene.press(keys);
+        let writing = scene.app.dlq.writing.as_ref().expect("a line");
+        assert_eq!(
+            (writing.input.text(), writing.choices.len()),
+            (line, listed),
+            "{keys}"
+        );
+    }
+    let mut scene = dlq();
+    scene.press("/ e r r o r tab");
+    assert_eq!(scene.app.dlq.mistake, None, "a field that is begun is none");
+    scene.press("tab enter");
+    assert!(scene.app.dlq.writing.is_none() && scene.app.dlq.filter_text.starts_with("error:\""));
+    assert!(scene.app.dlq.count() > 0, "what is offered is there");
+}
+
+#[test]
+fn what_only_looks_alike_is_counted_before_it_is_acted_on() {
+    let filter = |text: &str| {
+        let mut scene = dlq();
+        scene.press("/");
+        scene.write(text);
+        scene.press("enter");
+        scene
+    };
+    for keys in ["R", "* r", "* d", "f r", "f d"] {
+        for (text, warned) in [
+            ("ovrloaded", true),
+            ("overloaded", false),
+            ("'overl", false),
+        ] {
+            let mut scene = filter(text);
+            scene.press(keys);
+            let Some(Overlay::Confirm(confirm)) = &scene.app.overlay else {
+                panic!("{keys} {text}");
+            };
+            let told = confirm.notes.iter().any(|note| {
+                note.starts_with(&format!("{} of them only have a word", confirm.count))
+            });
+            assert_eq!(told, warned, "{keys} {text}: {:?}", confirm.notes);
+        }
+    }
+    // What is shown is what is acted on.
+    let mut scene = filter("ovrloaded");
+    let shown = scene.app.dlq.count();
+    scene.press("R y");
+    let Some(Work::Move {
+        which: Which::Matching(wanted),
+        ..
+    }) = begun(&scene)
+    else {
+        panic!("{:?}", scene.commands);
+    };
+    let acted = |letter: &&_| wanted.holds(letter, NOW);
+    assert_eq!(scene.letters.iter().filter(acted).count(), shown);
+    assert_eq!(filter("!ovrloaded").app.dlq.count() as u64, DEAD);
+    assert_eq!(filter("'ovrloaded").app.dlq.count(), 0);
+}
+
+#[test]
+fn a_lead_is_searched_key_by_key() {
+    let mut scene = dlq();
+    scene.press("enter /");
+    scene.write("source");
+    scene.press("enter");
+    let count = |scene: &Scene| {
+        let letter = scene.app.dlq.letter.as_ref().expect("opened");
+        letter.search.as_ref().map(crate::app::find::Find::count)
+    };
+    assert_eq!(count(&scene).as_deref(), Some("1/2"));
+    scene.press("n");
+    assert_eq!(count(&scene).as_deref(), Some("2/2"));
+    scene.press("N N");
+    assert_eq!(count(&scene).as_deref(), Some("2/2"));
+    scene.press("esc");
+    assert_eq!((count(&scene), scene.app.dlq.view), (None, View::Letter));
+    scene.press("/ q ctrl-c");
+    assert!(!scene.app.quit && count(&scene).is_none());
+    scene.press("/ q esc esc");
+    assert_eq!(scene.app.dlq.view, View::List);
+    // Number 11 is no JSON.
+    scene.press("g j j j j j j j j j j j enter /");
+    let told = scene.app.notices.last().map(|notice| notice.text.clone());
+    assert!(told.is_some_and(|told| told.contains("no JSON")));
+}
+
+fn point(scene: &mut Scene, kind: MouseEventKind, column: u16, row: u16) {
+    scene.send(Message::Mouse(MouseEvent {
+        kind,
+        column,
+        row,
+        modifiers: KeyModifiers::NONE,
+    }));
+}
+
+fn click(scene: &mut Scene, column: u16, row: u16) {
+    point(scene, MouseEventKind::Down(MouseButton::Left), column, row);
+}
+
+#[test]
+fn the_mouse_points_at_screens_rows_and_keys() {
+    let mut scene = Scene::busy(80, 24);
+    // "  1 Overview  2 Live [3 DLQ 46]..."
+    click(&mut scene, 22, 1);
+    assert_eq!(scene.app.screen, Screen::Dlq);
+    click(&mut scene, 0, 1);
+    click(&mut scene, 79, 1);
+    assert_eq!(scene.app.screen, Screen::Dlq);
+    // The first row of the list is the fifth of the screen.
+    click(&mut scene, 10, 7);
+    assert_eq!(
+        (scene.app.dlq.at.cursor, scene.app.dlq.view),
+        (3, View::List)
+    );
+    click(&mut scene, 10, 7);
+    assert_eq!(scene.app.dlq.view, View::Letter);
+    let opened = scene.app.dlq.letter.as_ref().map(|letter| letter.dead.id());
+    assert_eq!(opened, Some("k3x-3"));
+    point(&mut scene, MouseEventKind::ScrollDown, 10, 7);
+    let at = scene.app.dlq.letter.as_ref().map(|letter| letter.at.cursor);
+    assert_eq!(at, Some(3));
+    scene.press("esc");
+    point(&mut scene, MouseEventKind::ScrollDown, 10, 7);
+    point(&mut scene, MouseEventKind::ScrollDown, 10, 7);
+    point(&mut scene, MouseEventKind::ScrollUp, 10, 7);
+    assert_eq!(scene.app.dlq.at.cursor, 6);
+    // The footer begins with "r retry".
+    click(&mut scene, 2, 23);
+    assert_eq!(ids(begun(&scene)), ["k3x-6"]);
+    // A row that is not there, and other buttons, do nothing.
+    let mut scene = Scene::empty(80, 24);
+    scene.press("3");
+    click(&mut scene, 10, 9);
+    point(&mut scene, MouseEventKind::Down(MouseButton::Right), 10, 7);
+    assert_eq!(scene.app.dlq.view, View::List);
+}
+
+#[test]
+fn the_mouse_answers_no_question_and_leaves_a_line_alone() {
+    let mut scene = dlq();
+    scene.press("R");
+    for row in 0..24 {
+        click(&mut scene, 30, row);
+        point(&mut scene, MouseEventKind::ScrollDown, 30, row);
+    }
+    assert!(begun(&scene).is_none() && matches!(scene.app.overlay, Some(Overlay::Confirm(_))));
+    scene.press("esc /");
+    click(&mut scene, 10, 9);
+    assert!(scene.app.dlq.writing.is_some() && scene.app.dlq.at.cursor == 0);
+    scene.press("esc L");
+    click(&mut scene, 10, 9);
+    assert_eq!(scene.app.dlq.at.cursor, 5);
+}
+
+#[test]
+fn beside_the_list_the_mouse_opens_the_letter_and_goes_back() {
+    let mut scene = Scene::busy(160, 40);
+    scene.press("3");
+    click(&mut scene, 120, 12);
+    assert_eq!(scene.app.dlq.view, View::Letter);
+    click(&mut scene, 120, 12);
+    let at = scene.app.dlq.letter.as_ref().map(|letter| letter.at.cursor);
+    assert_eq!(at, Some(8));
+    click(&mut scene, 10, 9);
+    assert_eq!(
+        (scene.app.dlq.view, scene.app.dlq.at.cursor),
+        (View::List, 5)
+    );
+}
+
+#[test]
+fn stations_stand_in_the_order_of_their_route() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("6");
+    let names = |scene: &Scene| -> Vec<String> {
+        let list = scene.app.stations.list.iter().flatten();
+        list.map(|station| station.station.clone()).collect()
+    };
+    assert_eq!(names(&scene), ["identity", "enrich"]);
+    // The workers go; what they said stays true.
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.workers.clear();
+    scene.send(Message::Reading(Box::new(figures)));
+    assert_eq!(names(&scene), ["identity", "enrich"]);
 }

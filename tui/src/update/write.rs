@@ -62,6 +62,15 @@ pub(super) fn give_up(app: &mut App) -> bool {
     filter || live || search
 }
 
+/// Whether a line is being written.
+pub(super) fn is_writing(app: &App) -> bool {
+    match app.screen {
+        Screen::Dlq => app.dlq.writing.is_some() || is_searching(app),
+        Screen::Live => app.live.writing.is_some(),
+        _ => false,
+    }
+}
+
 fn is_searching(app: &App) -> bool {
     let letter = app.dlq.letter.as_ref();
     app.dlq.view == View::Letter && letter.is_some_and(|letter| letter.writing().is_some())

@@ -1,12 +1,16 @@
 //! Colours by what they mean. Every meaning is also told by a word or a sign, so that a theme
 //! without colours loses nothing.
 
-use clap::ValueEnum;
+pub(crate) mod file;
+pub(crate) mod style;
+
 use ratatui::style::{Color, Modifier, Style};
 
 /// The styles of the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Theme {
+    /// Whether it is made for a light background.
+    pub(crate) is_light: bool,
     /// Ordinary text.
     pub(crate) text: Style,
     /// What matters less: labels, ages, rules.
@@ -39,20 +43,33 @@ pub(crate) const NAMES: [&str; 12] = [
 ];
 
 /// Which theme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ThemeName {
     /// 256 colours on a dark background.
     Dark,
     /// 256 colours on a light background.
     Light,
     /// The terminal's own 16 colours.
-    #[value(name = "16")]
     Sixteen,
     /// No colours at all.
     Mono,
 }
 
 impl ThemeName {
+    /// Their names.
+    pub(crate) const NAMES: [&str; 4] = ["dark", "light", "16", "mono"];
+
+    /// The one of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "dark" => Self::Dark,
+            "light" => Self::Light,
+            "16" => Self::Sixteen,
+            "mono" => Self::Mono,
+            _ => return None,
+        })
+    }
+
     /// What fits the terminal, by what it says of itself: `NO_COLOR` and `TERM`.
     pub(crate) fn detect(env: impl Fn(&str) -> Option<String>) -> Self {
         if env("NO_COLOR").is_some_and(|set| !set.is_empty()) {
@@ -95,6 +112,7 @@ impl Theme {
         let fg = |index| Style::new().fg(Color::Indexed(index));
         match name {
             ThemeName::Dark => Self {
+                is_light: false,
                 text: fg(252),
                 dim: fg(243),
                 title: fg(250).add_modifier(Modifier::BOLD),
@@ -109,6 +127,7 @@ impl Theme {
                 hit: fg(222).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Light => Self {
+                is_light: true,
                 text: fg(235),
                 dim: fg(244),
                 title: fg(238).add_modifier(Modifier::BOLD),
@@ -125,6 +144,7 @@ impl Theme {
             ThemeName::Sixteen => {
                 let fg = |color| Style::new().fg(color);
                 Self {
+                    is_light: false,
                     text: Style::new(),
                     dim: fg(Color::DarkGray),
                     title: Style::new().add_modifier(Modifier::BOLD),
@@ -143,6 +163,7 @@ impl Theme {
                 let plain = Style::new();
                 let bold = plain.add_modifier(Modifier::BOLD);
                 Self {
+                    is_light: false,
                     text: plain,
                     dim: plain.add_modifier(Modifier::DIM),
                     title: bold,
@@ -168,6 +189,11 @@ mod tests {
     #[test]
     fn every_style_has_a_name() {
         let mut theme = Theme::new(ThemeName::Mono);
+        assert!(
+            ThemeName::NAMES
+                .iter()
+                .all(|name| ThemeName::named(name).is_some())
+        );
         assert!(NAMES.iter().all(|name| theme.style(name).is_some()));
     }
 
