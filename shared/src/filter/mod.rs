@@ -223,9 +223,9 @@ impl Wanted {
         }
     }
 
-    /// The first text of a dead letter that it matches.
+    /// The first place of a dead letter that it matches: in which text, and which bytes of it.
     #[must_use]
-    pub fn found_in(&self, texts: &Texts<'_>) -> Option<Place> {
+    pub fn found_in(&self, texts: &Texts<'_>) -> Option<(Place, Range<usize>)> {
         let places = [
             Place::Name,
             Place::Error,
@@ -241,7 +241,10 @@ impl Wanted {
                     .into_iter()
                     .filter(|place| self.place == Some(*place)),
             )
-            .find(|place| !self.ranges(*place, texts.get(*place)).is_empty())
+            .find_map(|place| {
+                let first = self.ranges(place, texts.get(place)).into_iter().next();
+                first.map(|part| (place, part))
+            })
     }
 }
 

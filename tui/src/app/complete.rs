@@ -175,9 +175,8 @@ impl Known {
     fn choices(&self, before: &str, asked: bool) -> (usize, Vec<Choice>) {
         let start = begun(before);
         let term = &before[start..];
-        let begins = |text: &str, typed: &str| {
-            text.to_lowercase().starts_with(&typed.to_lowercase()) && text != typed
-        };
+        let begins =
+            |text: &str, typed: &str| text.to_lowercase().starts_with(&typed.to_lowercase());
         if let Some((field, typed)) = term.split_once(':') {
             let at = start + field.len() + 1;
             let typed = typed.trim_start_matches('"');
@@ -186,7 +185,7 @@ impl Known {
                 .find(|(name, _)| name.eq_ignore_ascii_case(field))
                 .and_then(|(name, _)| self.values.get(name));
             let choices = values.into_iter().flatten();
-            let choices = choices.filter(|(value, _)| begins(value, typed));
+            let choices = choices.filter(|(value, _)| begins(value, typed) && value != typed);
             let choice = |(value, about): &(String, String)| Choice {
                 text: quoted(value),
                 about: about.clone(),
@@ -258,6 +257,7 @@ mod tests {
         for (before, expected) in [
             ("err", &["error:"][..]),
             ("ERR", &["error:"]),
+            ("error", &["error:"]),
             ("ada !sta", &["station:"]),
             ("a", &["attempts:", "age:"]),
             ("zzz", &[]),

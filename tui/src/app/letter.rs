@@ -411,7 +411,7 @@ mod tests {
             other => format!("{other:?}"),
         };
         letter.act(Action::ToBottom, 40, 10, 0);
-        letter.at.cursor -= 6;
+        letter.at.cursor -= 7;
         assert_eq!(at(&letter), "a {2}");
         letter.act(Action::Fold, 40, 10, 0);
         let press = |letter: &mut Letter, code| {

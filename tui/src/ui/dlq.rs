@@ -1,5 +1,7 @@
 //! The dead letters: the list, the groups, and what stands beside them.
 
+use std::ops::Range;
+
 use bridge_shared::filter::{Place, Texts, Wanted};
 use bridge_shared::store::dead_letters::DeadLetter;
 use ratatui::Frame;
@@ -184,8 +186,16 @@ impl Ui<'_> {
         ];
         let who = fit(&who, name);
         let why = brief(error_or_unknown(letter));
-        let unseen = self.unseen(letter, &[(what, &who), (Place::Error, &fit(&why, error))]);
-        let aside = unseen.map_or_else(Vec::new, |place| self.aside(letter, place, error / 2));
+        let unseen = self.unseen(letter, &[(what, &who), (Place::Error, &clip(&why, error))]);
+        let (why, aside) = match unseen {
+            None => (why, Vec::new()),
+            // The error from there on, instead of from its beginning.
+            Some((Place::Error, part)) => {
+                let from = before(&envelope.error, part.start);
+                (format!("…{}", &envelope.error[from..]), Vec::new())
+            }
+            Some(unseen) => (why, self.aside(letter, unseen, error * 3 / 5)),
+        };
         let taken: usize = aside.iter().map(Span::width).sum();
         let why = fit(&why, error.saturating_sub(taken));
         spans.extend(self.found(what, &who, style));
@@ -202,8 +212,12 @@ impl Ui<'_> {
         marked(text, style, self.theme.hit, parts.collect())
     }
 
-    /// Something that the filter looks for and that none of the shown texts shows.
-    fn unseen(&self, letter: &DeadLetter, shown: &[(Place, &str)]) -> Option<(Place, &Wanted)> {
+    /// Something that the filter looks for and that none of the shown texts shows, by where it is.
+    fn unseen(
+        &self,
+        letter: &DeadLetter,
+        shown: &[(Place, &str)],
+    ) -> Option<(Place, Range<usize>)> {
         let seen = |wanted: &&Wanted| {
             let mut shown = shown.iter();
             shown.any(|(place, text)| !wanted.ranges(*place, text).is_empty())
@@ -214,32 +228,30 @@ impl Ui<'_> {
             .filter()
             .wanted()
             .find(|wanted| !seen(wanted))?;
-        Some((wanted.found_in(&Texts::of(letter))?, wanted))
+        wanted.found_in(&Texts::of(letter))
     }
 
     /// Where it is found instead, in at most a width: a row always shows why it is there.
     fn aside(
         &self,
         letter: &DeadLetter,
-        (place, wanted): (Place, &Wanted),
+        (place, part): (Place, Range<usize>),
         width: usize,
     ) -> Vec<Span<'static>> {
-        /// Columns of what stands before it.
-        const BEFORE: usize = 8;
         let texts = Texts::of(letter);
         let text = texts.get(place);
-        let Some(first) = wanted.ranges(place, text).into_iter().next() else {
-            return Vec::new();
-        };
-        let mut start = first.start;
-        for (at, _) in text[..first.start].char_indices().rev().take(BEFORE) {
-            start = at;
-        }
         let label = format!("  {}: ", place.name());
-        let shown = clip(&text[start..], width.saturating_sub(label.width()));
-        let mut spans = vec![Span::styled(label, self.theme.dim)];
-        spans.extend(self.found(place, &shown, self.theme.dim));
-        spans
+        let room = width.saturating_sub(label.width());
+        let hit = clip(&text[part.clone()], room);
+        let room = room - hit.width();
+        let before = clip(&text[before(text, part.start)..part.start], room);
+        let after = clip(&text[part.end..], room - before.width());
+        vec![
+            Span::styled(label, self.theme.dim),
+            Span::styled(before, self.theme.dim),
+            Span::styled(hit, self.theme.text.patch(self.theme.hit)),
+            Span::styled(after, self.theme.dim),
+        ]
     }
 
     fn groups(&self, frame: &mut Frame<'_>, heading: Rect, list: Rect) {
@@ -299,6 +311,12 @@ impl Ui<'_> {
             self.letter(frame, body, letter, true);
         }
     }
+}
+
+/// A few characters before a place in a text, so that what stands there is not torn out of it.
+fn before(text: &str, place: usize) -> usize {
+    let before = text[..place].char_indices().rev();
+    before.take(8).last().map_or(place, |(at, _)| at)
 }
 
 /// Who a dead letter is about: a name, a URL, or else what its bytes begin with.

@@ -6,6 +6,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Modifier;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::draw;
 use crate::app::scene::Scene;
@@ -124,8 +125,14 @@ fn filtered(columns: u16, filter: &str) -> String {
 fn underlined(buffer: &Buffer) -> String {
     let mut out = String::new();
     for row in buffer.content.chunks(usize::from(buffer.area.width)) {
-        let (mut line, mut before) = (String::new(), false);
+        let (mut line, mut before, mut skip) = (String::new(), false, 0);
         for cell in row {
+            if skip > 0 {
+                // The second cell of a wide character.
+                skip -= 1;
+                continue;
+            }
+            skip = cell.symbol().width().saturating_sub(1);
             let here = cell.modifier.contains(Modifier::UNDERLINED);
             if here != before {
                 line.push(if here { '[' } else { ']' });

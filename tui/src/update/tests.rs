@@ -513,7 +513,7 @@ fn a_lead_is_tried_by_a_worker_and_can_be_retried_from_there() {
 #[test]
 fn tab_and_arrows_complete_the_filter() {
     for (keys, line, listed) in [
-        ("e r r tab", "error:", 2),
+        ("e r r tab", "error:", 5),
         ("a tab", "attempts:", 2),
         ("a tab tab", "age:", 2),
         ("a tab tab tab", "attempts:", 2),
@@ -529,7 +529,7 @@ fn tab_and_arrows_complete_the_filter() {
         ("tab", "error:", 12),
         ("z z tab", "zz", 0),
         // Within the line the arrow is only an arrow.
-        ("e r r left right", "err", 0),
+        ("e r r left right", "err", 1),
     ] {
         let mut scene = dlq();
         scene.press("/");
