@@ -336,11 +336,8 @@ impl Config {
 
 /// The line, from 1, of a place in a text, in bytes.
 pub(crate) fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1
+    let before = text.get(..at).unwrap_or(text);
+    before.matches('\n').count() + 1
 }
 
 /// `$XDG_CONFIG_HOME/redis-bridge/config.toml`, or the same below `~/.config`. Source: the XDG Base

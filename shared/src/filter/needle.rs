@@ -148,7 +148,7 @@ impl Needle {
     /// Whether a text has exactly this in it.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
-        self.text.is_empty() || self.next_in(text).is_some()
+        self.text.is_empty() || self.first_in(text).is_some()
     }
 
     /// Whether a text has a word that is like this one.
@@ -177,16 +177,17 @@ impl Needle {
     #[must_use]
     pub fn exact_ranges(&self, text: &str) -> Vec<Range<usize>> {
         let (mut found, mut at) = (Vec::new(), 0);
-        while let Some(next) = self.next_in(&text[at..]) {
+        while let Some(next) = self.first_in(&text[at..]) {
             found.push(at + next.start..at + next.end);
             at += next.end;
         }
         found
     }
 
-    /// The first place of a text that has exactly this. Nucleo has a search for that as well, but
+    /// The first part of a text that is exactly this. Nucleo has a search for that as well, but
     /// it misses some (0.3.1): what ends a text that is not ASCII, and capitals after a digit.
-    fn next_in(&self, text: &str) -> Option<Range<usize>> {
+    #[must_use]
+    pub fn first_in(&self, text: &str) -> Option<Range<usize>> {
         let first = self.text.chars().next()?;
         if !self.folding.case && !self.folding.accents {
             let at = text.find(&self.text)?;

@@ -29,7 +29,7 @@ pub(crate) fn load(name: &str, config: &Path, here: &Path) -> Result<Theme, Conf
         return Ok(Theme::new(known));
     }
     let folder = config.parent().unwrap_or(here).join(FOLDER);
-    let is_path = name.contains('/') || name.ends_with(".toml");
+    let is_path = name.contains('/') || Path::new(name).extension().is_some();
     let file = match name.strip_prefix("~/") {
         Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
         None if is_path => here.join(name),
