@@ -12,6 +12,7 @@
 //! - [`money`]: US dollars, counted exactly
 //! - [`filter`]: the language that picks dead letters
 //! - [`source`]: files to leads
+//! - [`hint`]: what may have been meant by an unknown name
 //! - [`clock`]: the server's time
 //! - [`terminal`]: keeping text from outside from giving a terminal orders
 //! - [`sandbox`]: a private Redis for the demo and the tests
@@ -22,6 +23,7 @@ pub mod config;
 pub mod envelope;
 pub mod event;
 pub mod filter;
+pub mod hint;
 pub mod keys;
 pub mod lead;
 pub mod money;

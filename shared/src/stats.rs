@@ -25,6 +25,10 @@ pub struct WorkerInfo {
     pub concurrency: u32,
     /// The pipeline it runs.
     pub pipeline: String,
+    /// The stations of that, in the order of the route, each with its fallbacks after it; empty
+    /// where an older worker does not say so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stations: Vec<String>,
     /// Leads it has brought to their end since it started, done or dead.
     pub finished: u64,
     /// Whether it has stopped taking leads and is finishing what it has.

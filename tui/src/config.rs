@@ -1,7 +1,9 @@
-//! The operator's file: named environments, keys and colours.
+//! The operator's file: named environments, keys, colours and the mouse.
 //!
 //! ```toml
 //! profile = "local"            # the one that counts where none is chosen
+//! theme = "night"              # themes/night.toml beside this file, or a path
+//! mouse = true
 //!
 //! [profiles.prod]
 //! url = "rediss://ops:${PROD_PASSWORD}@redis.example.com:6379/0"
@@ -19,12 +21,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bridge_shared::config::RedisArgs;
+use bridge_shared::hint::suggest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ratatui::style::Color;
 use serde::Deserialize;
 
 use crate::keymap::Keymap;
-use crate::theme::Theme;
+use crate::theme::{self, Theme, ThemeName};
 
 /// What must be written otherwise within a URL (RFC 3986, 2.3 and 3.2.2: not in a name or a host).
 const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
@@ -65,6 +68,24 @@ pub(crate) enum ConfigError {
         /// What is wrong and what to write instead.
         what: String,
     },
+    /// No theme of that name.
+    #[error("no theme is called {name:?}, and there is no {}; {hint}", file.display())]
+    NoTheme {
+        /// The name.
+        name: String,
+        /// Where it would be.
+        file: PathBuf,
+        /// Which was meant, or which there are.
+        hint: String,
+    },
+    /// A theme's file cannot be read.
+    #[error("cannot read the theme {}: {cause}", file.display())]
+    NoThemeFile {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        cause: std::io::Error,
+    },
     /// No profile of that name.
     #[error("no profile is called {name:?}; {there}")]
     NoProfile {
@@ -97,6 +118,9 @@ pub(crate) struct Profile {
 pub(crate) struct Config {
     profile: Option<String>,
     profiles: BTreeMap<String, Profile>,
+    theme: Option<String>,
+    /// Whether the mouse is used.
+    pub(crate) mouse: bool,
     keys: BTreeMap<String, BTreeMap<String, String>>,
     colors: BTreeMap<String, String>,
     #[serde(skip)]
@@ -133,7 +157,7 @@ impl Config {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
             ConfigError::Wrong {
                 file: file.clone(),
-                line: text[..at].matches('\n').count() + 1,
+                line: line_of(text, at),
                 what: error.message().to_owned(),
             }
         })?;
@@ -265,21 +289,33 @@ impl Config {
         })
     }
 
-    /// A theme with the colours of the file in place of its own.
+    /// The theme that was asked for by a flag, else by the file, else what fits the terminal; with
+    /// the colours of the file in place of its own.
     ///
     /// # Errors
-    /// [`ConfigError::Senseless`].
-    pub(crate) fn paint(&self, mut theme: Theme) -> Result<Theme, ConfigError> {
-        for (name, color) in &self.colors {
-            let color = self.color(color, &format!("colors.{name}"))?;
+    /// [`ConfigError`].
+    pub(crate) fn theme(&self, asked: Option<&str>, fits: ThemeName) -> Result<Theme, ConfigError> {
+        // A path in the file begins at the file, one on the command line where that was given.
+        let beside = self.file.parent().unwrap_or(Path::new(""));
+        let theme = match (asked, &self.theme) {
+            (Some(asked), _) => theme::file::load(asked, &self.file, Path::new(""))?,
+            (None, Some(own)) => theme::file::load(own, &self.file, beside)?,
+            (None, None) => Theme::new(fits),
+        };
+        self.paint(theme)
+    }
+
+    fn paint(&self, mut theme: Theme) -> Result<Theme, ConfigError> {
+        for (name, words) in &self.colors {
+            let more = theme::style::parse(words).map_err(|what| ConfigError::Senseless {
+                file: self.file.clone(),
+                what: format!("colors.{name}: {what}"),
+            })?;
             let style = theme.style(name).ok_or_else(|| ConfigError::Senseless {
                 file: self.file.clone(),
-                what: format!(
-                    "colors has no {name:?}; there are {}",
-                    crate::theme::NAMES.join(", ")
-                ),
+                what: format!("colors has no {name:?}; {}", suggest(name, &theme::NAMES)),
             })?;
-            *style = style.fg(color);
+            *style = style.patch(more);
         }
         Ok(theme)
     }
@@ -296,6 +332,12 @@ impl Config {
             ),
         })
     }
+}
+
+/// The line, from 1, of a place in a text, in bytes.
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
+    let before = text.get(..at).unwrap_or(text);
+    before.matches('\n').count() + 1
 }
 
 /// `$XDG_CONFIG_HOME/redis-bridge/config.toml`, or the same below `~/.config`. Source: the XDG Base
@@ -389,11 +431,11 @@ mod tests {
         assert!(says("[keys.dlq]\nretry = \"d\"").contains("\"d\" would mean both retry and drop"));
         let painted = config("[colors]\nbat = \"red\"").expect("sound");
         let error = painted
-            .paint(Theme::new(crate::theme::ThemeName::Dark))
+            .paint(Theme::new(ThemeName::Dark))
             .expect_err("bat")
             .to_string();
         assert!(
-            error.contains("colors has no \"bat\"; there are text, dim"),
+            error.contains("colors has no \"bat\"; did you mean \"bad\"?"),
             "{error}"
         );
     }

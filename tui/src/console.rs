@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::app::{App, Options};
 use crate::cli::output::{CommandError, line};
+use crate::config::ConfigError;
 use crate::environments::Environments;
 use crate::event::feed::Feed;
 use crate::event::input::Input;
@@ -38,9 +39,14 @@ pub(crate) struct ConsoleArgs {
     #[arg(long, global = true)]
     read_only: bool,
 
-    /// Colours [default: what the terminal and `NO_COLOR` ask for]
+    /// Colours: dark, light, 16, mono, a theme of your own by its name, or its file [default: what
+    /// the configuration says, else what the terminal and `NO_COLOR` ask for]
     #[arg(long, global = true, env = "BRIDGE_THEME", value_name = "NAME")]
-    theme: Option<ThemeName>,
+    theme: Option<String>,
+
+    /// Use the mouse: clicks choose and open, the wheel goes up and down
+    #[arg(long, global = true)]
+    mouse: bool,
 
     /// Frames a second at most
     #[arg(long, global = true, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
@@ -84,6 +90,13 @@ impl ConsoleArgs {
     pub(crate) const fn is_read_only(&self) -> bool {
         self.read_only
     }
+
+    /// The theme that was asked for, or else the one that fits.
+    fn theme(&self, environments: &Environments, fits: ThemeName) -> Result<Theme, ConfigError> {
+        let asked = self.theme.as_deref().map(str::trim);
+        let asked = asked.filter(|name| !name.is_empty());
+        environments.config.theme(asked, fits)
+    }
 }
 
 /// How a frame is printed.
@@ -121,17 +134,15 @@ pub(crate) async fn run(
     args: &ConsoleArgs,
     mut environments: Environments,
 ) -> Result<(), CommandError> {
-    let theme = args
-        .theme
-        .unwrap_or_else(|| ThemeName::detect(|name| std::env::var(name).ok()));
-    let theme = environments.config.paint(Theme::new(theme))?;
+    let fits = ThemeName::detect(|name| std::env::var(name).ok());
+    let theme = args.theme(&environments, fits)?;
     if let Some(format) = args.once {
         return once(store, args, format, &environments).await;
     }
     // Whatever is wrong with the configuration is told before the terminal is taken.
     let mut options = options(&store, args, &environments)?;
     check_terminal()?;
-    let mut screen = terminal::take().map_err(|error| {
+    let mut screen = terminal::take(args.mouse || environments.config.mouse).map_err(|error| {
         CommandError::Said(format!(
             "cannot take the terminal over: {error}; for scripts there is: bridge status"
         ))
@@ -226,13 +237,12 @@ async fn once(
     format: Once,
     environments: &Environments,
 ) -> Result<(), CommandError> {
-    let name = args.theme.unwrap_or(ThemeName::Dark);
-    let theme = environments.config.paint(Theme::new(name))?;
+    let theme = args.theme(environments, ThemeName::Dark)?;
     let options = options(&store, args, environments)?;
     let (buffer, trouble) = once::frame(store, options, args.size, &args.keys, &theme).await?;
     let frame = match format {
         Once::Text => picture::text(&buffer),
-        Once::Svg => picture::svg(&buffer, name != ThemeName::Light),
+        Once::Svg => picture::svg(&buffer, !theme.is_light),
     };
     line(frame.trim_end())?;
     trouble.map_or(Ok(()), |error| Err(error.into()))

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::clock::Millis;
+use bridge_shared::filter::needle::Fit;
 use bridge_shared::store::dead_letters::DeadLetter;
 
 /// Dead letters of one cause.
@@ -17,6 +18,8 @@ pub(crate) struct Group {
     pub(crate) kind: &'static str,
     /// How many there are.
     pub(crate) count: u64,
+    /// How many of them only have a word that is like one of the filter.
+    pub(crate) loose: u64,
     /// When the first one failed.
     pub(crate) first: Option<Millis>,
     /// When the last one failed.
@@ -30,8 +33,8 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Counts a dead letter.
-    pub(crate) fn add(&mut self, letter: &DeadLetter) {
+    /// Counts a dead letter that matches like this.
+    pub(crate) fn add(&mut self, letter: &DeadLetter, fit: Fit) {
         let envelope = &letter.envelope;
         let cause = Cause::of(envelope);
         self.merge(Group {
@@ -39,6 +42,7 @@ impl Groups {
             station: envelope.station.clone(),
             kind: envelope.error_kind.as_str(),
             count: 1,
+            loose: u64::from(fit == Fit::Loose),
             first: envelope.failed_at,
             last: envelope.failed_at,
         });
@@ -51,6 +55,7 @@ impl Groups {
             return;
         };
         known.count += group.count;
+        known.loose += group.loose;
         known.first = known.first.into_iter().chain(group.first).min();
         known.last = known.last.max(group.last);
     }

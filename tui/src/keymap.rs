@@ -28,18 +28,21 @@ pub(crate) enum Action {
     Mark,
     MarkAll,
     MarkRange,
+    NextHit,
     NextScreen,
     Open,
     PageDown,
     PageUp,
     Palette,
     Pause,
+    PreviousHit,
     PreviousScreen,
     Quit,
     Raw,
     Refresh,
     Retry,
     RetryMatching,
+    Search,
     Show(Screen),
     Span,
     Suspend,
@@ -175,7 +178,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     changes(Scope::Dlq, "r", Action::Retry, "retry", "put the marked dead letters, or the one under the cursor, back to work"),
     changes(Scope::Dlq, "R", Action::RetryMatching, "retry all", "put every dead letter that matches the filter back to work"),
     changes(Scope::Dlq, "d", Action::Drop, "drop", "throw the marked ones, or the one under the cursor, into the trash"),
-    reads(Scope::Dlq, "/", Action::Filter, "filter", "filter: words, and error: kind: station: worker: cause: id: name: url: lead: attempts:>2 retries:0 age:>1h"),
+    reads(Scope::Dlq, "/", Action::Filter, "filter", "filter: words (a ' before one takes it exactly), and error: kind: station: worker: cause: id: name: url: lead: attempts:>2 retries:0 age:>1h; tab completes"),
     reads(Scope::Dlq, "f", Action::Groups, "groups", "fold into groups by cause, with counts"),
     changes(Scope::Dlq, "e", Action::Edit, "edit", "open the lead in $EDITOR, and put it back to work as edited"),
     reads(Scope::Dlq, "t", Action::Try, "try", "let a worker bring the lead along its route once, dry, and see what each station answers"),
@@ -198,6 +201,9 @@ pub(crate) const BINDINGS: &[Binding] = &[
     changes(Scope::Letter, "u", Action::Undo, "undo", "undo the last retry, as far as nobody has begun, or the last drop"),
     reads(Scope::Letter, "t", Action::Try, "try", "let a worker bring the lead along its route once, dry, and see what each station answers"),
     reads(Scope::Letter, "enter space", Action::Fold, "fold", "fold or unfold the field under the cursor"),
+    reads(Scope::Letter, "/", Action::Search, "search", "search the keys and values of the lead; what is folded away opens"),
+    reads(Scope::Letter, "n", Action::NextHit, "", "to the next place that was found"),
+    reads(Scope::Letter, "N", Action::PreviousHit, "", "to the one before"),
     reads(Scope::Letter, "J", Action::Raw, "raw", "the bytes as they are, or the fields"),
     reads(Scope::Letter, "y", Action::Copy, "copy", "copy the lead to the clipboard of this terminal"),
     reads(Scope::Letter, "esc q h left", Action::Back, "back", "back to the list"),
@@ -342,14 +348,6 @@ impl Row {
     pub(crate) fn keys(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         keys.join(" ")
-    }
-
-    /// The key that the footer shows.
-    pub(crate) fn key(&self) -> String {
-        self.keys
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default()
     }
 }
 

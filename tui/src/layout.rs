@@ -77,6 +77,36 @@ pub(crate) fn dlq(body: Rect) -> DlqAreas {
     }
 }
 
+/// The parts of the pipeline screen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PipelineAreas {
+    /// How many, and over which time.
+    pub(crate) summary: Rect,
+    /// The names of the columns.
+    pub(crate) heading: Rect,
+    /// The stations.
+    pub(crate) list: Rect,
+    /// The station under the cursor.
+    pub(crate) detail: Rect,
+}
+
+/// The parts of the pipeline screen in its body.
+pub(crate) fn pipeline(body: Rect) -> PipelineAreas {
+    let [summary, heading, list, detail] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Fill(1),
+        Constraint::Length(4),
+    ])
+    .areas(body);
+    PipelineAreas {
+        summary,
+        heading,
+        list,
+        detail,
+    }
+}
+
 /// A screen that is one list under one line.
 pub(crate) fn headed(body: Rect) -> [Rect; 2] {
     Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body)

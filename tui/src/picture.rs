@@ -131,6 +131,11 @@ fn write_run(out: &mut String, cells: &[Cell], at: (usize, usize), colours: (&st
     } else {
         ""
     };
+    let line = if has(Modifier::UNDERLINED) {
+        " text-decoration=\"underline\""
+    } else {
+        ""
+    };
     let base = y + 13.5;
     let text = text
         .replace('&', "&amp;")
@@ -138,7 +143,7 @@ fn write_run(out: &mut String, cells: &[Cell], at: (usize, usize), colours: (&st
         .replace('>', "&gt;");
     let _ = writeln!(
         out,
-        "<text x=\"{x:.1}\" y=\"{base:.1}\" fill=\"{ink}\"{weight}{opacity} textLength=\"{width:.1}\" \
+        "<text x=\"{x:.1}\" y=\"{base:.1}\" fill=\"{ink}\"{weight}{opacity}{line} textLength=\"{width:.1}\" \
          lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\">{text}</text>"
     );
 }
@@ -152,12 +157,22 @@ fn hex(color: Color) -> Option<String> {
     ];
     let named = |n: usize| Some(format!("#{:06x}", NAMED[n]));
     match color {
+        Color::Black => named(0),
         Color::Red => named(1),
         Color::Green => named(2),
         Color::Yellow => named(3),
         Color::Blue => named(4),
+        Color::Magenta => named(5),
         Color::Cyan => named(6),
+        Color::Gray => named(7),
         Color::DarkGray => named(8),
+        Color::LightRed => named(9),
+        Color::LightGreen => named(10),
+        Color::LightYellow => named(11),
+        Color::LightBlue => named(12),
+        Color::LightMagenta => named(13),
+        Color::LightCyan => named(14),
+        Color::White => named(15),
         Color::Indexed(n @ 0..=15) => named(n.into()),
         Color::Indexed(n @ 16..=231) => {
             let level = |step: u8| {
@@ -180,7 +195,7 @@ fn hex(color: Color) -> Option<String> {
             Some(format!("#{grey:02x}{grey:02x}{grey:02x}"))
         }
         Color::Rgb(r, g, b) => Some(format!("#{r:02x}{g:02x}{b:02x}")),
-        _ => None,
+        Color::Reset => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The terminal: taken over at the start, given back on every way out.
 
+use std::fmt;
 use std::io::{self, Stdout, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crossterm::Command;
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
@@ -12,6 +14,8 @@ use ratatui::backend::CrosstermBackend;
 
 /// Whether the terminal is ours right now; a panic must know.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether the mouse is ours too; only then is the terminal told anything of it.
+static MOUSE: AtomicBool = AtomicBool::new(false);
 /// Bytes sent to the terminal so far.
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
@@ -49,11 +53,27 @@ impl Write for FrameWriter {
 /// The terminal, taken over.
 pub(crate) type Screen = Terminal<CrosstermBackend<FrameWriter>>;
 
-/// Takes the terminal over.
+/// Clicks and the wheel, in numbers that go beyond 223 columns. Not the pointer's every move, which
+/// crossterm's own command asks for as well and which a slow link would feel. Source: xterm,
+/// "Mouse Tracking": 1000 and 1006.
+struct Mouse(bool);
+
+impl Command for Mouse {
+    fn write_ansi(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        f.write_str(if self.0 {
+            "\x1b[?1000h\x1b[?1006h"
+        } else {
+            "\x1b[?1006l\x1b[?1000l"
+        })
+    }
+}
+
+/// Takes the terminal over, and the mouse where that is wanted.
 ///
 /// # Errors
 /// Where standard output is no terminal.
-pub(crate) fn take() -> io::Result<Screen> {
+pub(crate) fn take(mouse: bool) -> io::Result<Screen> {
+    MOUSE.store(mouse, Ordering::Relaxed);
     enter()?;
     let writer = FrameWriter {
         frame: Vec::with_capacity(16 * 1024),
@@ -75,6 +95,12 @@ pub(crate) fn enter() -> io::Result<()> {
         EnableBracketedPaste,
         Hide
     )
+    .and_then(|()| {
+        if MOUSE.load(Ordering::Relaxed) {
+            execute!(io::stdout(), Mouse(true))?;
+        }
+        Ok(())
+    })
     .inspect_err(|_| give_back())
 }
 
@@ -82,6 +108,9 @@ pub(crate) fn enter() -> io::Result<()> {
 /// cannot be helped, so nothing is said of failing.
 pub(crate) fn give_back() {
     if TAKEN.swap(false, Ordering::Relaxed) {
+        if MOUSE.load(Ordering::Relaxed) {
+            let _ = execute!(io::stdout(), Mouse(false));
+        }
         let _ = execute!(
             io::stdout(),
             DisableBracketedPaste,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bridge_shared::sandbox::Sandbox;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use redis::{Connection, FromRedisValue};
+use vt100::{MouseProtocolEncoding, MouseProtocolMode};
 
 /// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -500,4 +501,143 @@ fn one_frame_is_printed_without_a_terminal() {
         "{text}"
     );
     assert!(print(&["--once", "svg", "--keys", "3"]).starts_with("<svg "));
+}
+
+#[test]
+fn the_mouse_is_used_only_where_it_is_wanted() {
+    let redis = Redis::with_dead(20);
+    let modes = |console: &Terminal| {
+        let parser = console.screen.lock().expect("a screen");
+        let screen = parser.screen();
+        (
+            screen.mouse_protocol_mode(),
+            screen.mouse_protocol_encoding(),
+        )
+    };
+    let none = (MouseProtocolMode::None, MouseProtocolEncoding::Default);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.sees("DLQ 20");
+    assert_eq!(modes(&console), none);
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+
+    let mut console = Terminal::open(&redis.server.url(), &["--mouse"]);
+    console.sees("DLQ 20");
+    assert_eq!(
+        modes(&console),
+        (MouseProtocolMode::PressRelease, MouseProtocolEncoding::Sgr)
+    );
+    // The tab of the dead letters, a row twice, and the wheel; columns and rows count from 1.
+    console.press("\x1b[<0;25;2M\x1b[<0;25;2m");
+    console.sees("Person19 Example");
+    console.press("\x1b[<0;10;7M\x1b[<0;10;7m\x1b[<0;10;7M\x1b[<0;10;7m");
+    console.sees("Dead letter id-17");
+    console.press("\x1b");
+    console.sees("Person19 Example");
+    console.press("\x1b[<65;10;7M\r");
+    console.sees("Dead letter id-14");
+    // The last key of the footer here.
+    console.press("q");
+    console.sees("Person19 Example");
+    console.press("q");
+    assert_eq!(console.ends(), 0);
+    console.until("the mouse is given back", |_| modes(&console) == none);
+}
+
+#[test]
+fn the_mouse_is_given_back_while_the_console_is_suspended() {
+    let redis = Redis::with_dead(3);
+    let mut shell = Terminal::run(
+        "bash",
+        &["--norc", "-i"],
+        &redis.server.url(),
+        100,
+        30,
+        "xterm-256color",
+    );
+    let on = |shell: &Terminal| {
+        let parser = shell.screen.lock().expect("a screen");
+        parser.screen().mouse_protocol_mode() != MouseProtocolMode::None
+    };
+    shell.sees("shell>");
+    shell.press(&format!("{} --mouse\r", env!("CARGO_BIN_EXE_bridge")));
+    shell.sees("live");
+    assert!(on(&shell));
+    shell.press("\x1a");
+    shell.sees("Stopped");
+    assert!(!on(&shell));
+    shell.press("fg\r");
+    shell.sees("live");
+    shell.until("the mouse is taken again", |_| on(&shell));
+    shell.press("q");
+    shell.until("the mouse is given back", |_| !on(&shell));
+    shell.press("exit\r");
+    assert_eq!(shell.ends(), 0);
+}
+
+#[test]
+fn an_operator_finds_words_loosely_completes_and_searches_a_lead() {
+    let mut redis = Redis::with_dead(20);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.press("3");
+    console.sees("Person19 Example");
+    console.press("/nobdy\r");
+    console.sees("10 of 20 dead letters");
+    console.press("R");
+    console.sees("10 of them only have a word");
+    console.press("n/");
+    console.press("\x15'nobdy\r");
+    console.sees("0 of 20 dead letters");
+    console.press("/\x15err\t\t");
+    console.sees("filter: error:");
+    console.press("\r");
+    console.sees("10 of 20 dead letters");
+    console.press("\r/nam");
+    console.sees("/nam");
+    console.sees("1/1");
+    console.press("\x1b\x1b[D");
+    redis.depths(0, 20);
+    console.press("\x03");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
+fn a_theme_of_ones_own_is_used_and_its_mistakes_are_named() {
+    let redis = Redis::with_dead(1);
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let themes = folder.path().join("redis-bridge/themes");
+    std::fs::create_dir_all(&themes).expect("made");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join("redis-bridge").join(name), text).expect("written");
+    };
+    write("config.toml", "theme = \"night\"\n");
+    let draw = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+            .args(["--once", "svg", "--keys", "3"])
+            .env("REDIS_URL", redis.server.url())
+            .env("XDG_CONFIG_HOME", folder.path())
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("BRIDGE_THEME")
+            .output()
+            .expect("it runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (text(output.stdout), text(output.stderr))
+    };
+    write(
+        "themes/night.toml",
+        "base = \"light\"\ntext = \"#123456\"\n",
+    );
+    let (drawn, said) = draw();
+    assert!(drawn.contains("#123456"), "{said}");
+    write(
+        "themes/night.toml",
+        "base = \"light\"\ntxet = \"#123456\"\n",
+    );
+    let (drawn, said) = draw();
+    assert!(drawn.is_empty());
+    assert!(
+        said.contains("night.toml:2: a theme has no \"txet\"; did you mean \"text\"?")
+            && said.lines().count() == 1,
+        "{said}"
+    );
 }

@@ -648,3 +648,17 @@ fn nothing_in_a_lead_gives_a_terminal_an_order() {
         }
     }
 }
+
+#[test]
+fn a_worker_says_in_which_order_its_stations_come() {
+    let bridge = Bridge::start();
+    let route = "[[pipelines.main.stations]]\nkind = \"http\"\nname = \"z\"\nurl = \"http://127.0.0.1:1\"\n\
+                 [[pipelines.main.stations.fallback]]\nkind = \"noop\"\nname = \"m\"\n\
+                 [[pipelines.main.stations]]\nkind = \"noop\"\nname = \"a\"\n";
+    let _worker = worker(&bridge, route, &[]);
+    eventually("the order is told", || {
+        let told: Vec<String> = bridge.redis("HVALS leads_to_enrich:workers:info");
+        told.iter()
+            .any(|info| info.contains(r#""stations":["z","m","a"]"#))
+    });
+}

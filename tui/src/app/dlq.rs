@@ -9,7 +9,7 @@ use bridge_shared::stats::Snapshot;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bytes::Bytes;
 
-use super::input::Input;
+use super::complete::Writing;
 use super::letter::Letter;
 use super::list::Position;
 use super::search::Search;
@@ -84,6 +84,8 @@ pub(crate) struct Chosen {
     pub(crate) count: u64,
     /// In words: `3 marked dead letters`.
     pub(crate) words: String,
+    /// How many of them only have a word that is like one of the filter, at most.
+    pub(crate) loose: u64,
 }
 
 /// Something that can be undone.
@@ -113,7 +115,7 @@ pub(crate) struct Dlq {
     pub(crate) filter_text: String,
     filter: Filter,
     /// The filter being written.
-    pub(crate) writing: Option<Input>,
+    pub(crate) writing: Option<Writing>,
     /// What is wrong with what is being written.
     pub(crate) mistake: Option<String>,
     /// The search for what the filter, or the groups, want.
@@ -171,6 +173,16 @@ impl Dlq {
     /// The search whose matches are the list; none where all are.
     fn listed(&self) -> Option<&Search> {
         self.search.as_ref().filter(|_| !self.filter.is_empty())
+    }
+
+    /// The filter in force.
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// The dead letters that are in memory.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &DeadLetter> {
+        self.rows.values().flatten()
     }
 
     /// The causes, the most frequent first.
@@ -320,7 +332,7 @@ impl Dlq {
     }
 
     /// Holds on to what is under the cursor now.
-    fn drop_anchor(&mut self) {
+    pub(crate) fn drop_anchor(&mut self) {
         self.anchor = self.place(self.at.cursor).map(|place| {
             let id = self.under_cursor().map(|letter| letter.id().to_owned());
             (place, id)
@@ -374,7 +386,7 @@ impl Dlq {
             }
             Action::MarkRange => return Some(self.mark_range()),
             Action::Filter => {
-                self.writing = Some(Input::new(self.filter_text.clone()));
+                self.writing = Some(Writing::new(self.filter_text.clone()));
                 self.mistake = None;
             }
             Action::Groups => return Some(self.fold()),
@@ -509,6 +521,8 @@ impl Dlq {
                 which: Which::Ids(self.marks.ids.clone()),
                 count,
                 words: crate::text::plural(count, "marked dead letter"),
+                // Each of them was looked at.
+                loose: 0,
             });
         }
         match self.under_cursor() {
@@ -539,6 +553,7 @@ impl Dlq {
             }),
             count,
             words,
+            loose: self.listed().map_or(0, Search::loose).min(count),
         })
     }
 
@@ -558,6 +573,7 @@ impl Dlq {
                 except: HashSet::new(),
             }),
             count: group.count,
+            loose: group.loose,
             words: format!(
                 "all {} of this group: {}",
                 crate::text::plural(group.count, "dead letter"),
@@ -591,9 +607,9 @@ impl Dlq {
     /// Goes one step back; returns whether there was one.
     pub(crate) fn back(&mut self) -> Option<Vec<Command>> {
         self.mistake = None;
-        if self.view != View::List {
-            self.view = View::List;
-            self.letter = None;
+        if self.letter.as_mut().is_some_and(Letter::leave_search) {
+        } else if self.view != View::List {
+            self.leave_letter();
         } else if self.range.take().is_some() {
         } else if self.marks.all || !self.marks.ids.is_empty() {
             self.marks = Marks::default();
@@ -609,14 +625,19 @@ impl Dlq {
         Some(Vec::new())
     }
 
+    /// Goes to the list from what is open.
+    pub(crate) fn leave_letter(&mut self) {
+        self.view = View::List;
+        self.letter = None;
+    }
+
     /// Takes note that a piece of work is done: what it was about is no longer marked.
     pub(crate) fn done(&mut self) {
         self.marks = Marks::default();
         self.range = None;
         self.stale = true;
         if self.view == View::Letter {
-            self.view = View::List;
-            self.letter = None;
+            self.leave_letter();
         }
     }
 
@@ -640,5 +661,6 @@ pub(crate) fn one(letter: DeadLetter) -> Chosen {
         words: format!("dead letter {}", letter.id()),
         which: Which::These(vec![letter]),
         count: 1,
+        loose: 0,
     }
 }

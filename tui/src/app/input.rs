@@ -59,6 +59,12 @@ impl Input {
         self.at += text.len();
     }
 
+    /// Puts a text in the place of what stands between here, in bytes, and the cursor.
+    pub(crate) fn replace(&mut self, from: usize, text: &str) {
+        self.remove(from);
+        self.insert(text);
+    }
+
     fn before(&self) -> usize {
         let last = self.text[..self.at].chars().next_back();
         self.at - last.map_or(0, char::len_utf8)

@@ -4,8 +4,12 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use bridge_shared::clock::{Millis, human_duration, parse_rfc3339, rfc3339};
+use bridge_shared::filter::needle::Needle;
 use bridge_shared::store::dead_letters::DeadLetter;
+use crossterm::event::{KeyCode, KeyEvent};
 
+use super::find::Find;
+use super::input::Input;
 use super::list::Position;
 use super::tree::{Kind, Tree};
 use crate::keymap::Action;
@@ -67,6 +71,8 @@ pub(crate) struct Letter {
     tree: Option<Tree>,
     /// Values shown in full.
     open: HashSet<usize>,
+    /// What is looked for in the tree.
+    pub(crate) search: Option<Find>,
 }
 
 impl Letter {
@@ -78,6 +84,7 @@ impl Letter {
             at: Position::default(),
             raw: false,
             open: HashSet::new(),
+            search: None,
         }
     }
 
@@ -86,6 +93,8 @@ impl Letter {
         match action {
             Action::Raw => self.raw = !self.raw,
             Action::Fold => self.fold(width, now),
+            Action::NextHit => return self.step(1, width, height, now),
+            Action::PreviousHit => return self.step(-1, width, height, now),
             action => return self.at.act(action, self.lines(width, now).len(), height),
         }
         self.at.keep(self.lines(width, now).len(), height);
@@ -101,6 +110,113 @@ impl Letter {
                 self.open.insert(node);
             }
         }
+    }
+
+    /// Begins a search in the tree; returns whether there is one.
+    pub(crate) fn begin_search(&mut self) -> bool {
+        if self.tree.is_some() {
+            self.raw = false;
+            self.search = Some(Find::new(self.at));
+        }
+        self.tree.is_some()
+    }
+
+    /// The search line, while it is being written.
+    pub(crate) fn writing(&self) -> Option<&Input> {
+        self.search.as_ref()?.writing.as_ref()
+    }
+
+    /// Gives the search up; returns whether there was one.
+    pub(crate) fn leave_search(&mut self) -> bool {
+        self.search.take().is_some()
+    }
+
+    /// Takes a key of the search line.
+    pub(crate) fn write_search(&mut self, key: KeyEvent, width: usize, height: usize, now: Millis) {
+        let Some(find) = &mut self.search else {
+            return;
+        };
+        let from = find.from;
+        let Some(input) = &mut find.writing else {
+            return;
+        };
+        match key.code {
+            KeyCode::Esc => {
+                self.search = None;
+                self.at = from;
+                self.at.keep(self.lines(width, now).len(), height);
+            }
+            KeyCode::Enter => {
+                find.writing = None;
+                if find.text.is_empty() {
+                    self.search = None;
+                }
+            }
+            _ => {
+                if input.key(key) {
+                    self.look(width, height, now);
+                }
+            }
+        }
+    }
+
+    /// Takes pasted text into the search line.
+    pub(crate) fn paste_search(&mut self, text: &str, width: usize, height: usize, now: Millis) {
+        let find = self.search.as_mut();
+        if let Some(input) = find.and_then(|find| find.writing.as_mut()) {
+            input.insert(text);
+            self.look(width, height, now);
+        }
+    }
+
+    /// Looks for what has been typed, and goes to the first place after where the reader was.
+    fn look(&mut self, width: usize, height: usize, now: Millis) {
+        let (Some(find), Some(tree)) = (&mut self.search, &mut self.tree) else {
+            return;
+        };
+        let text = find.writing.as_ref().map_or("", Input::text);
+        text.clone_into(&mut find.text);
+        find.needle = Needle::exact(text);
+        find.hits = if text.is_empty() {
+            Vec::new()
+        } else {
+            tree.find(|line| find.needle.is_in(line))
+        };
+        tree.reveal(&find.hits);
+        let from = find.from;
+        let below = self.lines(width, now).into_iter().skip(from.cursor);
+        let below = below.into_iter().find_map(|line| match line {
+            Line::Node { node, .. } => Some(node),
+            _ => None,
+        });
+        self.at = from;
+        if let Some(find) = &mut self.search {
+            let first = below.and_then(|node| find.hits.iter().position(|hit| *hit >= node));
+            find.at = first.unwrap_or(0);
+        }
+        self.step(0, width, height, now);
+    }
+
+    /// Goes on by some places that were found; returns whether there is a search.
+    fn step(&mut self, by: isize, width: usize, height: usize, now: Millis) -> bool {
+        let Some(find) = &mut self.search else {
+            return false;
+        };
+        find.step(by);
+        let Some(&hit) = find.hits.get(find.at) else {
+            return true;
+        };
+        self.raw = false;
+        if let Some(tree) = &mut self.tree {
+            tree.reveal(&[hit]);
+        }
+        // All of the value is shown, wherever in it the text stands.
+        self.open.insert(hit);
+        let lines = self.lines(width, now);
+        let here = |line: &Line| matches!(line, Line::Node { node, .. } if *node == hit);
+        self.at.cursor = lines.iter().position(here).unwrap_or(self.at.cursor);
+        self.at.keep(lines.len(), height);
+        true
     }
 
     /// Everything there is to read, in lines of at most a width.
@@ -283,5 +399,53 @@ mod tests {
                 .iter()
                 .any(|line| matches!(line, Line::Raw(_)))
         );
+    }
+
+    #[test]
+    fn a_search_opens_what_is_folded_and_goes_round() {
+        let mut letter = open(
+            br#"{"lead":{"a":{"Work":1,"deep":[{"x":"homework"}]},"work":{"n":2},"t":"other"},"error":"boom"}"#,
+        );
+        let at = |letter: &Letter| match letter.lines(40, 0).swap_remove(letter.at.cursor) {
+            Line::Node { label, value, .. } => format!("{label} {value}"),
+            other => format!("{other:?}"),
+        };
+        letter.act(Action::ToBottom, 40, 10, 0);
+        letter.at.cursor -= 7;
+        assert_eq!(at(&letter), "a {2}");
+        letter.act(Action::Fold, 40, 10, 0);
+        let press = |letter: &mut Letter, code| {
+            letter.write_search(KeyEvent::from(code), 40, 10, 0);
+        };
+        assert!(letter.begin_search());
+        for c in "work".chars() {
+            press(&mut letter, KeyCode::Char(c));
+        }
+        press(&mut letter, KeyCode::Enter);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let count = letter.search.as_ref().map(Find::count).unwrap_or_default();
+            seen.push(format!("{} {count}", at(&letter)));
+            letter.act(Action::NextHit, 40, 10, 0);
+        }
+        assert_eq!(
+            seen,
+            ["Work 1 1/3", "x homework 2/3", "work {1} 3/3", "Work 1 1/3"]
+        );
+        letter.act(Action::PreviousHit, 40, 10, 0);
+        assert_eq!(at(&letter), "Work 1");
+        assert!(letter.leave_search() && !letter.leave_search());
+
+        // A capital is a capital; what is left brings the reader back.
+        let before = letter.at;
+        letter.begin_search();
+        for c in "WORK".chars() {
+            press(&mut letter, KeyCode::Char(c));
+        }
+        let count = letter.search.as_ref().map(Find::count);
+        assert_eq!(count.as_deref(), Some("not found"));
+        press(&mut letter, KeyCode::Esc);
+        assert_eq!((letter.at, letter.search.is_none()), (before, true));
+        assert!(!open(b"no json").begin_search());
     }
 }

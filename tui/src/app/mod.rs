@@ -1,14 +1,19 @@
 //! The state of the console: everything that can be seen, and nothing of how it is drawn or where
 //! it comes from.
 //!
-//! - [`dlq`]: the dead letter screen, with [`search`], [`letter`] and [`tree`]
+//! - [`dlq`]: the dead letter screen, with [`complete`], [`search`], [`letter`], [`tree`] and
+//!   [`find`]
 //! - [`live`]: the live events
 //! - [`trial`]: a lead that a worker has tried
 //! - [`trend`]: figures over time
 //! - [`window`]: lists that are read in windows and hold on to nothing
+//! - [`chrome`]: what stands around every screen
 //! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
 
+pub(crate) mod chrome;
+pub(crate) mod complete;
 pub(crate) mod dlq;
+pub(crate) mod find;
 pub(crate) mod input;
 pub(crate) mod letter;
 pub(crate) mod list;
@@ -23,6 +28,7 @@ pub(crate) mod trend;
 pub(crate) mod trial;
 pub(crate) mod window;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bridge_shared::cause::Cause;
@@ -109,7 +115,7 @@ pub(crate) struct Causes {
 pub(crate) struct Stations {
     /// Over how many, the running one included.
     pub(crate) hours: u16,
-    /// What they did; `None` before it was read.
+    /// What they did, in the order of their routes; `None` before it was read.
     pub(crate) list: Option<Vec<StationStats>>,
     /// Where the cursor is.
     pub(crate) at: Position,
@@ -166,6 +172,8 @@ pub(crate) struct App {
     pub(crate) dlq: Dlq,
     /// What the stations did.
     pub(crate) stations: Stations,
+    /// The order of the stations of each pipeline.
+    routes: HashMap<String, Vec<String>>,
     /// The live events.
     pub(crate) live: Live,
     /// Which leads the queue screen looks at.
@@ -204,6 +212,7 @@ impl App {
             causes: Causes::default(),
             dlq: Dlq::default(),
             stations: Stations::default(),
+            routes: HashMap::new(),
             live: Live::default(),
             stage: Stage::default(),
             queue: Window::default(),
@@ -214,6 +223,32 @@ impl App {
             locked: false,
             quit: false,
             switch_to: None,
+        }
+    }
+
+    /// Puts the stations into the order of their routes, as the workers say it. Where no worker does
+    /// any more the order stays; stations that are on no route come last, by name.
+    pub(crate) fn order_stations(&mut self) {
+        for worker in self
+            .figures
+            .iter()
+            .flat_map(|(figures, _)| &figures.workers)
+        {
+            let info = &worker.info;
+            if !info.stations.is_empty() {
+                let route = &info.stations;
+                self.routes.insert(info.pipeline.clone(), route.clone());
+            }
+        }
+        let routes = &self.routes;
+        let place = |station: &StationStats| {
+            let mut route = routes.get(&station.pipeline).into_iter().flatten();
+            let place = route.position(|name| *name == station.station);
+            let place = place.unwrap_or(usize::MAX);
+            (station.pipeline.clone(), place, station.station.clone())
+        };
+        if let Some(list) = &mut self.stations.list {
+            list.sort_by_cached_key(place);
         }
     }
 
@@ -261,15 +296,15 @@ impl App {
         match self.screen {
             Screen::Dlq if self.dlq.view == View::Letter => self.letter_area(),
             Screen::Dlq => layout::dlq(body).list,
+            Screen::Pipeline => layout::pipeline(body).list,
             _ => layout::headed(body)[1],
         }
     }
 
-    /// Where an opened dead letter is.
+    /// Where the lines of an opened dead letter are, under their title.
     pub(crate) fn letter_area(&self) -> Rect {
         let body = layout::areas(self.size).body;
-        let areas = layout::dlq(body);
-        areas.beside.unwrap_or_else(|| layout::headed(body)[1])
+        layout::headed(layout::dlq(body).beside.unwrap_or(body))[1]
     }
 
     /// How many rows of the list are seen.

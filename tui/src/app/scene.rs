@@ -162,10 +162,8 @@ impl Scene {
             Command::ReadStations(hours) => Some(Message::Stations(*hours, stations())),
             Command::Listen(true) => Some(Message::Events(events(), 1_234)),
             Command::Scan { search, filter } => {
-                let found = self
-                    .letters
-                    .iter()
-                    .filter(|letter| filter.matches(letter, NOW));
+                let fit = |letter| Some((letter, filter.fit(letter, NOW)?));
+                let found = self.letters.iter().filter_map(fit);
                 let mut part = Scanned {
                     search: *search,
                     seen: total,
@@ -174,9 +172,9 @@ impl Scene {
                     ..Scanned::default()
                 };
                 let mut groups = Groups::default();
-                for letter in found {
+                for (letter, fit) in found {
                     part.places.push(letter.from_end());
-                    groups.add(letter);
+                    groups.add(letter, fit);
                 }
                 part.groups = groups.drain();
                 Some(Message::Scanned(part))
@@ -196,6 +194,7 @@ fn figures(second: u64) -> Snapshot {
             started: NOW - 3_600_000,
             concurrency: 50,
             pipeline: "default".into(),
+            stations: vec!["identity".into(), "enrich".into()],
             finished: 4_000 + second * 20,
             draining,
         },

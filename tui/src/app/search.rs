@@ -49,6 +49,11 @@ impl Search {
         self.places.len()
     }
 
+    /// How many of the matches only have a word that is like one of the filter.
+    pub(crate) fn loose(&self) -> u64 {
+        self.groups.iter().map(|group| group.loose).sum()
+    }
+
     /// The place of a row.
     pub(crate) fn place(&self, row: usize) -> Option<u64> {
         self.places.get(row).copied()

@@ -99,6 +99,23 @@ impl Tree {
         })
     }
 
+    /// The lines whose name or value is one that is wanted, folded away or not.
+    pub(crate) fn find(&self, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
+        let lines = self.nodes.iter().enumerate();
+        let found = lines.filter(|(_, node)| {
+            wanted(&node.label) || (node.kind != Kind::Branch && wanted(&node.text))
+        });
+        found.map(|(line, _)| line).collect()
+    }
+
+    /// Unfolds every branch that one of these lines lies in.
+    pub(crate) fn reveal(&mut self, lines: &[usize]) {
+        self.folded.retain(|branch| {
+            let end = self.nodes.get(*branch).map_or(0, |node| node.end);
+            !lines.iter().any(|line| (branch + 1..end).contains(line))
+        });
+    }
+
     /// Whether a line is folded.
     pub(crate) fn is_folded(&self, line: usize) -> bool {
         self.folded.contains(&line)

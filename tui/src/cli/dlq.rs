@@ -85,7 +85,8 @@ pub(crate) struct ListArgs {
     /// How many at most; the last line says how many there are
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// Only those that match: words, and error: kind: station: worker: cause: id: name: url: lead:
+    /// Only those that match: words (found also where only a word is like them; a ' before one
+    /// takes it exactly), and error: kind: station: worker: cause: id: name: url: lead:
     /// attempts:>2 retries:0 age:>1h, each turned round by a ! before it
     #[arg(long, value_name = "EXPR", value_parser = Filter::parse, default_value = "", hide_default_value = true)]
     filter: Filter,
@@ -204,9 +205,11 @@ async fn groups(store: &Store, filter: &Filter, as_json: bool) -> Result<(), Com
     let mut walk = store.walk_dead(SCAN_WINDOW);
     let mut total = 0_u64;
     while let Some(window) = walk.next().await? {
-        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            groups.add(letter);
-            total += 1;
+        for letter in &window {
+            if let Some(fit) = filter.fit(letter, now) {
+                groups.add(letter, fit);
+                total += 1;
+            }
         }
     }
     let groups = groups.sorted();

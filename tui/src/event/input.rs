@@ -1,4 +1,4 @@
-//! Keys, pastes and sizes of the terminal.
+//! Keys, the mouse, pastes and sizes of the terminal.
 
 use crossterm::event::{Event, EventStream, KeyEventKind};
 use futures::StreamExt as _;
@@ -19,6 +19,7 @@ impl Input {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
                     return Some(Message::Key(key));
                 }
+                Event::Mouse(event) => return Some(Message::Mouse(event)),
                 Event::Paste(text) => return Some(Message::Paste(text)),
                 Event::Resize(columns, rows) => return Some(Message::Size(columns, rows)),
                 _ => {}

@@ -35,9 +35,11 @@ pub(super) async fn run(
     while let Some(window) = walk.next().await? {
         seen += window.len() as u64;
         total = total.or_else(|| window.first().map(|letter| letter.of));
-        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            part.places.push(letter.from_end());
-            groups.add(letter);
+        for letter in &window {
+            if let Some(fit) = filter.fit(letter, now) {
+                part.places.push(letter.from_end());
+                groups.add(letter, fit);
+            }
         }
         if told.elapsed() >= PART {
             tell(&mut part, &mut groups, seen, total, messages).await;

@@ -1,5 +1,8 @@
 //! The dead letters: the list, the groups, and what stands beside them.
 
+use std::ops::Range;
+
+use bridge_shared::filter::{Place, Texts, Wanted};
 use bridge_shared::store::dead_letters::DeadLetter;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -7,12 +10,15 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Ui;
+use super::{Ui, marked};
 use crate::app::dlq::View;
 use crate::app::letter::Letter;
 use crate::layout;
 use crate::row::error_or_unknown;
 use crate::text::{age, brief, clip, fit, plural, thousands};
+
+/// Before a filter that is being written.
+pub(super) const FILTER: &str = "filter: ";
 
 impl Ui<'_> {
     pub(super) fn dlq(&self, frame: &mut Frame<'_>, body: Rect) {
@@ -25,9 +31,13 @@ impl Ui<'_> {
         } else {
             self.letters(frame, areas.heading, areas.list);
         }
-        let Some(beside) = areas.beside else {
-            return;
-        };
+        if let Some(beside) = areas.beside {
+            self.beside(frame, beside);
+        }
+        self.choices(frame, areas.summary, body);
+    }
+
+    fn beside(&self, frame: &mut Frame<'_>, beside: Rect) {
         match (&self.app.dlq.letter, self.app.dlq.view) {
             (Some(letter), View::Letter) => self.letter(frame, beside, letter, true),
             (_, View::Groups) => {}
@@ -43,9 +53,9 @@ impl Ui<'_> {
     fn summary(&self, frame: &mut Frame<'_>, area: Rect) {
         let dlq = &self.app.dlq;
         let mut spans = vec![Span::raw(" ")];
-        if let Some(input) = &dlq.writing {
-            spans.push(Span::styled("filter: ", self.theme.key));
-            spans.extend(self.typed(input));
+        if let Some(writing) = &dlq.writing {
+            spans.push(Span::styled(FILTER, self.theme.key));
+            spans.extend(self.typed(&writing.input));
             Self::line(frame, area, Line::from(spans), Style::new());
             return;
         }
@@ -164,22 +174,84 @@ impl Ui<'_> {
             0 => "-".into(),
             n => n.to_string(),
         };
-        let (who, style) = named(letter);
-        let style = if style {
-            self.theme.text
-        } else {
+        let (who, what) = named(letter);
+        let style = if what == Place::Lead {
             self.theme.dim
+        } else {
+            self.theme.text
         };
-        Line::from(vec![
+        let mut spans = vec![
             Span::styled(format!(" {sign} "), self.theme.accent),
             Span::styled(format!("{age:>5} {tries:>5}  "), self.theme.dim),
-            Span::styled(fit(&who, name), style),
-            Span::raw(" "),
-            Span::styled(
-                fit(&brief(error_or_unknown(letter)), error),
-                self.theme.text,
-            ),
-        ])
+        ];
+        let who = fit(&who, name);
+        let why = brief(error_or_unknown(letter));
+        let unseen = self.unseen(letter, &[(what, &who), (Place::Error, &clip(&why, error))]);
+        let (why, aside) = match unseen {
+            None => (why, Vec::new()),
+            // The error from there on, instead of from its beginning.
+            Some((Place::Error, part)) => {
+                let from = before(&envelope.error, part.start);
+                (format!("…{}", &envelope.error[from..]), Vec::new())
+            }
+            Some(unseen) => (why, self.aside(letter, unseen, error * 3 / 5)),
+        };
+        let taken: usize = aside.iter().map(Span::width).sum();
+        let why = fit(&why, error.saturating_sub(taken));
+        spans.extend(self.found(what, &who, style));
+        spans.push(Span::raw(" "));
+        spans.extend(self.found(Place::Error, &why, self.theme.text));
+        spans.extend(aside);
+        Line::from(spans)
+    }
+
+    /// A text of a dead letter, with what the filter looks for in it.
+    fn found(&self, place: Place, text: &str, style: Style) -> Vec<Span<'static>> {
+        let wanted = self.app.dlq.filter().wanted();
+        let parts = wanted.flat_map(|wanted| wanted.ranges(place, text));
+        marked(text, style, self.theme.hit, parts.collect())
+    }
+
+    /// Something that the filter looks for and that none of the shown texts shows, by where it is.
+    fn unseen(
+        &self,
+        letter: &DeadLetter,
+        shown: &[(Place, &str)],
+    ) -> Option<(Place, Range<usize>)> {
+        let seen = |wanted: &&Wanted| {
+            let mut shown = shown.iter();
+            shown.any(|(place, text)| !wanted.ranges(*place, text).is_empty())
+        };
+        let wanted = self
+            .app
+            .dlq
+            .filter()
+            .wanted()
+            .find(|wanted| !seen(wanted))?;
+        wanted.found_in(&Texts::of(letter))
+    }
+
+    /// Where it is found instead, in at most a width: a row always shows why it is there.
+    fn aside(
+        &self,
+        letter: &DeadLetter,
+        (place, part): (Place, Range<usize>),
+        width: usize,
+    ) -> Vec<Span<'static>> {
+        let texts = Texts::of(letter);
+        let text = texts.get(place);
+        let label = format!("  {}: ", place.name());
+        let room = width.saturating_sub(label.width());
+        let hit = clip(&text[part.clone()], room);
+        let room = room - hit.width();
+        let before = clip(&text[before(text, part.start)..part.start], room);
+        let after = clip(&text[part.end..], room - before.width());
+        vec![
+            Span::styled(label, self.theme.dim),
+            Span::styled(before, self.theme.dim),
+            Span::styled(hit, self.theme.text.patch(self.theme.hit)),
+            Span::styled(after, self.theme.dim),
+        ]
     }
 
     fn groups(&self, frame: &mut Frame<'_>, heading: Rect, list: Rect) {
@@ -241,15 +313,21 @@ impl Ui<'_> {
     }
 }
 
-/// Who a dead letter is about, and whether that is a name.
-fn named(letter: &DeadLetter) -> (String, bool) {
-    let lead = letter.envelope.parse_lead().ok();
-    let who = lead.and_then(|lead| lead.full_name().or_else(|| lead.linkedin_url()));
-    who.filter(|who| who.width() > 0).map_or_else(
-        || {
-            let start = &letter.envelope.lead[..letter.envelope.lead.len().min(200)];
-            (String::from_utf8_lossy(start).into_owned(), false)
-        },
-        |who| (who, true),
-    )
+/// A few characters before a place in a text, so that what stands there is not torn out of it.
+fn before(text: &str, place: usize) -> usize {
+    let before = text[..place].char_indices().rev();
+    before.take(8).last().map_or(place, |(at, _)| at)
+}
+
+/// Who a dead letter is about: a name, a URL, or else what its bytes begin with.
+fn named(letter: &DeadLetter) -> (String, Place) {
+    let texts = Texts::of(letter);
+    for place in [Place::Name, Place::Url] {
+        let who = texts.get(place);
+        if who.width() > 0 {
+            return (who.to_owned(), place);
+        }
+    }
+    let start = &letter.envelope.lead[..letter.envelope.lead.len().min(200)];
+    (String::from_utf8_lossy(start).into_owned(), Place::Lead)
 }

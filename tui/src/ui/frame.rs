@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::{Ui, plain};
 use crate::app::Link;
+use crate::app::chrome::MARGIN;
 use crate::message::Level;
 use crate::screen::Screen;
 use crate::text::{clip, thousands, wrap};
@@ -94,29 +95,14 @@ impl Ui<'_> {
 
     /// The screens.
     pub(super) fn tabs(&self, frame: &mut Frame<'_>, area: Rect) {
-        let mut spans = vec![Span::raw(" ")];
-        for (number, screen) in (1..).zip(Screen::ALL) {
-            let here = screen == self.app.screen;
-            let style = if here {
+        let mut spans = vec![Span::raw(" ".repeat(MARGIN))];
+        for (screen, text) in self.app.tabs() {
+            let style = if screen == self.app.screen {
                 self.theme.accent.patch(self.theme.title)
             } else {
                 self.theme.dim
             };
-            let (open, close) = if here { ("[", "]") } else { (" ", " ") };
-            let dead = self
-                .app
-                .figures
-                .as_ref()
-                .map_or(0, |(figures, _)| figures.dead);
-            let count = if screen == Screen::Dlq && dead > 0 {
-                format!(" {}", thousands(dead))
-            } else {
-                String::new()
-            };
-            spans.push(Span::styled(
-                format!("{open}{number} {}{count}{close}", screen.title()),
-                style,
-            ));
+            spans.push(Span::styled(text, style));
         }
         Self::line(frame, area, Line::from(spans), Style::new());
     }
@@ -196,32 +182,10 @@ impl Ui<'_> {
 
     /// The keys that work here.
     pub(super) fn footer(&self, frame: &mut Frame<'_>, area: Rect) {
-        let scopes = self.app.scopes();
-        let mut spans = vec![Span::raw(" ")];
-        let mut used = 1;
-        let mut shown = std::collections::HashSet::new();
-        for scope in &scopes {
-            for row in self.app.options.keymap.of(*scope) {
-                let (binding, key) = (row.binding, row.key());
-                let hidden =
-                    binding.label.is_empty() || (binding.changes && !self.app.may_change());
-                if hidden || !shown.insert(key.clone()) {
-                    continue;
-                }
-                let width = key.width() + binding.label.width() + 3;
-                // The way to all the others must always be seen.
-                let last =
-                    binding.label == "help" || binding.label == "quit" || binding.label == "back";
-                if !last && used + width + 16 > usize::from(area.width) {
-                    continue;
-                }
-                used += width;
-                spans.push(Span::styled(key, self.theme.key));
-                spans.push(Span::styled(
-                    format!(" {}  ", binding.label),
-                    self.theme.dim,
-                ));
-            }
+        let mut spans = vec![Span::raw(" ".repeat(MARGIN))];
+        for key in self.app.footer(area.width.into()) {
+            spans.push(Span::styled(key.key.to_string(), self.theme.key));
+            spans.push(Span::styled(format!(" {}  ", key.label), self.theme.dim));
         }
         match self.frame_style() {
             Some(style) => Self::line(frame, area, plain(Line::from(spans)), style),

@@ -4,7 +4,8 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::Ui;
+use super::{Ui, marked};
+use crate::app::find::Find;
 use crate::app::letter::{self, Letter, Tone};
 use crate::app::tree::Kind;
 use crate::text::clip;
@@ -13,7 +14,9 @@ impl Ui<'_> {
     /// Draws a dead letter; `active` where keys move in it.
     pub(super) fn letter(&self, frame: &mut Frame<'_>, area: Rect, letter: &Letter, active: bool) {
         let title = if active {
-            self.title("Dead letter", &clip(letter.dead.id(), 40))
+            let mut title = self.title("Dead letter", &clip(letter.dead.id(), 40));
+            title.spans.extend(self.search(letter));
+            title
         } else {
             self.title("Dead letter", "enter opens")
         };
@@ -25,12 +28,31 @@ impl Ui<'_> {
                 break;
             };
             let here = active && index == letter.at.cursor;
-            let line = self.letter_row(&lines[index]);
+            let line = self.letter_row(&lines[index], letter.search.as_ref());
             self.entry(frame, row, line, here);
         }
     }
 
-    fn letter_row(&self, line: &letter::Line) -> Line<'static> {
+    /// What is looked for in the lead, and how far the reader is with it.
+    fn search(&self, letter: &Letter) -> Vec<Span<'static>> {
+        let Some(find) = &letter.search else {
+            return Vec::new();
+        };
+        let mut spans = vec![Span::styled("/", self.theme.key)];
+        match &find.writing {
+            Some(input) => spans.extend(self.typed(input)),
+            None => spans.push(Span::styled(clip(&find.text, 24), self.theme.text)),
+        }
+        let style = if find.hits.is_empty() {
+            self.theme.warn
+        } else {
+            self.theme.accent
+        };
+        spans.push(Span::styled(format!(" {} ", find.count()), style));
+        spans
+    }
+
+    fn letter_row(&self, line: &letter::Line, find: Option<&Find>) -> Line<'static> {
         let tone = |tone: Tone| match tone {
             Tone::Bad => self.theme.bad,
             Tone::Plain => self.theme.text,
@@ -63,11 +85,22 @@ impl Ui<'_> {
                     Kind::Text => self.theme.text,
                     Kind::Plain => self.theme.accent,
                 };
-                Line::from(vec![
-                    Span::styled(format!("{}{sign} ", " ".repeat(*indent)), self.theme.dim),
-                    Span::styled(format!("{label}  "), self.theme.key),
-                    Span::styled(value.clone(), style),
-                ])
+                let found = |text: &str, style| {
+                    let parts = find.map(|find| find.needle.exact_ranges(text));
+                    marked(text, style, self.theme.hit, parts.unwrap_or_default())
+                };
+                let mut spans = vec![Span::styled(
+                    format!("{}{sign} ", " ".repeat(*indent)),
+                    self.theme.dim,
+                )];
+                spans.extend(found(label, self.theme.key));
+                spans.push(Span::raw("  "));
+                spans.extend(match kind {
+                    // How many it holds is no part of the lead.
+                    Kind::Branch => vec![Span::styled(value.clone(), style)],
+                    Kind::Text | Kind::Plain => found(value, style),
+                });
+                Line::from(spans)
             }
         }
     }

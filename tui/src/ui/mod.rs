@@ -1,13 +1,14 @@
 //! The drawing: a pure function of the state. One file for each part of the screen.
 //!
 //! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
-//! - [`overview`], [`live`], [`dlq`] with [`letter`], [`queue`], [`workers`], [`pipeline`],
+//! - [`overview`], [`live`], [`dlq`] with [`complete`] and [`letter`], [`queue`], [`workers`], [`pipeline`],
 //!   [`audit`]: the screens
 //! - [`overlay`]: what lies over them
 //! - [`chart`]: figures over time as bars
 
 mod audit;
 mod chart;
+mod complete;
 mod dlq;
 mod frame;
 mod letter;
@@ -21,12 +22,14 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use bridge_shared::clock::Millis;
 use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Alignment, Rect};
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
@@ -222,10 +225,39 @@ impl Ui<'_> {
     }
 }
 
-/// A line without colours of its own.
+/// A line without colours of its own; what is underlined stays so, for it was looked for.
 fn plain(line: Line<'_>) -> Line<'_> {
     line.spans
         .into_iter()
-        .map(|span| Span::raw(span.content))
+        .map(|span| {
+            let kept = span.style.add_modifier & Modifier::UNDERLINED;
+            Span::styled(span.content, Style::new().add_modifier(kept))
+        })
         .collect()
+}
+
+/// A text in spans, those parts of it apart that were looked for.
+fn marked(
+    text: &str,
+    style: Style,
+    hit: Style,
+    mut parts: Vec<Range<usize>>,
+) -> Vec<Span<'static>> {
+    parts.sort_by_key(|part| part.start);
+    let (mut spans, mut at) = (Vec::new(), 0);
+    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+        let start = part.start.max(at);
+        if start >= part.end {
+            continue;
+        }
+        spans.push(Span::styled(text[at..start].to_owned(), style));
+        spans.push(Span::styled(
+            text[start..part.end].to_owned(),
+            style.patch(hit),
+        ));
+        at = part.end;
+    }
+    spans.push(Span::styled(text[at..].to_owned(), style));
+    spans.retain(|span| !span.content.is_empty());
+    spans
 }

@@ -318,7 +318,7 @@ fn split(line: Line<'_>, width: usize) -> Vec<Line<'_>> {
         .collect()
 }
 
-const ASCII_BORDER: ratatui::symbols::border::Set<'_> = ratatui::symbols::border::Set {
+pub(super) const ASCII_BORDER: ratatui::symbols::border::Set<'_> = ratatui::symbols::border::Set {
     top_left: "+",
     top_right: "+",
     bottom_left: "+",

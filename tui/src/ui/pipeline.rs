@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bridge_shared::stats::StationStats;
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -15,16 +15,18 @@ use crate::text::{clip, fit, thousands};
 impl Ui<'_> {
     pub(super) fn pipeline(&self, frame: &mut Frame<'_>, body: Rect) {
         let stations = &self.app.stations;
-        let [summary, rest] = layout::headed(body);
+        let layout::PipelineAreas {
+            summary,
+            heading,
+            list,
+            detail,
+        } = layout::pipeline(body);
         let known = stations.list.as_deref().unwrap_or_default();
         let told = Line::from(vec![
             Span::styled(format!(" {} stations", known.len()), self.theme.title),
             Span::styled(format!("  over {}", stations.span()), self.theme.dim),
         ]);
         Self::line(frame, summary, told, Style::new());
-        let [list, detail] =
-            Layout::vertical([Constraint::Fill(1), Constraint::Length(4)]).areas(rest);
-        let [heading, list] = layout::headed(list);
         let name = usize::from(body.width).saturating_sub(61).clamp(8, 40);
         let titles = format!(
             " {} {:>8} {:>7} {:>7} {:>7} {:>6} {:>6} {:>9}",

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
+use ratatui::style::Modifier;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::draw;
 use crate::app::scene::Scene;
@@ -108,6 +110,79 @@ fn many_must_be_typed() {
     scene.send(crate::message::Message::Reading(Box::new(figures)));
     scene.press("3 C 1 2");
     insta::assert_snapshot!(text(&scene));
+}
+
+/// A screen after a filter: what was found is between brackets.
+fn filtered(columns: u16, filter: &str) -> String {
+    let mut scene = Scene::busy(columns, 24);
+    scene.press("3 /");
+    scene.write(filter);
+    scene.press("enter");
+    underlined(&frame(&scene, ThemeName::Dark))
+}
+
+/// The text of a frame, what is underlined in brackets: they take no columns.
+fn underlined(buffer: &Buffer) -> String {
+    let mut out = String::new();
+    for row in buffer.content.chunks(usize::from(buffer.area.width)) {
+        let (mut line, mut before, mut skip) = (String::new(), false, 0);
+        for cell in row {
+            if skip > 0 {
+                // The second cell of a wide character.
+                skip -= 1;
+                continue;
+            }
+            skip = cell.symbol().width().saturating_sub(1);
+            let here = cell.modifier.contains(Modifier::UNDERLINED);
+            if here != before {
+                line.push(if here { '[' } else { ']' });
+                before = here;
+            }
+            line.push_str(cell.symbol());
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn a_row_shows_why_it_matches() {
+    insta::assert_snapshot!("filter-loose", filtered(80, "ovrloaded ada"));
+    insta::assert_snapshot!("filter-elsewhere", filtered(80, "'Lyon, example-3"));
+    insta::assert_snapshot!("filter-field", filtered(120, "error:nobody name:\"zoë\""));
+}
+
+#[test]
+fn a_filter_is_completed_under_its_line() {
+    for (name, columns, rows, keys) in [
+        ("fields", 80, 24, "3 / tab tab"),
+        ("values", 80, 24, "3 / ! e r r o r : tab"),
+        (
+            "small",
+            60,
+            15,
+            "3 / tab tab tab tab tab tab tab tab tab tab",
+        ),
+        ("wide", 120, 40, "3 / w o r tab"),
+    ] {
+        let mut scene = Scene::busy(columns, rows);
+        scene.press(keys);
+        insta::assert_snapshot!(format!("complete-{name}"), text(&scene));
+    }
+}
+
+#[test]
+fn a_lead_is_searched_in_its_tree() {
+    for columns in [80, 120] {
+        let mut scene = Scene::busy(columns, 24);
+        scene.press("3 enter /");
+        scene.write("source");
+        insta::assert_snapshot!(
+            format!("search-{columns}"),
+            underlined(&frame(&scene, ThemeName::Dark))
+        );
+    }
 }
 
 /// Every theme, as a letter for each style in use.
@@ -219,7 +294,15 @@ fn a_terminal_that_is_too_small_is_told_so() {
     // No size makes it panic.
     for (columns, rows) in [(1, 1), (2, 60), (300, 1), (60, 15), (61, 16), (500, 200)] {
         let mut scene = Scene::busy(columns, rows);
-        for keys in ["1", "3 enter", "esc f", "R", "?"] {
+        for keys in [
+            "1",
+            "3 enter",
+            "/ s",
+            "esc esc f",
+            "R",
+            "esc f / tab tab",
+            "esc ?",
+        ] {
             scene.press(keys);
             text(&scene);
         }

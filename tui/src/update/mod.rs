@@ -1,7 +1,9 @@
 //! What a message does to the state, and what is to be done for it.
 
+mod mouse;
 mod press;
 pub(crate) mod work;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
     app.notices.fade(app.uptime);
     let mut commands = match message {
         Message::Key(key) => press::key(app, key),
+        Message::Mouse(event) => mouse::mouse(app, event),
         Message::Paste(text) => press::paste(app, &text),
         Message::Size(columns, rows) => {
             app.size = Size::new(columns, rows);
@@ -131,6 +134,7 @@ fn learn(app: &mut App, message: Message) {
         } if stage == app.stage => app.queue.learn(start, total, entries, height),
         Message::Stations(hours, list) if hours == app.stations.hours => {
             app.stations.list = Some(list);
+            app.order_stations();
         }
         Message::Audit(total, entries) => {
             app.audit.learn(0, total, entries, height);

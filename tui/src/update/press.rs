@@ -4,8 +4,9 @@ use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::Stage;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::work;
-use crate::app::dlq::View;
+use super::{work, write};
+use crate::app::dlq::{Unchosen, View};
+use crate::app::letter::Letter;
 use crate::app::list::Position;
 use crate::app::live::Live;
 use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette};
@@ -26,10 +27,8 @@ pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
     if let Some(overlay) = app.overlay.take() {
         return on_overlay(app, overlay, event);
     }
-    match app.screen {
-        Screen::Dlq if app.dlq.writing.is_some() => return write_filter(app, event),
-        Screen::Live if app.live.writing.is_some() => return write_live_filter(app, event),
-        _ => {}
+    if let Some(commands) = write::key(app, event) {
+        return commands;
     }
     match app.options.keymap.find(&app.scopes(), Key::of(event)) {
         Some(binding) if binding.changes && !app.may_change() => {
@@ -58,24 +57,14 @@ pub(super) fn paste(app: &mut App, text: &str) -> Vec<Command> {
         ) => input.insert(text),
         Some(Overlay::Palette(palette)) => palette.input.insert(text),
         Some(_) => {}
-        None => {
-            let writing = match app.screen {
-                Screen::Dlq => &mut app.dlq.writing,
-                Screen::Live => &mut app.live.writing,
-                _ => return Vec::new(),
-            };
-            if let Some(input) = writing {
-                input.insert(text);
-            }
-        }
+        None => write::paste(app, text),
     }
     Vec::new()
 }
 
 /// Ctrl-C: first whatever is under way, then the console itself.
 fn interrupt(app: &mut App) -> Vec<Command> {
-    let writing = app.dlq.writing.take().or_else(|| app.live.writing.take());
-    if app.overlay.take().is_some() || writing.is_some() {
+    if app.overlay.take().is_some() || write::give_up(app) {
         return Vec::new();
     }
     if app.work.is_some() {
@@ -85,7 +74,8 @@ fn interrupt(app: &mut App) -> Vec<Command> {
     Vec::new()
 }
 
-fn act(app: &mut App, action: Action) -> Vec<Command> {
+/// Does what a key asks for.
+pub(super) fn act(app: &mut App, action: Action) -> Vec<Command> {
     match action {
         Action::Show(screen) => show(app, screen),
         Action::NextScreen => show(app, app.screen.step(1)),
@@ -283,6 +273,14 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
             let letter = app.dlq.letter.as_ref().map(|letter| letter.dead.clone());
             copy(app, letter)
         }
+        (View::Letter, Action::Search) => {
+            let found = app.dlq.letter.as_mut().is_some_and(Letter::begin_search);
+            if found {
+                return Vec::new();
+            }
+            let why = "these bytes are no JSON, so there are no fields to search";
+            work::refuse(app, Unchosen(why.into()))
+        }
         (View::Letter, action) => {
             let now = app.now();
             app.dlq.act_on_letter(action, width, height, now);
@@ -302,52 +300,6 @@ fn copy(app: &mut App, letter: Option<DeadLetter>) -> Vec<Command> {
         "the lead was sent to the terminal's clipboard (OSC 52)",
     );
     vec![Command::Copy(text)]
-}
-
-fn write_filter(app: &mut App, event: KeyEvent) -> Vec<Command> {
-    let Some(mut input) = app.dlq.writing.take() else {
-        return Vec::new();
-    };
-    match event.code {
-        KeyCode::Esc => {
-            app.dlq.mistake = None;
-            return Vec::new();
-        }
-        KeyCode::Enter => match app.dlq.set_filter(input.text()) {
-            Ok(commands) => {
-                app.dlq.mistake = None;
-                return commands;
-            }
-            Err(mistake) => app.dlq.mistake = Some(mistake),
-        },
-        _ => {
-            if input.key(event) {
-                let parsed = bridge_shared::filter::Filter::parse(input.text());
-                app.dlq.mistake = parsed.err().map(|error| error.to_string());
-            }
-        }
-    }
-    app.dlq.writing = Some(input);
-    Vec::new()
-}
-
-fn write_live_filter(app: &mut App, event: KeyEvent) -> Vec<Command> {
-    let Some(mut input) = app.live.writing.take() else {
-        return Vec::new();
-    };
-    match event.code {
-        KeyCode::Esc => return Vec::new(),
-        KeyCode::Enter => {
-            let height = app.height();
-            app.live.set_filter(input.text(), height);
-            return Vec::new();
-        }
-        _ => {
-            input.key(event);
-        }
-    }
-    app.live.writing = Some(input);
-    Vec::new()
 }
 
 fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> {

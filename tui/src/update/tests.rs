@@ -1,5 +1,8 @@
 //! What keys and messages do, by table.
 
+mod finding;
+mod pointing;
+
 use bridge_shared::stats::Snapshot;
 
 use crate::app::Link;
@@ -507,4 +510,20 @@ fn a_lead_is_tried_by_a_worker_and_can_be_retried_from_there() {
     let mut scene = Scene::empty(80, 24);
     scene.press("3 t");
     assert_eq!(scene.commands, []);
+}
+
+#[test]
+fn stations_stand_in_the_order_of_their_route() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("6");
+    let names = |scene: &Scene| -> Vec<String> {
+        let list = scene.app.stations.list.iter().flatten();
+        list.map(|station| station.station.clone()).collect()
+    };
+    assert_eq!(names(&scene), ["identity", "enrich"]);
+    // The workers go; what they said stays true.
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.workers.clear();
+    scene.send(Message::Reading(Box::new(figures)));
+    assert_eq!(names(&scene), ["identity", "enrich"]);
 }

@@ -35,11 +35,27 @@ pub(super) fn retry(app: &mut App, chosen: Chosen) -> Vec<Command> {
     retry_asked(app, chosen)
 }
 
+/// What there is to know of a choice before anything is done: that some of it is only like what was
+/// looked for.
+fn notes(chosen: &Chosen, note: &str) -> Vec<String> {
+    let loose = (chosen.loose > 0).then(|| {
+        format!(
+            "{} of them only have a word that is like one of the filter. A ' before a word takes those \
+             alone that have it exactly.",
+            thousands(chosen.loose)
+        )
+    });
+    loose.into_iter().chain([note.to_owned()]).collect()
+}
+
 /// Retries what was chosen, once that has been confirmed.
 pub(super) fn retry_asked(app: &mut App, chosen: Chosen) -> Vec<Command> {
     let confirm = Confirm {
         question: format!("Put {} back to work?", chosen.words),
-        notes: vec!["Entries that cannot be a lead stay where they are.".into()],
+        notes: notes(
+            &chosen,
+            "Entries that cannot be a lead stay where they are.",
+        ),
         typed: typed(chosen.count),
         words: format!("retrying {}", chosen.words),
         count: chosen.count,
@@ -54,6 +70,7 @@ pub(super) fn retry_asked(app: &mut App, chosen: Chosen) -> Vec<Command> {
 /// Throws away what was chosen; asks first where it is more than one.
 pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
     let words = format!("dropping {}", chosen.words);
+    let notes = notes(&chosen, "The trash is kept for a day; u brings them back.");
     let work = Work::Move {
         which: chosen.which,
         trash: Some(token()),
@@ -72,7 +89,7 @@ pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
     }
     let confirm = Confirm {
         question: format!("Throw {} into the trash?", chosen.words),
-        notes: vec!["The trash is kept for a day; u brings them back.".into()],
+        notes,
         typed: typed(chosen.count),
         words,
         count: chosen.count,

@@ -25,13 +25,17 @@ pub(super) async fn run(context: Arc<Context>) {
         started: context.store.now(),
         concurrency: context.settings.concurrency,
         pipeline: String::new(),
+        stations: Vec::new(),
         finished: 0,
         draining: false,
     };
     let mut backoff = Backoff::default();
     let mut register = true;
     while !context.end.is_cancelled() {
-        context.pipeline().name().clone_into(&mut info.pipeline);
+        let pipeline = context.pipeline();
+        pipeline.name().clone_into(&mut info.pipeline);
+        info.stations = pipeline.stations().map(ToOwned::to_owned).collect();
+        drop(pipeline);
         info.finished = context.finished.load(Ordering::Relaxed);
         info.draining = context.stop.is_cancelled();
         let beat = context

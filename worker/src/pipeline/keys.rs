@@ -9,6 +9,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use bridge_shared::hint::suggest;
 use bridge_shared::money::Money;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -553,19 +554,6 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// What may have been meant.
-pub(super) fn suggest(written: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(written, name), *name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
-        .min();
-    match near {
-        Some((_, name)) => format!("did you mean \"{name}\"?"),
-        None => format!("known are {}", known.join(", ")),
-    }
-}
-
 fn as_text(value: DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.into_owned()),
@@ -703,17 +691,5 @@ mod tests {
             );
         });
         assert_eq!(found, [""; 0]);
-    }
-
-    #[test]
-    fn what_is_far_from_everything_gets_the_whole_list() {
-        assert_eq!(
-            suggest("tiemout", &["timeout", "url"]),
-            "did you mean \"timeout\"?"
-        );
-        assert_eq!(
-            suggest("colour", &["timeout", "url"]),
-            "known are timeout, url"
-        );
     }
 }

@@ -207,6 +207,12 @@ impl Pipeline {
         &self.name
     }
 
+    /// Its stations in order, the fallbacks of each after it.
+    pub(crate) fn stations(&self) -> impl Iterator<Item = &str> {
+        let providers = self.steps.iter().flat_map(|step| &step.waterfall);
+        providers.map(|provider| provider.name.as_str())
+    }
+
     /// Where its enriched leads go.
     pub(crate) fn sinks(&self) -> &Arc<Sinks> {
         &self.sinks

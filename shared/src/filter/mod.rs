@@ -1,12 +1,12 @@
 //! The language that picks dead letters.
 //!
-//! Words are joined by *and*. A plain word is looked for, without regard to case, in the lead's
-//! name, URL and bytes and in the error. `field:value` looks in one field, `!` before a term turns
-//! it round, and a value with spaces goes in quotes:
+//! Words are joined by *and*. `field:value` looks in one field, `!` before a term turns it round,
+//! and a value with spaces goes in quotes:
 //!
 //! | term | matches |
 //! |---|---|
-//! | `timeout` | the word anywhere |
+//! | `timeout` | the word in the error, name or URL, exactly or loosely; in the id or the lead's bytes exactly |
+//! | `'timeout` `"timed out"` | that text in any of them, exactly |
 //! | `error:"HTTP 503"` | the error contains it |
 //! | `kind:permanent` | the kind of error, exactly |
 //! | `station:enrich` `worker:host-1` `id:k3x` `name:ada` `url:/in/ada` | that field contains it |
@@ -14,17 +14,25 @@
 //! | `lead:acme` | the lead's own bytes contain it |
 //! | `attempts:>2` `retries:0` | a number: `>`, `<`, `>=`, `<=` or exactly |
 //! | `age:>1h` | failed longer ago than that; `ms s m h d` |
-//! | `!station:enrich` | not that |
+//! | `!station:enrich` `!timeout` | not that; after `!` a word is taken exactly |
+//!
+//! What *exactly* and *loosely* mean is said once, in [`needle`]. One filter is one set of dead
+//! letters: those that are shown are those that are acted on, in the console and in the commands.
+
+pub mod needle;
+mod wanted;
 
 use crate::cause::Cause;
 use crate::clock::Millis;
 use crate::store::dead_letters::DeadLetter;
+use needle::{Fit, Needle};
+pub use wanted::{Place, Texts, Wanted};
 
 /// What a filter's text is wrong about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// No such field.
-    #[error("no field {0:?}; there are {FIELDS}. To look for it as a word, put it in quotes.")]
+    #[error("no field {0:?}; there are {names}. To look for it as a word, put it in quotes.", names = names())]
     UnknownField(String),
     /// The value does not fit the field.
     #[error("{field} needs {needs}, not {value:?}")]
@@ -41,8 +49,27 @@ pub enum FilterError {
     OpenQuote,
 }
 
-const FIELDS: &str =
-    "error, kind, station, worker, cause, id, name, url, lead, attempts, retries and age";
+/// The fields, and what each is about.
+pub const FIELDS: [(&str, &str); 12] = [
+    ("error", "the error contains it"),
+    ("kind", "the kind of error"),
+    ("station", "where it failed"),
+    ("worker", "who had it"),
+    ("cause", "the group of like errors"),
+    ("id", "the id contains it"),
+    ("name", "the name contains it"),
+    ("url", "the profile's URL contains it"),
+    ("lead", "the lead's bytes contain it"),
+    ("attempts", "how many are in its history, such as >2"),
+    ("retries", "how many were made, such as 0"),
+    ("age", "how long ago it failed, such as >1h"),
+];
+
+fn names() -> String {
+    let names = FIELDS.map(|(name, _)| name);
+    let (last, others) = names.split_last().expect("there are fields");
+    format!("{} and {last}", others.join(", "))
+}
 
 /// A filter, ready to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,24 +79,12 @@ pub struct Filter {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Term {
-    Anywhere(String),
-    Field(Field, String),
+    Text(Wanted),
     Kind(String),
     Cause(String),
     Attempts(Comparison),
     Retries(Comparison),
     Age(Comparison),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Error,
-    Station,
-    Worker,
-    Id,
-    Name,
-    Url,
-    Lead,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,44 +142,39 @@ impl Filter {
     /// Whether a dead letter matches, `now` being the server's time.
     #[must_use]
     pub fn matches(&self, letter: &DeadLetter, now: Millis) -> bool {
+        self.fit(letter, now).is_some()
+    }
+
+    /// How a dead letter matches: loosely where one of the words does; `None` where it does not.
+    #[must_use]
+    pub fn fit(&self, letter: &DeadLetter, now: Millis) -> Option<Fit> {
+        let texts = Texts::of(letter);
         self.terms
             .iter()
-            .all(|(wanted, term)| term.matches(letter, now) == *wanted)
+            .try_fold(Fit::Exact, |so_far, (wanted, term)| {
+                let fit = term.fit(letter, &texts, now);
+                if *wanted {
+                    fit.map(|fit| so_far.max(fit))
+                } else {
+                    fit.is_none().then_some(so_far)
+                }
+            })
+    }
+
+    /// The texts that it wants, for showing where they stand.
+    pub fn wanted(&self) -> impl Iterator<Item = &Wanted> {
+        self.terms.iter().filter_map(|term| match term {
+            (true, Term::Text(wanted)) => Some(wanted),
+            _ => None,
+        })
     }
 }
 
 impl Term {
-    fn matches(&self, letter: &DeadLetter, now: Millis) -> bool {
+    fn fit(&self, letter: &DeadLetter, texts: &Texts<'_>, now: Millis) -> Option<Fit> {
         let envelope = &letter.envelope;
-        let text = |field: Field| match field {
-            Field::Error => envelope.error.clone(),
-            Field::Station => envelope.station.clone(),
-            Field::Worker => envelope.worker.clone(),
-            Field::Id => envelope.id.clone(),
-            Field::Name => envelope
-                .parse_lead()
-                .ok()
-                .and_then(|l| l.full_name())
-                .unwrap_or_default(),
-            Field::Url => envelope
-                .parse_lead()
-                .ok()
-                .and_then(|l| l.linkedin_url())
-                .unwrap_or_default(),
-            Field::Lead => String::from_utf8_lossy(&envelope.lead).into_owned(),
-        };
-        let contains = |field: Field, wanted: &str| text(field).to_lowercase().contains(wanted);
-        match self {
-            Self::Anywhere(wanted) => [
-                Field::Error,
-                Field::Lead,
-                Field::Id,
-                Field::Name,
-                Field::Url,
-            ]
-            .into_iter()
-            .any(|field| contains(field, wanted)),
-            Self::Field(field, wanted) => contains(*field, wanted),
+        let holds = match self {
+            Self::Text(wanted) => return wanted.fit(texts),
             Self::Cause(wanted) => Cause::of(envelope).id == *wanted,
             Self::Kind(wanted) => envelope.error_kind.as_str() == wanted,
             Self::Attempts(comparison) => {
@@ -174,14 +184,17 @@ impl Term {
             Self::Age(comparison) => envelope
                 .failed_at
                 .is_some_and(|at| comparison.holds(now - at)),
-        }
+        };
+        holds.then_some(Fit::Exact)
     }
 }
 
-/// One word of the text: what stood before the colon, and whether what follows was quoted.
+/// One word of the text, and what stood before the colon.
 #[derive(Default)]
 struct Word {
     negated: bool,
+    /// Whether it is to be found as it is: it was in quotes, or after one.
+    exact: bool,
     field: Option<String>,
     value: String,
 }
@@ -198,11 +211,12 @@ fn words(text: &str) -> Result<Vec<Word>, FilterError> {
             negated: chars.next_if_eq(&'!').is_some(),
             ..Word::default()
         };
-        let mut quoted = false;
+        // Only before a word: `O'Hara` has one of its own.
+        word.exact = chars.next_if_eq(&'\'').is_some();
         while let Some(c) = chars.next_if(|c| !c.is_whitespace()) {
             match c {
                 '"' => {
-                    quoted = true;
+                    word.exact = true;
                     loop {
                         match chars.next().ok_or(FilterError::OpenQuote)? {
                             '"' => break,
@@ -211,7 +225,7 @@ fn words(text: &str) -> Result<Vec<Word>, FilterError> {
                     }
                 }
                 // A colon after letters makes a field; `https://...` and `10:30` stay words.
-                ':' if !quoted
+                ':' if !word.exact
                     && word.field.is_none()
                     && !word.value.is_empty()
                     && word.value.chars().all(|c| c.is_ascii_alphabetic())
@@ -229,7 +243,12 @@ fn words(text: &str) -> Result<Vec<Word>, FilterError> {
 impl Word {
     fn term(self) -> Result<(bool, Term), FilterError> {
         let text = self.value.to_lowercase();
-        let field = |field| Ok(Term::Field(field, text.clone()));
+        let field = |place| {
+            Ok(Term::Text(Wanted {
+                needle: Needle::value(&self.value),
+                place: Some(place),
+            }))
+        };
         let bad = |name: &str, needs| FilterError::BadValue {
             field: name.to_owned(),
             needs,
@@ -245,14 +264,22 @@ impl Word {
             .map(str::to_ascii_lowercase)
             .as_deref()
         {
-            None => Ok(Term::Anywhere(text.clone())),
-            Some("error") => field(Field::Error),
-            Some("station") => field(Field::Station),
-            Some("worker") => field(Field::Worker),
-            Some("id") => field(Field::Id),
-            Some("name") => field(Field::Name),
-            Some("url") => field(Field::Url),
-            Some("lead") => field(Field::Lead),
+            // What is taken away for a mere likeness is never seen.
+            None if self.exact || self.negated => Ok(Term::Text(Wanted {
+                needle: Needle::exact(&self.value),
+                place: None,
+            })),
+            None => Ok(Term::Text(Wanted {
+                needle: Needle::loose(&self.value),
+                place: None,
+            })),
+            Some("error") => field(Place::Error),
+            Some("station") => field(Place::Station),
+            Some("worker") => field(Place::Worker),
+            Some("id") => field(Place::Id),
+            Some("name") => field(Place::Name),
+            Some("url") => field(Place::Url),
+            Some("lead") => field(Place::Lead),
             Some("cause") => Ok(Term::Cause(text.clone())),
             Some("kind") => Ok(Term::Kind(text.clone())),
             Some("attempts") => number("attempts").map(Term::Attempts),
@@ -324,7 +351,13 @@ mod tests {
         for filter in [
             "",
             "ada",
-            "LOVELACE 503",
+            "lovelace 503",
+            "Lovelace",
+            "lvelace",
+            "enrch",
+            "'lovelace",
+            "!lvelace",
+            "k3x-1 \"linkedinUrl\"",
             "error:\"http 503\"",
             "kind:transient",
             "station:enrich attempts:2",
@@ -342,6 +375,12 @@ mod tests {
         for filter in [
             "grace",
             "!ada",
+            "LOVELACE",
+            "'lvelace",
+            "\"lvelace\"",
+            "error:lvelace",
+            // The name of a field is in the bytes, where nothing is found loosely.
+            "lnkedinUrl",
             "kind:trans",
             "attempts:>2",
             "age:>3h",

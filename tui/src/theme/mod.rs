@@ -1,12 +1,16 @@
 //! Colours by what they mean. Every meaning is also told by a word or a sign, so that a theme
 //! without colours loses nothing.
 
-use clap::ValueEnum;
+pub(crate) mod file;
+pub(crate) mod style;
+
 use ratatui::style::{Color, Modifier, Style};
 
 /// The styles of the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Theme {
+    /// Whether it is made for a light background.
+    pub(crate) is_light: bool,
     /// Ordinary text.
     pub(crate) text: Style,
     /// What matters less: labels, ages, rules.
@@ -29,28 +33,43 @@ pub(crate) struct Theme {
     pub(crate) key: Style,
     /// The bar at the top.
     pub(crate) bar: Style,
+    /// The letters that were looked for; its underline is seen under the cursor too.
+    pub(crate) hit: Style,
 }
 
 /// The names of the styles, as the configuration has them.
-pub(crate) const NAMES: [&str; 11] = [
-    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar",
+pub(crate) const NAMES: [&str; 12] = [
+    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar", "hit",
 ];
 
 /// Which theme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ThemeName {
     /// 256 colours on a dark background.
     Dark,
     /// 256 colours on a light background.
     Light,
     /// The terminal's own 16 colours.
-    #[value(name = "16")]
     Sixteen,
     /// No colours at all.
     Mono,
 }
 
 impl ThemeName {
+    /// Their names.
+    pub(crate) const NAMES: [&str; 4] = ["dark", "light", "16", "mono"];
+
+    /// The one of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "dark" => Self::Dark,
+            "light" => Self::Light,
+            "16" => Self::Sixteen,
+            "mono" => Self::Mono,
+            _ => return None,
+        })
+    }
+
     /// What fits the terminal, by what it says of itself: `NO_COLOR` and `TERM`.
     pub(crate) fn detect(env: impl Fn(&str) -> Option<String>) -> Self {
         if env("NO_COLOR").is_some_and(|set| !set.is_empty()) {
@@ -83,6 +102,7 @@ impl Theme {
             "cursor" => &mut self.cursor,
             "key" => &mut self.key,
             "bar" => &mut self.bar,
+            "hit" => &mut self.hit,
             _ => return None,
         })
     }
@@ -92,6 +112,7 @@ impl Theme {
         let fg = |index| Style::new().fg(Color::Indexed(index));
         match name {
             ThemeName::Dark => Self {
+                is_light: false,
                 text: fg(252),
                 dim: fg(243),
                 title: fg(250).add_modifier(Modifier::BOLD),
@@ -103,8 +124,10 @@ impl Theme {
                 cursor: fg(255).bg(Color::Indexed(237)),
                 key: fg(110),
                 bar: fg(252).bg(Color::Indexed(236)),
+                hit: fg(222).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Light => Self {
+                is_light: true,
                 text: fg(235),
                 dim: fg(244),
                 title: fg(238).add_modifier(Modifier::BOLD),
@@ -116,10 +139,12 @@ impl Theme {
                 cursor: fg(232).bg(Color::Indexed(253)),
                 key: fg(25),
                 bar: fg(235).bg(Color::Indexed(254)),
+                hit: fg(90).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Sixteen => {
                 let fg = |color| Style::new().fg(color);
                 Self {
+                    is_light: false,
                     text: Style::new(),
                     dim: fg(Color::DarkGray),
                     title: Style::new().add_modifier(Modifier::BOLD),
@@ -131,12 +156,14 @@ impl Theme {
                     cursor: Style::new().add_modifier(Modifier::REVERSED),
                     key: fg(Color::Cyan),
                     bar: Style::new().add_modifier(Modifier::REVERSED),
+                    hit: fg(Color::Magenta).add_modifier(Modifier::UNDERLINED),
                 }
             }
             ThemeName::Mono => {
                 let plain = Style::new();
                 let bold = plain.add_modifier(Modifier::BOLD);
                 Self {
+                    is_light: false,
                     text: plain,
                     dim: plain.add_modifier(Modifier::DIM),
                     title: bold,
@@ -148,6 +175,7 @@ impl Theme {
                     cursor: plain.add_modifier(Modifier::REVERSED),
                     key: bold,
                     bar: plain.add_modifier(Modifier::REVERSED),
+                    hit: bold.add_modifier(Modifier::UNDERLINED),
                 }
             }
         }
@@ -161,6 +189,11 @@ mod tests {
     #[test]
     fn every_style_has_a_name() {
         let mut theme = Theme::new(ThemeName::Mono);
+        assert!(
+            ThemeName::NAMES
+                .iter()
+                .all(|name| ThemeName::named(name).is_some())
+        );
         assert!(NAMES.iter().all(|name| theme.style(name).is_some()));
     }
 
