@@ -5,6 +5,7 @@
 //!
 //! [profiles.prod]
 //! url = "rediss://ops:${PROD_PASSWORD}@redis.example.com:6379/0"
+//! ca_file = "/etc/redis-bridge/ca.pem"
 //! color = "red"
 //! read_only = true
 //!
@@ -18,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bridge_shared::config::RedisArgs;
+use bridge_shared::config::{RedisAccess, RedisArgs};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ratatui::style::Color;
 use serde::Deserialize;
@@ -80,6 +81,11 @@ pub(crate) enum ConfigError {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Profile {
     url: Option<String>,
+    /// These four go with the URL.
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     queue_name: Option<String>,
     failed_queue_name: Option<String>,
     enriched_stream: Option<String>,
@@ -201,6 +207,14 @@ impl Config {
             && !in_env("APP_REDIS_URL")
         {
             args.redis_url = Some(self.filled(url)?);
+            // What opens another Redis is not shown to this one.
+            args.access = RedisAccess {
+                redis_password_file: profile.password_file.clone(),
+                redis_ca_file: profile.ca_file.clone(),
+                redis_cert_file: profile.cert_file.clone(),
+                redis_key_file: profile.key_file.clone(),
+                ..RedisAccess::default()
+            };
         }
         for (name, value, set) in [
             ("QUEUE_NAME", &profile.queue_name, &mut args.queue_name),
@@ -325,6 +339,7 @@ mod tests {
             queue_name: "q".into(),
             failed_queue_name: "f".into(),
             enriched_stream: "e".into(),
+            access: RedisAccess::default(),
         }
     }
 

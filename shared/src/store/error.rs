@@ -41,9 +41,20 @@ pub enum StoreError {
         /// The server's words.
         cause: String,
     },
+    /// The encrypted connection cannot come about.
+    #[error("no encrypted connection to Redis at {url}: {cause}.")]
+    Tls {
+        /// The URL, without its password.
+        url: String,
+        /// The cause, and what to do about it.
+        cause: String,
+    },
+    /// A file with a password or a certificate is not what it should be.
+    #[error("{0}")]
+    BadAccess(String),
     /// The user may not do this.
     #[error(
-        "the Redis user may not do this: {0}. Ask for the permission (ACL SETUSER), or use another user."
+        "the Redis user {0}. Give it that right, or use another user: assets/acl has what each program needs, and ACL LOG on the server names what was refused."
     )]
     NotAllowed(String),
     /// The server reads its data after a start.
@@ -155,7 +166,12 @@ impl StoreError {
         let cause = words(error);
         match error.kind() {
             ErrorKind::AuthenticationFailed => return Self::Login { url, cause },
-            ErrorKind::Io => return Self::Unreachable { url, cause },
+            ErrorKind::Io => {
+                return match super::tls::words(error) {
+                    Some(cause) => Self::Tls { url, cause },
+                    None => Self::Unreachable { url, cause },
+                };
+            }
             ErrorKind::InvalidClientConfig => return Self::BadUrl { url, why: cause },
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown => {
@@ -185,7 +201,8 @@ impl StoreError {
         let says = |word: &str| error.code() == Some(word) || cause.contains(word);
         if says("NOAUTH") || says("WRONGPASS") {
             Self::Login { url, cause }
-        } else if says("NOPERM") {
+        } else if says("NOPERM") || says("The user executing the script can't") {
+            // Redis 7.0 has no code of its own for what a script of the user is refused.
             Self::NotAllowed(cause)
         } else if says("READONLY") {
             Self::ReadOnly(url)

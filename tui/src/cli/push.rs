@@ -404,7 +404,7 @@ impl Push<'_> {
                 Err(error) if error.is_transient() && Instant::now() < deadline => {
                     if !told {
                         self.bar
-                            .suspend(|| eprintln!("trying again for a minute: {error}"));
+                            .suspend(|| eprintln!("trying again for a minute: {}", harmless(&error.to_string())));
                         told = true;
                     }
                     tokio::time::sleep(pause).await;
