@@ -353,7 +353,7 @@ impl Store {
 fn beginning(cmd: &Cmd) -> String {
     let words = cmd.args_iter().take(2).filter_map(|arg| match arg {
         Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Arg::Cursor => None,
+        _ => None,
     });
     words.collect::<Vec<_>>().join(" ")
 }

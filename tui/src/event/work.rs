@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::export::{Export, Format};
 use crate::message::{Ended, Message, Which, Work};
-
 use crate::triage::{Matching, Move, Report, SCAN_WINDOW};
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.

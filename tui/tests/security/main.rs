@@ -5,5 +5,6 @@
 mod acl;
 mod canary;
 mod escapes;
+mod export;
 mod support;
 mod tls;
