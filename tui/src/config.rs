@@ -25,6 +25,7 @@ use ratatui::style::Color;
 use serde::Deserialize;
 
 use crate::keymap::Keymap;
+use crate::text::harmless;
 use crate::theme::Theme;
 
 /// What must be written otherwise within a URL (RFC 3986, 2.3 and 3.2.2: not in a name or a host).
@@ -173,7 +174,7 @@ impl Config {
             let names = self.names();
             let file = self.file.display();
             let there = if names.is_empty() {
-                format!("write one into {file}, as [profiles.{name}] with a url")
+                format!("write one into {file}, as [profiles.{}] with a url", harmless(name))
             } else {
                 format!("{file} has {}", names.join(", "))
             };

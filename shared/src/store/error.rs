@@ -172,6 +172,12 @@ impl StoreError {
                     None => Self::Unreachable { url, cause },
                 };
             }
+            // The driver says so where the key is another certificate's.
+            ErrorKind::InvalidClientConfig if error.to_string().contains("TLS") => {
+                return Self::BadAccess(format!(
+                    "REDIS_CERT_FILE and REDIS_KEY_FILE cannot be used: {cause}. The key must be the certificate's own."
+                ));
+            }
             ErrorKind::InvalidClientConfig => return Self::BadUrl { url, why: cause },
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown => {

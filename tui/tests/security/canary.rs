@@ -34,7 +34,7 @@ on_error = "skip"
 kind = "exec"
 name = "program"
 command = ["sh", "-c", "cat > /dev/null; echo \"$KEY\" >&2; echo \"$KEY\"; exit 1"]
-env = { KEY = "${EXEC_KEY}" }
+environment = { KEY = "${EXEC_KEY}" }
 on_error = "skip"
 [[pipelines.test.stations]]
 kind = "http"
