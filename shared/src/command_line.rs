@@ -148,8 +148,14 @@ mod tests {
                 None,
             ),
             (
-                &["--redis-url", "redis+sentinel://ada:x:y@z@a:1,b/main?sentinel_username=g&sentinel_password=q%26"],
-                &["--redis-url", "redis+sentinel://ada@a:1,b/main?sentinel_username=g"],
+                &[
+                    "--redis-url",
+                    "redis+sentinel://ada:x:y@z@a:1,b/main?sentinel_username=g&sentinel_password=q%26",
+                ],
+                &[
+                    "--redis-url",
+                    "redis+sentinel://ada@a:1,b/main?sentinel_username=g",
+                ],
                 Some("x:y@z"),
                 Some("q&"),
             ),
@@ -172,7 +178,11 @@ mod tests {
                 server: server.map(str::to_owned),
                 sentinel: sentinel.map(str::to_owned),
             };
-            assert_eq!(without_passwords(given), Some((expected, passwords)), "{args:?}");
+            assert_eq!(
+                without_passwords(given),
+                Some((expected, passwords)),
+                "{args:?}"
+            );
         }
     }
 
@@ -185,7 +195,11 @@ mod tests {
             &["push", "redis://ada:pass@a"],
             &["--redis-url"],
         ] {
-            assert_eq!(without_passwords(args.iter().map(OsString::from)), None, "{args:?}");
+            assert_eq!(
+                without_passwords(args.iter().map(OsString::from)),
+                None,
+                "{args:?}"
+            );
         }
     }
 }

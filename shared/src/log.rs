@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 
 use crate::terminal::{harmless, harmless_json};
 
@@ -82,7 +82,10 @@ mod tests {
         let text = String::from_utf8(kept.0.lock().expect("no panic").clone()).expect("text");
         let line = text.strip_suffix('\n').expect("an end").to_owned();
         assert!(!line.chars().any(is_harmful), "{line:?}");
-        assert!(line.contains("forged") && line.contains("it says"), "{line}");
+        assert!(
+            line.contains("forged") && line.contains("it says"),
+            "{line}"
+        );
         line
     }
 

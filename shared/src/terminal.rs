@@ -72,10 +72,7 @@ mod tests {
     fn nothing_from_outside_is_an_order() {
         assert_eq!(harmless("plain Ünïcode 漢字"), "plain Ünïcode 漢字");
         let hostile = "\x1b[2J\u{9b}31m\0\n\u{202e}x";
-        assert_eq!(
-            harmless(hostile),
-            "\\u{1b}[2J\\u{9b}31m\\u{0}\\n\\u{202e}x"
-        );
+        assert_eq!(harmless(hostile), "\\u{1b}[2J\\u{9b}31m\\u{0}\\n\\u{202e}x");
         assert_eq!(
             harmless_lines(hostile),
             "\\u{1b}[2J\\u{9b}31m\\u{0}\n\\u{202e}x"

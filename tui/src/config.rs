@@ -174,7 +174,10 @@ impl Config {
             let names = self.names();
             let file = self.file.display();
             let there = if names.is_empty() {
-                format!("write one into {file}, as [profiles.{}] with a url", harmless(name))
+                format!(
+                    "write one into {file}, as [profiles.{}] with a url",
+                    harmless(name)
+                )
             } else {
                 format!("{file} has {}", names.join(", "))
             };

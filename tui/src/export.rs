@@ -153,9 +153,7 @@ fn cells(letter: &DeadLetter) -> [String; COLUMNS.len()] {
 /// (<https://owasp.org/www-community/attacks/CSV_Injection>), and the full-width signs, which some
 /// take for the same.
 fn without_formula(cell: String) -> String {
-    if cell.starts_with([
-        '=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠',
-    ]) {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
         format!("'{cell}")
     } else {
         cell

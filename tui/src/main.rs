@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
-use bridge_shared::terminal::harmless_lines;
+use bridge_shared::terminal::harmless;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -130,7 +130,7 @@ fn main() -> color_eyre::Result<ExitCode> {
         Ok(code) => code,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bridge: {}", harmless_lines(&error.to_string()));
+            eprintln!("bridge: {}", harmless(&error.to_string()));
             ExitCode::FAILURE
         }
     };

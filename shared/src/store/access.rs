@@ -82,10 +82,12 @@ fn certificates(settings: &RedisAccess) -> Result<Option<TlsCertificates>, Store
     };
     let root_cert = ca.map(|ca| pem(ca, "REDIS_CA_FILE", "CERTIFICATE"));
     let root_cert = root_cert.transpose()?;
-    Ok((root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates {
-        client_tls,
-        root_cert,
-    }))
+    Ok(
+        (root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates {
+            client_tls,
+            root_cert,
+        }),
+    )
 }
 
 /// Reads a PEM file that must hold something of this kind: the driver takes one without for a list

@@ -169,6 +169,14 @@ impl StoreError {
             ErrorKind::Io => {
                 return match super::tls::words(error) {
                     Some(cause) => Self::Tls { url, cause },
+                    // With TLS 1.3 a server looks at this side's certificate when this side is
+                    // done, and its words may be lost with the connection.
+                    None if url.starts_with("rediss") && error.is_connection_dropped() => {
+                        let cause = format!(
+                            "{cause}, as it is where Redis wants another certificate of this program (REDIS_CERT_FILE)"
+                        );
+                        Self::Unreachable { url, cause }
+                    }
                     None => Self::Unreachable { url, cause },
                 };
             }

@@ -125,10 +125,9 @@ fn client(
     access: &Access,
 ) -> RedisResult<SentinelClient> {
     let addresses = sentinels.iter().map(|sentinel| sentinel.addr().clone());
-    let mut builder =
-        SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?
-            .set_client_to_redis_db(node.redis_settings().db())
-            .set_client_to_redis_protocol(node.redis_settings().protocol());
+    let mut builder = SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?
+        .set_client_to_redis_db(node.redis_settings().db())
+        .set_client_to_redis_protocol(node.redis_settings().protocol());
     if let Some(user) = node.redis_settings().username() {
         builder = builder.set_client_to_redis_username(user);
     }

@@ -10,11 +10,10 @@ use rustls::{AlertDescription, CertificateError, Error as Tls};
 pub(super) fn words(error: &RedisError) -> Option<String> {
     // The driver keeps the cause in an `Arc`, behind which nothing but this finds it.
     let kept = error.source()?;
-    let cause: &(dyn Error + 'static) =
-        match kept.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
-            Some(inner) => &**inner,
-            None => kept,
-        };
+    let cause: &(dyn Error + 'static) = match kept.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        Some(inner) => &**inner,
+        None => kept,
+    };
     let cause = match cause.downcast_ref::<std::io::Error>() {
         Some(error) => error.get_ref()?,
         None => cause,

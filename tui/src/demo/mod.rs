@@ -288,12 +288,18 @@ fn start_worker(
     let mut command = Command::new(program);
     // What is not in force here is not there either.
     for (name, value) in [
-        ("REDIS_PASSWORD", access.password.0.as_deref().map(OsStr::new)),
+        (
+            "REDIS_PASSWORD",
+            access.password.0.as_deref().map(OsStr::new),
+        ),
         (
             "REDIS_SENTINEL_PASSWORD",
             access.sentinel_password.0.as_deref().map(OsStr::new),
         ),
-        ("REDIS_PASSWORD_FILE", path(access.redis_password_file.as_ref())),
+        (
+            "REDIS_PASSWORD_FILE",
+            path(access.redis_password_file.as_ref()),
+        ),
         ("REDIS_CA_FILE", path(access.redis_ca_file.as_ref())),
         ("REDIS_CERT_FILE", path(access.redis_cert_file.as_ref())),
         ("REDIS_KEY_FILE", path(access.redis_key_file.as_ref())),

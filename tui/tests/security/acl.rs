@@ -15,7 +15,10 @@ fn server() -> Server {
     for role in ["producer", "worker", "console", "viewer", "api"] {
         let user = shipped(role);
         let name = format!("user bridge-{role} off ");
-        assert!(user.starts_with(&name), "{role} is shipped without a way in");
+        assert!(
+            user.starts_with(&name),
+            "{role} is shipped without a way in"
+        );
         users += &user.replace(&name, &format!("user bridge-{role} on >pass "));
     }
     std::fs::write(&file, users).expect("written");
@@ -175,13 +178,18 @@ fn a_worker_does_all_its_work_with_its_own_rights() {
     // What a lead leaves behind in the hands of a worker that is no longer registered.
     let mut second = Running::start(worker(&url, &flags), server.path("second.log"));
     eventually("all have come to their end, but the slow one", || {
-        server.run::<u64>("XLEN enriched_leads") == 16 && server.run::<u64>("LLEN failed_leads") == 5
+        server.run::<u64>("XLEN enriched_leads") == 16
+            && server.run::<u64>("LLEN failed_leads") == 5
     });
     eventually("the slow one was recovered", || {
         server.run::<Option<u64>>("HGET leads_to_enrich:stats recovered") == Some(1)
     });
     // A trial, asked for by a console.
-    let _: () = server.call(&[b"RPUSH", b"leads_to_enrich:try", b"token\n{\"email\":\"try@example.com\"}"]);
+    let _: () = server.call(&[
+        b"RPUSH",
+        b"leads_to_enrich:try",
+        b"token\n{\"email\":\"try@example.com\"}",
+    ]);
     eventually("the trial is answered", || {
         server.run::<bool>("EXISTS leads_to_enrich:try:token")
     });
@@ -237,7 +245,9 @@ fn ids(url: &str) -> Vec<String> {
 /// Every screen of the console.
 #[track_caller]
 fn screens(url: &str) {
-    for keys in ["1", "1 w", "2", "3", "3 enter", "3 f", "4", "4 l", "4 l l", "5", "6", "7"] {
+    for keys in [
+        "1", "1 w", "2", "3", "3 enter", "3 f", "4", "4 l", "4 l l", "5", "6", "7",
+    ] {
         let frame = succeeds(bridge(url, &["--once", "text", "--keys", keys]));
         assert!(!frame.contains("may not"), "{keys}: {frame}");
     }
@@ -248,14 +258,25 @@ fn a_console_does_all_its_work_with_its_own_rights() {
     let mut server = server();
     let url = url(&server, "console");
     let _: () = server.run("CONFIG RESETSTAT");
-    let workers = ["ZADD leads_to_enrich:workers 99999999999999 w", "HSET leads_to_enrich:workers:info w {}", "HSET leads_to_enrich:active:w 1 {}", "ZADD leads_to_enrich:retry 99999999999999 {}"];
+    let workers = [
+        "ZADD leads_to_enrich:workers 99999999999999 w",
+        "HSET leads_to_enrich:workers:info w {}",
+        "HSET leads_to_enrich:active:w 1 {}",
+        "ZADD leads_to_enrich:retry 99999999999999 {}",
+    ];
     for command in workers {
         let _: u64 = server.run(command);
     }
     bury(&mut server, 8);
-    let leads = server.file("leads.jsonl", "{\"name\":\"Grace\",\"linkedinUrl\":\"https://linkedin.com/in/grace\"}\n");
+    let leads = server.file(
+        "leads.jsonl",
+        "{\"name\":\"Grace\",\"linkedinUrl\":\"https://linkedin.com/in/grace\"}\n",
+    );
     screens(&url);
-    succeeds(bridge(&url, &["push", "--dedupe", "--max-depth", "100", &leads]));
+    succeeds(bridge(
+        &url,
+        &["push", "--dedupe", "--max-depth", "100", &leads],
+    ));
     succeeds(bridge(&url, &["status"]));
     let ids = ids(&url);
     succeeds(bridge(&url, &["dlq", "count"]));
@@ -263,7 +284,12 @@ fn a_console_does_all_its_work_with_its_own_rights() {
     succeeds(bridge(&url, &["dlq", "show", &ids[0]]));
     succeeds(bridge(&url, &["dlq", "retry", &ids[0], &ids[1]]));
     let dropped = succeeds(bridge(&url, &["dlq", "drop", &ids[2]]));
-    let trash = dropped.trim().rsplit(' ').next().expect("a trash").to_owned();
+    let trash = dropped
+        .trim()
+        .rsplit(' ')
+        .next()
+        .expect("a trash")
+        .to_owned();
     succeeds(bridge(&url, &["dlq", "restore", &trash]));
     succeeds(bridge(&url, &["dlq", "export", "-"]));
     succeeds(bridge(&url, &["dlq", "clear", "--yes"]));
@@ -333,7 +359,10 @@ fn a_viewer_sees_everything_and_changes_nothing() {
         &["resume"],
     ] {
         let words = fails(bridge(&url, args));
-        assert!(words.contains(name) && words.contains("may not"), "{args:?}: {words}");
+        assert!(
+            words.contains(name) && words.contains("may not"),
+            "{args:?}: {words}"
+        );
     }
     let frame = succeeds(bridge(&url, &["--once", "text", "--keys", "3 r"]));
     assert!(frame.contains("may not"), "{frame}");
@@ -343,7 +372,10 @@ fn a_viewer_sees_everything_and_changes_nothing() {
     let user = shipped("viewer");
     for command in writes {
         let right = format!("+{command}");
-        assert!(!user.split([' ', '\n']).any(|word| word == right), "{command}");
+        assert!(
+            !user.split([' ', '\n']).any(|word| word == right),
+            "{command}"
+        );
     }
     may_not(&mut server, "viewer", &NOBODY);
 }
@@ -369,7 +401,11 @@ fn a_producer_can_push_and_nothing_else() {
     assert_eq!(server.run::<u64>("LLEN leads_to_enrich"), 3);
     every_right_is_used(&mut server, "producer");
     // The version is asked for, and a user who may not ask is taken at their word.
-    assert!(refused(&mut server).iter().all(|what| what.contains("info")));
+    assert!(
+        refused(&mut server)
+            .iter()
+            .all(|what| what.contains("info"))
+    );
     for args in [
         &["status"][..],
         &["dlq", "list"],
@@ -387,7 +423,13 @@ fn a_producer_can_push_and_nothing_else() {
     may_not(
         &mut server,
         "producer",
-        &["RPOP leads_to_enrich", "LRANGE leads_to_enrich 0 -1", "EXPIRE leads_to_enrich 1", "LPUSH failed_leads x", "PUBLISH leads_to_enrich:events x"],
+        &[
+            "RPOP leads_to_enrich",
+            "LRANGE leads_to_enrich 0 -1",
+            "EXPIRE leads_to_enrich 1",
+            "LPUSH failed_leads x",
+            "PUBLISH leads_to_enrich:events x",
+        ],
     );
 }
 
@@ -430,7 +472,10 @@ fn the_user_of_the_api_has_the_rights_of_a_worker_and_of_a_console() {
     for (role, command) in [
         ("worker", "RPOP leads_to_enrich"),
         ("worker", "PUBLISH leads_to_enrich:events x"),
-        ("worker", "BLMOVE leads_to_enrich leads_to_enrich RIGHT RIGHT 1"),
+        (
+            "worker",
+            "BLMOVE leads_to_enrich leads_to_enrich RIGHT RIGHT 1",
+        ),
         ("console", "LRANGE failed_leads 0 -1"),
         ("console", "SET leads_to_enrich:paused x"),
         ("console", "SUBSCRIBE leads_to_enrich:events"),

@@ -58,7 +58,11 @@ fn gossip(head: &str, body: &str) -> (u16, String) {
         target if target.starts_with("/hook") => 503,
         _ => 400,
     };
-    let told = if status == 200 { "{}".into() } else { format!("you said {head} {body}") };
+    let told = if status == 200 {
+        "{}".into()
+    } else {
+        format!("you said {head} {body}")
+    };
     (status, told)
 }
 
@@ -68,12 +72,24 @@ struct Finds(String);
 
 impl Finds {
     fn look(&mut self, place: &str, bytes: &[u8]) {
+        self.look_for(&CANARIES, place, bytes);
+    }
+
+    fn look_for(&mut self, canaries: &[(&str, &str)], place: &str, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
-        for (name, canary) in CANARIES {
+        for (name, canary) in canaries {
             for form in forms(canary) {
                 if let Some(at) = text.find(&form) {
-                    let from = text[..at].char_indices().rev().nth(60).map_or(0, |(i, _)| i);
-                    let _ = writeln!(self.0, "{place} has {name}: ...{}", &text[from..at + form.len()]);
+                    let from = text[..at]
+                        .char_indices()
+                        .rev()
+                        .nth(60)
+                        .map_or(0, |(i, _)| i);
+                    let _ = writeln!(
+                        self.0,
+                        "{place} has {name}: ...{}",
+                        &text[from..at + form.len()]
+                    );
                 }
             }
         }
@@ -92,11 +108,11 @@ impl Finds {
     }
 
     /// The command lines of all that runs.
-    fn look_at_processes(&mut self) {
+    fn look_at_processes(&mut self, canaries: &[(&str, &str)]) {
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let file = entry.path().join("cmdline");
             let bytes = std::fs::read(&file).unwrap_or_default();
-            self.look(&file.display().to_string(), &bytes);
+            self.look_for(canaries, &file.display().to_string(), &bytes);
         }
     }
 }
@@ -109,7 +125,10 @@ fn forms(canary: &str) -> Vec<String> {
         canary.to_owned(),
         encoded.clone(),
         encoded.to_ascii_lowercase(),
-        canary.replace("%2F", "/").replace("%40", "@").replace("%2B", "+"),
+        canary
+            .replace("%2F", "/")
+            .replace("%40", "@")
+            .replace("%2B", "+"),
         json.trim_matches('"').to_owned(),
         canary.escape_default().to_string(),
     ];
@@ -179,11 +198,39 @@ fn listen(url: &str) -> Arc<Mutex<Vec<u8>>> {
         pubsub.psubscribe("*").expect("it listens");
         ready.send(()).expect("somebody waits");
         while let Ok(message) = pubsub.get_message() {
-            into.lock().expect("no panic").extend_from_slice(message.get_payload_bytes());
+            into.lock()
+                .expect("no panic")
+                .extend_from_slice(message.get_payload_bytes());
         }
     });
     is_ready.recv().expect("it listens");
     heard
+}
+
+#[test]
+fn what_leaks_is_found() {
+    let mut finds = Finds::default();
+    for said in [
+        "key=canary%2Fstation%402%2BB",
+        "Bearer canary/token@3+C",
+        "Basic YWRhOmNhbmFyeS9yZWRpc0AxK0E=",
+        "postgres://ada:canary/database@5+E@127.0.0.1",
+    ] {
+        let before = finds.0.len();
+        finds.look("it", said.as_bytes());
+        assert!(finds.0.len() > before, "{said}");
+    }
+    let mut finds = Finds::default();
+    let mut process = std::process::Command::new("sh")
+        .args(["-c", "read -r _", "planted/canary/process"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    finds.look_at_processes(&[("PLANTED", "planted/canary/process")]);
+    // Closing its input ends it.
+    drop(process.stdin.take());
+    process.wait().expect("it ends");
+    assert!(finds.0.contains("PLANTED"), "{}", finds.0);
 }
 
 #[test]
@@ -208,19 +255,39 @@ fn no_secret_is_found_anywhere() {
     };
 
     // Two workers: one with its URL in the environment, one with it on its command line.
-    let health = server.path("health").to_str().expect("a plain path").to_owned();
-    let flags = ["--pipeline", &route, "--max-retries", "0", "--health-file", &health];
+    let health = server
+        .path("health")
+        .to_str()
+        .expect("a plain path")
+        .to_owned();
+    let flags = [
+        "--pipeline",
+        &route,
+        "--max-retries",
+        "0",
+        "--health-file",
+        &health,
+    ];
     let in_environment = Running::start(with(worker(&url, &flags)), server.path("json.log"));
     let flag = format!("--redis-url={url}");
-    let mut as_flag = with(worker("", &[&["--log-format", "text", &flag], &flags[..4]].concat()));
+    let mut as_flag = with(worker(
+        "",
+        &[&["--log-format", "text", &flag], &flags[..4]].concat(),
+    ));
     as_flag.env_remove("REDIS_URL");
     let as_flag = Running::start(as_flag, server.path("text.log"));
     // And a console that stays.
-    let pty = native_pty_system().openpty(PtySize::default()).expect("a terminal");
+    let pty = native_pty_system()
+        .openpty(PtySize::default())
+        .expect("a terminal");
     let mut console = CommandBuilder::new(env!("CARGO_BIN_EXE_bridge"));
     console.env_clear();
     console.args(["--redis-url", &url]);
-    for (name, value) in [("TERM", "xterm"), ("RUST_LOG", "trace"), ("HOME", "/nonexistent")] {
+    for (name, value) in [
+        ("TERM", "xterm"),
+        ("RUST_LOG", "trace"),
+        ("HOME", "/nonexistent"),
+    ] {
         console.env(name, value);
     }
     console.env("XDG_STATE_HOME", &state);
@@ -232,16 +299,22 @@ fn no_secret_is_found_anywhere() {
         use std::io::Read as _;
         let mut bytes = [0; 4_096];
         while let Ok(n @ 1..) = frames.read(&mut bytes) {
-            into.lock().expect("no panic").extend_from_slice(&bytes[..n]);
+            into.lock()
+                .expect("no panic")
+                .extend_from_slice(&bytes[..n]);
         }
     });
     drop(pty.slave);
 
     for n in 0..4 {
         let name = if n % 2 == 0 { "dead" } else { "sound" };
-        server.push(&format!(r#"{{"name":"{name} {n}","linkedinUrl":"https://linkedin.com/in/n{n}"}}"#));
+        server.push(&format!(
+            r#"{{"name":"{name} {n}","linkedinUrl":"https://linkedin.com/in/n{n}"}}"#
+        ));
     }
-    eventually("two are dead", || server.run::<u64>("LLEN failed_leads") == 2);
+    eventually("two are dead", || {
+        server.run::<u64>("LLEN failed_leads") == 2
+    });
     eventually("the others wait for their sinks", || {
         let log = in_environment.log() + &as_flag.log();
         log.contains("wait in hand")
@@ -255,11 +328,17 @@ fn no_secret_is_found_anywhere() {
     });
     // Programs that were told the password on their command line no longer have it there, once they
     // have begun.
-    finds.look_at_processes();
+    finds.look_at_processes(&CANARIES);
 
     // Everything that answers.
-    let export = server.path("export.csv").to_str().expect("a plain path").to_owned();
-    let list = bridge(&url, &["dlq", "list", "--json"]).output().expect("it runs");
+    let export = server
+        .path("export.csv")
+        .to_str()
+        .expect("a plain path")
+        .to_owned();
+    let list = bridge(&url, &["dlq", "list", "--json"])
+        .output()
+        .expect("it runs");
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
     let id = list["items"][0]["id"].as_str().expect("an id").to_owned();
     let wrong = url.replace("canary", "canarywrong");
@@ -328,8 +407,14 @@ fn no_secret_is_found_anywhere() {
     assert!(finds.0.is_empty(), "{}", finds.0);
     // The test would find them: the leads' errors tell that the service was told.
     let letters = String::from_utf8_lossy(&heard.lock().expect("no panic")).into_owned();
-    assert!(letters.contains("${STATION_KEY}") && letters.contains("${STATION_TOKEN}"), "{letters}");
+    assert!(
+        letters.contains("${STATION_KEY}") && letters.contains("${STATION_TOKEN}"),
+        "{letters}"
+    );
     assert!(folder.join("state").is_dir(), "the console has a log");
     let logs = std::fs::read_to_string(folder.join("text.log")).expect("a log");
-    assert!(logs.contains("TRACE") || logs.contains("DEBUG"), "the libraries speak as well");
+    assert!(
+        logs.contains("TRACE") || logs.contains("DEBUG"),
+        "the libraries speak as well"
+    );
 }

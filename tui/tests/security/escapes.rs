@@ -38,10 +38,19 @@ fn what_both_programs_print_is_harmless() {
     );
     server.file("hostile", HOSTILE);
     for format in ["text", "json"] {
-        let flags = ["--pipeline", &route, "--log-format", format, "--max-retries", "0"];
+        let flags = [
+            "--pipeline",
+            &route,
+            "--log-format",
+            format,
+            "--max-retries",
+            "0",
+        ];
         let mut working = Running::start(worker(&url, &flags), server.path(format));
         server.push(&lead(HOSTILE));
-        eventually("the program is heard", || working.log().contains("program says"));
+        eventually("the program is heard", || {
+            working.log().contains("program says")
+        });
         eventually("the lead is dead", || {
             server.run::<u64>("LLEN failed_leads") == if format == "text" { 1 } else { 2 }
         });
@@ -50,27 +59,61 @@ fn what_both_programs_print_is_harmless() {
     }
     // A worker that is a stranger, an old dead letter, one that is no JSON, one that waits.
     let id = HOSTILE.as_bytes();
-    let info = serde_json::json!({"host": HOSTILE, "version": HOSTILE, "pipeline": HOSTILE}).to_string();
+    let info =
+        serde_json::json!({"host": HOSTILE, "version": HOSTILE, "pipeline": HOSTILE}).to_string();
     let _: u64 = server.call(&[b"ZADD", b"leads_to_enrich:workers", b"99999999999999", id]);
-    let _: u64 = server.call(&[b"HSET", b"leads_to_enrich:workers:info", id, info.as_bytes()]);
+    let _: u64 = server.call(&[
+        b"HSET",
+        b"leads_to_enrich:workers:info",
+        id,
+        info.as_bytes(),
+    ]);
     let active = [b"leads_to_enrich:active:", id].concat();
     let _: u64 = server.call(&[b"HSET", &active, b"1", lead(HOSTILE).as_bytes()]);
     let envelope = serde_json::json!({"envelope": 1, "id": HOSTILE, "lead": {"name": HOSTILE}, "error": HOSTILE, "retry_count": 3, "failed_at": HOSTILE, "error_kind": HOSTILE, "station": HOSTILE, "worker": HOSTILE, "attempts": [{"at": HOSTILE, "station": HOSTILE, "error": HOSTILE, "kind": HOSTILE, "ms": 1, "worker": HOSTILE}]});
     let old = serde_json::json!({"lead": {"name": HOSTILE}, "error": HOSTILE, "retry_count": 3, "failed_at": HOSTILE});
-    for letter in [envelope.to_string().as_bytes(), old.to_string().as_bytes(), HOSTILE.as_bytes(), b"\xff\x9b2J\x1b[2J"] {
+    for letter in [
+        envelope.to_string().as_bytes(),
+        old.to_string().as_bytes(),
+        HOSTILE.as_bytes(),
+        b"\xff\x9b2J\x1b[2J",
+    ] {
         let _: u64 = server.call(&[b"LPUSH", b"failed_leads", letter]);
     }
     server.push(&lead(HOSTILE));
-    let _: u64 = server.call(&[b"ZADD", b"leads_to_enrich:retry", b"99999999999999", lead(HOSTILE).as_bytes()]);
+    let _: u64 = server.call(&[
+        b"ZADD",
+        b"leads_to_enrich:retry",
+        b"99999999999999",
+        lead(HOSTILE).as_bytes(),
+    ]);
     for field in ["who", "what", "detail"] {
-        let _: String = server.call(&[b"XADD", b"leads_to_enrich:audit", b"*", field.as_bytes(), id]);
+        let _: String = server.call(&[
+            b"XADD",
+            b"leads_to_enrich:audit",
+            b"*",
+            field.as_bytes(),
+            id,
+        ]);
     }
-    let _: u64 = server.call(&[b"HSET", b"leads_to_enrich:stations:1", serde_json::json!([HOSTILE, HOSTILE, "calls"]).to_string().as_bytes(), b"1"]);
+    let _: u64 = server.call(&[
+        b"HSET",
+        b"leads_to_enrich:stations:1",
+        serde_json::json!([HOSTILE, HOSTILE, "calls"])
+            .to_string()
+            .as_bytes(),
+        b"1",
+    ]);
 
-    let list = bridge(&url, &["dlq", "list", "--json"]).output().expect("it runs");
+    let list = bridge(&url, &["dlq", "list", "--json"])
+        .output()
+        .expect("it runs");
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
     let items = list["items"].as_array().expect("items");
-    let ids: Vec<&str> = items.iter().map(|item| item["id"].as_str().expect("an id")).collect();
+    let ids: Vec<&str> = items
+        .iter()
+        .map(|item| item["id"].as_str().expect("an id"))
+        .collect();
     let leads = server.file("leads.jsonl", &format!("{HOSTILE}\n{}\n", lead(HOSTILE)));
     let lead_file = server.file("lead.json", &lead(HOSTILE));
     let mut commands = Vec::new();
@@ -96,12 +139,35 @@ fn what_both_programs_print_is_harmless() {
         commands.push(bridge(&url, &["dlq", "show", id]));
         commands.push(bridge(&url, &["dlq", "show", id, "--json"]));
     }
-    for screen in ["1", "2", "3", "3 enter", "3 enter J", "3 j enter", "3 f", "4", "4 l", "4 l l", "5", "6", "7"] {
+    for screen in [
+        "1",
+        "2",
+        "3",
+        "3 enter",
+        "3 enter J",
+        "3 j enter",
+        "3 f",
+        "4",
+        "4 l",
+        "4 l l",
+        "5",
+        "6",
+        "7",
+    ] {
         commands.push(bridge(&url, &["--once", "text", "--keys", screen]));
     }
-    commands.push(worker(&url, &["pipeline", "run", &route, "--lead", &lead_file]));
-    commands.push(worker(&url, &["pipeline", "run", &route, "--lead", &lead_file, "--json"]));
-    commands.push(worker(&url, &["pipeline", "run", &route, "--lead", HOSTILE]));
+    commands.push(worker(
+        &url,
+        &["pipeline", "run", &route, "--lead", &lead_file],
+    ));
+    commands.push(worker(
+        &url,
+        &["pipeline", "run", &route, "--lead", &lead_file, "--json"],
+    ));
+    commands.push(worker(
+        &url,
+        &["pipeline", "run", &route, "--lead", HOSTILE],
+    ));
     commands.push(worker(&url, &["pipeline", "check", "\u{1b}[2J\u{9b}2J"]));
     for mut command in commands {
         let output = command.output().expect("it runs");

@@ -35,7 +35,10 @@ pub(crate) fn bridge(url: &str, args: &[&str]) -> Command {
 /// `scrapegoat-worker`.
 pub(crate) fn worker(url: &str, args: &[&str]) -> Command {
     let path = Path::new(env!("CARGO_BIN_EXE_bridge")).with_file_name("scrapegoat-worker");
-    assert!(path.is_file(), "build it first: cargo build --workspace --bins");
+    assert!(
+        path.is_file(),
+        "build it first: cargo build --workspace --bins"
+    );
     program(&path, url, args)
 }
 

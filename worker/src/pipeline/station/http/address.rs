@@ -28,10 +28,12 @@ impl Allowed {
     pub(super) fn has(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
         let host = host.strip_suffix('.').unwrap_or(host);
-        self.0.iter().any(|allowed| match allowed.strip_prefix('*') {
-            Some(below) => host.len() > below.len() && host.ends_with(below),
-            None => host == allowed,
-        })
+        self.0
+            .iter()
+            .any(|allowed| match allowed.strip_prefix('*') {
+                Some(below) => host.len() > below.len() && host.ends_with(below),
+                None => host == allowed,
+            })
     }
 }
 
@@ -39,7 +41,8 @@ impl Allowed {
 pub(super) fn is_host_pattern(text: &str) -> bool {
     let name = text.strip_prefix("*.").unwrap_or(text);
     Url::parse(&format!("http://{name}/")).is_ok_and(|url| {
-        url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(name))
+        url.host_str()
+            .is_some_and(|host| host.eq_ignore_ascii_case(name))
     })
 }
 
@@ -231,7 +234,11 @@ mod tests {
 
     #[test]
     fn a_host_is_one_of_those_allowed_or_below_one() {
-        let allowed = Allowed::new(["API.example.com", "*.example.org", "192.0.2.1"].map(String::from).into_iter());
+        let allowed = Allowed::new(
+            ["API.example.com", "*.example.org", "192.0.2.1"]
+                .map(String::from)
+                .into_iter(),
+        );
         let has = |url: &str| allowed.has(&Url::parse(url).expect(url));
         for url in [
             "https://api.example.com/x",
@@ -255,7 +262,15 @@ mod tests {
         for good in ["example.com", "*.example.com", "192.0.2.1", "[::1]"] {
             assert!(is_host_pattern(good), "{good}");
         }
-        for bad in ["", "*", "*.", "https://example.com", "a/b", "a:80", "0x7f.1"] {
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "https://example.com",
+            "a/b",
+            "a:80",
+            "0x7f.1",
+        ] {
             assert!(!is_host_pattern(bad), "{bad}");
         }
     }

@@ -209,14 +209,19 @@ fn hosts(keys: &mut Keys<'_>, by_lead: bool) -> Option<Allowed> {
             "leave hosts out: it is for a url that begins with {{ a field }}",
         );
     }
-    for host in hosts.iter().filter(|host| !address::is_host_pattern(host.get_ref())) {
+    for host in hosts
+        .iter()
+        .filter(|host| !address::is_host_pattern(host.get_ref()))
+    {
         keys.wrong(
             &host.span(),
             format!("\"{}\" is no host", host.get_ref()),
             "write hosts = [\"api.example.com\", \"*.example.org\"]",
         );
     }
-    Some(Allowed::new(hosts.into_iter().map(|host| host.into_inner())))
+    Some(Allowed::new(
+        hosts.into_iter().map(|host| host.into_inner()),
+    ))
 }
 
 /// The headers that are the same for every lead, and the others.
@@ -376,7 +381,10 @@ mod tests {
             Blueprint::read(keys).is_some()
         });
         for expected in ["2: no lead chooses the host", "2: \"http://x\" is no host"] {
-            assert!(said.iter().any(|said| said.starts_with(expected)), "{said:#?}");
+            assert!(
+                said.iter().any(|said| said.starts_with(expected)),
+                "{said:#?}"
+            );
         }
     }
 
