@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test e2e check redis postgres screenshots
+.PHONY: help demo build test e2e check deny redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ check: ## Format, lints and documentation, as strict as the landing
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+deny: ## Licences, sources, bans and known holes of what the programs are built of
+	@.ci/deny
 
 redis: ## Make sure that redis-server is there
 	@assets/ensure-redis.sh

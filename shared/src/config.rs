@@ -3,6 +3,8 @@
 //! One type, used by both command lines: flag, then environment, then default. `--help` shows the
 //! environment name and the default of each.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::keys::Keys;
@@ -16,7 +18,8 @@ pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379/0";
 pub struct RedisArgs {
     /// Where Redis is: `redis://host:port/db`, `redis+sentinel://host:port,host:port/NAME/db` or
     /// `redis+cluster://host:port,host:port`, `rediss` for TLS; `APP_REDIS_URL` counts where neither this nor `REDIS_URL` is set, then
-    /// `redis://127.0.0.1:6379/0`
+    /// `redis://127.0.0.1:6379/0`. A password is better kept out of a command line: put it into
+    /// `REDIS_PASSWORD_FILE` or `REDIS_PASSWORD`
     #[arg(
         long,
         global = true,
@@ -37,6 +40,82 @@ pub struct RedisArgs {
     /// The stream of enriched leads
     #[arg(long, global = true, env = "ENRICHED_STREAM", value_name = "KEY", default_value = "enriched_leads", value_parser = key_name)]
     pub enriched_stream: String,
+
+    /// How to be let in.
+    #[command(flatten)]
+    pub access: RedisAccess,
+}
+
+/// What opens the door where the URL alone does not.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RedisAccess {
+    /// A file with the password of the URL's user, where the URL has none; it counts before
+    /// `REDIS_PASSWORD`
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_PASSWORD_FILE",
+        value_name = "FILE",
+        help_heading = "Redis"
+    )]
+    pub redis_password_file: Option<PathBuf>,
+
+    /// With TLS: the certificates (PEM) of the CAs that may vouch for Redis, in place of this
+    /// machine's own
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_CA_FILE",
+        value_name = "FILE",
+        help_heading = "Redis"
+    )]
+    pub redis_ca_file: Option<PathBuf>,
+
+    /// With TLS: this program's own certificate (PEM), where Redis wants one
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_CERT_FILE",
+        value_name = "FILE",
+        help_heading = "Redis"
+    )]
+    pub redis_cert_file: Option<PathBuf>,
+
+    /// With TLS: the private key (PEM) of that certificate
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_KEY_FILE",
+        value_name = "FILE",
+        help_heading = "Redis"
+    )]
+    pub redis_key_file: Option<PathBuf>,
+
+    /// `REDIS_PASSWORD`: the password where neither the URL nor a file has one. It has no flag, for
+    /// everybody on a machine can read the flags of its programs.
+    #[arg(skip = Secret::of("REDIS_PASSWORD"))]
+    pub password: Secret,
+
+    /// `REDIS_SENTINEL_PASSWORD`: the same for the sentinels.
+    #[arg(skip = Secret::of("REDIS_SENTINEL_PASSWORD"))]
+    pub sentinel_password: Secret,
+}
+
+/// A text that is never shown, or none.
+#[derive(Clone, Default)]
+pub struct Secret(pub Option<String>);
+
+impl Secret {
+    /// What a variable holds; one that is empty counts as not set.
+    fn of(name: &str) -> Self {
+        Self(std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "***" } else { "none" })
+    }
 }
 
 impl RedisArgs {

@@ -6,6 +6,7 @@
 //! - [`event`]: what is told about a lead over pub/sub
 //! - [`keys`]: the names of everything in Redis
 //! - [`config`]: settings both programs share
+//! - [`command_line`]: keeping passwords out of the list of processes
 //! - [`store`]: the one door to Redis, and the Lua scripts behind it
 //! - [`cause`]: why dead letters died, as few causes
 //! - [`stats`]: the figures an operator sees
@@ -14,11 +15,13 @@
 //! - [`source`]: files to leads
 //! - [`hint`]: what may have been meant by an unknown name
 //! - [`clock`]: the server's time
+//! - [`log`]: logs in which text from outside stays text
 //! - [`terminal`]: keeping text from outside from giving a terminal orders
 //! - [`sandbox`]: a private Redis for the demo and the tests
 
 pub mod cause;
 pub mod clock;
+pub mod command_line;
 pub mod config;
 pub mod envelope;
 pub mod event;
@@ -26,6 +29,7 @@ pub mod filter;
 pub mod hint;
 pub mod keys;
 pub mod lead;
+pub mod log;
 pub mod money;
 pub mod sandbox;
 pub mod source;

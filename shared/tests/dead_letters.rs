@@ -22,6 +22,7 @@ impl Bench {
             queue_name: "q".into(),
             failed_queue_name: "f".into(),
             enriched_stream: "e".into(),
+            access: bridge_shared::config::RedisAccess::default(),
         };
         let client = redis::Client::open(redis.url()).expect("a URL");
         let connection = client

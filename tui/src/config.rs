@@ -7,6 +7,7 @@
 //!
 //! [profiles.prod]
 //! url = "rediss://ops:${PROD_PASSWORD}@redis.example.com:6379/0"
+//! ca_file = "/etc/redis-bridge/ca.pem"
 //! color = "red"
 //! read_only = true
 //!
@@ -20,13 +21,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bridge_shared::config::RedisArgs;
+use bridge_shared::config::{RedisAccess, RedisArgs};
 use bridge_shared::hint::suggest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ratatui::style::Color;
 use serde::Deserialize;
 
 use crate::keymap::Keymap;
+use crate::text::harmless;
 use crate::theme::{self, Theme, ThemeName};
 
 /// What must be written otherwise within a URL (RFC 3986, 2.3 and 3.2.2: not in a name or a host).
@@ -101,6 +103,11 @@ pub(crate) enum ConfigError {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Profile {
     url: Option<String>,
+    /// These four go with the URL.
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     queue_name: Option<String>,
     failed_queue_name: Option<String>,
     enriched_stream: Option<String>,
@@ -191,7 +198,10 @@ impl Config {
             let names = self.names();
             let file = self.file.display();
             let there = if names.is_empty() {
-                format!("write one into {file}, as [profiles.{name}] with a url")
+                format!(
+                    "write one into {file}, as [profiles.{}] with a url",
+                    harmless(name)
+                )
             } else {
                 format!("{file} has {}", names.join(", "))
             };
@@ -225,6 +235,14 @@ impl Config {
             && !in_env("APP_REDIS_URL")
         {
             args.redis_url = Some(self.filled(url)?);
+            // What opens another Redis is not shown to this one.
+            args.access = RedisAccess {
+                redis_password_file: profile.password_file.clone(),
+                redis_ca_file: profile.ca_file.clone(),
+                redis_cert_file: profile.cert_file.clone(),
+                redis_key_file: profile.key_file.clone(),
+                ..RedisAccess::default()
+            };
         }
         for (name, value, set) in [
             ("QUEUE_NAME", &profile.queue_name, &mut args.queue_name),
@@ -367,6 +385,7 @@ mod tests {
             queue_name: "q".into(),
             failed_queue_name: "f".into(),
             enriched_stream: "e".into(),
+            access: RedisAccess::default(),
         }
     }
 

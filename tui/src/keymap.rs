@@ -188,7 +188,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     changes(Scope::Dlq, "u", Action::Undo, "undo", "undo the last retry, as far as nobody has begun, or the last drop (the trash is kept for a day)"),
     reads(Scope::Dlq, "v", Action::MarkRange, "", "mark from here: go to the other end and press v again"),
     reads(Scope::Dlq, "*", Action::MarkAll, "", "mark all that match the filter, or none"),
-    reads(Scope::Dlq, "x", Action::Export, "", "write the marked ones, or all that match, to a JSON lines file"),
+    reads(Scope::Dlq, "x", Action::Export, "", "write the marked ones, or all that match, to a JSON lines or .csv file"),
     reads(Scope::Dlq, "y", Action::Copy, "", "copy the lead to the clipboard of this terminal"),
     reads(Scope::Groups, "enter l right", Action::Open, "look into", "show only this group"),
     reads(Scope::Groups, "f", Action::Groups, "list", "back to the list"),

@@ -28,6 +28,7 @@ pub(crate) fn start() -> Option<WorkerGuard> {
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(false)
+        .fmt_fields(bridge_shared::log::fields())
         .init();
     Some(guard)
 }

@@ -8,6 +8,7 @@
 //! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`groups`]: dead letters by what they died of
+//! - [`export`]: dead letters in a file
 //! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
 mod app;
@@ -18,6 +19,7 @@ mod demo;
 mod editor;
 mod environments;
 mod event;
+mod export;
 mod groups;
 mod keymap;
 mod layout;
@@ -38,6 +40,7 @@ use std::process::ExitCode;
 
 use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
+use bridge_shared::terminal::harmless;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -102,6 +105,10 @@ impl Command {
 }
 
 fn main() -> color_eyre::Result<ExitCode> {
+    if let Err(message) = bridge_shared::command_line::hide_passwords() {
+        eprintln!("bridge: {message}");
+        return Ok(ExitCode::FAILURE);
+    }
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let is_flag = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
@@ -125,7 +132,7 @@ fn main() -> color_eyre::Result<ExitCode> {
         Ok(code) => code,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bridge: {error}");
+            eprintln!("bridge: {}", harmless(&error.to_string()));
             ExitCode::FAILURE
         }
     };

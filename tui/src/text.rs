@@ -1,31 +1,7 @@
 //! Text for a terminal: harmless, and of a known width.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-
-use bridge_shared::terminal::is_harmful;
+pub(crate) use bridge_shared::terminal::harmless;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-/// Text from outside made harmless for a terminal: control characters, and those that turn or hide
-/// what stands beside them, are written out.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if is_harmful(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
 
 /// Text from outside, harmless and cut to a width in terminal columns; what is cut off is replaced
 /// by an ellipsis.
@@ -139,15 +115,6 @@ pub(crate) fn plural(n: u64, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_from_a_lead_reaches_the_terminal_as_a_command() {
-        assert_eq!(harmless("plain Ünïcode 漢字"), "plain Ünïcode 漢字");
-        assert_eq!(
-            harmless("\x1b[2J\u{9b}31m\0\n\u{202e}x"),
-            "\\u{1b}[2J\\u{9b}31m\\u{0}\\n\\u{202e}x"
-        );
-    }
 
     #[test]
     fn numbers_read_well() {

@@ -13,11 +13,15 @@ mod pipeline;
 
 use std::process::ExitCode;
 
+use bridge_shared::terminal::harmless_lines;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
 
 fn main() -> color_eyre::Result<ExitCode> {
+    if let Err(message) = bridge_shared::command_line::hide_passwords() {
+        return Ok(fail(&message));
+    }
     let cli = Cli::parse();
     if let Some(Command::Healthcheck) = cli.command {
         return Ok(healthcheck(&cli));
@@ -47,7 +51,7 @@ fn main() -> color_eyre::Result<ExitCode> {
 fn healthcheck(cli: &Cli) -> ExitCode {
     match health::check(cli.health_file.as_deref()) {
         Ok(words) => {
-            println!("{words}");
+            println!("{}", harmless_lines(&words));
             ExitCode::SUCCESS
         }
         Err(message) => fail(&message),
@@ -55,6 +59,6 @@ fn healthcheck(cli: &Cli) -> ExitCode {
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("scrapegoat-worker: {message}");
+    eprintln!("scrapegoat-worker: {}", harmless_lines(message));
     ExitCode::FAILURE
 }

@@ -137,6 +137,7 @@ fn args(url: &str, [queue, failed, enriched]: [&str; 3]) -> RedisArgs {
         queue_name: queue.to_owned(),
         failed_queue_name: failed.to_owned(),
         enriched_stream: enriched.to_owned(),
+        access: bridge_shared::config::RedisAccess::default(),
     }
 }
 

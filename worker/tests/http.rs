@@ -379,10 +379,26 @@ fn a_lead_cannot_send_the_worker_into_its_own_network() {
     let keys = format!("url = \"http://{{{{ host }}}}:{port}/enrich\"");
     let bridge = Bridge::start();
     let _worker = worker(&bridge, &keys, &[]);
-    for host in ["127.0.0.1", "localhost", "0x7f000001", "[::1]", "0.0.0.0"] {
+    let hosts = [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "localhost",
+        "LOCALHOST.",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "0.0.0.0",
+        "[::]",
+        "169.254.169.254",
+    ];
+    for host in hosts {
         bridge.push(json!({ "host": host }).to_string());
     }
-    eventually("all are dead", || bridge.dead() == 5);
+    eventually("all are dead", || bridge.dead() == hosts.len());
     for letter in bridge.dead_letters() {
         assert_eq!(letter["error_kind"], "invalid", "{letter}");
     }

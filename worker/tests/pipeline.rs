@@ -36,6 +36,7 @@ fn stations(bridge: &Bridge) -> Vec<StationStats> {
             queue_name: "leads_to_enrich".into(),
             failed_queue_name: "failed_leads".into(),
             enriched_stream: "enriched_leads".into(),
+            access: bridge_shared::config::RedisAccess::default(),
         };
         let store = Store::connect(&args).await.expect("a store");
         store.stations(2).await.expect("figures")

@@ -9,9 +9,10 @@
 //!
 //! `rediss` in the place of `redis` is TLS, with the servers and with the sentinels.
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use url::Url;
 
+use super::access::Access;
 use super::error::redact;
 
 /// The port a sentinel listens on when none is given.
@@ -43,14 +44,14 @@ impl Address {
     ///
     /// # Errors
     /// What is wrong with it, in words without a password.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(super) fn parse(url: &str, access: &Access) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         match scheme {
-            "redis+sentinel" => sentinel(&Parts::of("redis", rest)),
-            "rediss+sentinel" => sentinel(&Parts::of("rediss", rest)),
-            "redis+cluster" => cluster(&Parts::of("redis", rest)),
-            "rediss+cluster" => cluster(&Parts::of("rediss", rest)),
-            _ => info(url).map(Self::Plain),
+            "redis+sentinel" => sentinel(&Parts::of("redis", rest), access),
+            "rediss+sentinel" => sentinel(&Parts::of("rediss", rest), access),
+            "redis+cluster" => cluster(&Parts::of("redis", rest), access),
+            "rediss+cluster" => cluster(&Parts::of("rediss", rest), access),
+            _ => node(url, access).map(Self::Plain),
         }
     }
 }
@@ -93,20 +94,20 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn sentinel(parts: &Parts<'_>) -> Result<Address, String> {
+fn sentinel(parts: &Parts<'_>, access: &Access) -> Result<Address, String> {
     let (name, db) = match parts.path[..] {
         [] => return Err("the name of the primary is missing".into()),
         [name] => (name, "0"),
         [name, db] => (name, db),
         _ => return Err("after the hosts come the primary's name and a database, no more".into()),
     };
-    let node = info(&parts.single(parts.login, parts.hosts[0], db))?;
-    let sentinels = parts
-        .hosts
-        .iter()
-        .map(|host| info(&sentinel_url(parts, host)?));
+    let node = node(&parts.single(parts.login, parts.hosts[0], db), access)?;
+    let sentinels = parts.hosts.iter().map(|host| {
+        let info = info(&sentinel_url(parts, host)?, access)?;
+        Ok(with_password(info, access.sentinel_password.as_deref()))
+    });
     Ok(Address::Sentinel {
-        sentinels: sentinels.collect::<Result<_, _>>()?,
+        sentinels: sentinels.collect::<Result<_, String>>()?,
         name: decoded(name),
         node: Box::new(node),
     })
@@ -129,27 +130,71 @@ fn sentinel_url(parts: &Parts<'_>, host: &str) -> Result<String, String> {
     Ok(url.into())
 }
 
-fn cluster(parts: &Parts<'_>) -> Result<Address, String> {
+fn cluster(parts: &Parts<'_>, access: &Access) -> Result<Address, String> {
     if !matches!(parts.path[..], [] | ["0"]) {
         return Err("a cluster has only database 0".into());
     }
     let nodes = parts
         .hosts
         .iter()
-        .map(|host| info(&parts.single(parts.login, host, "")));
+        .map(|host| node(&parts.single(parts.login, host, ""), access));
     Ok(Address::Cluster {
         nodes: nodes.collect::<Result<_, _>>()?,
     })
 }
 
+/// How to talk to a server that holds the leads.
+fn node(url: &str, access: &Access) -> Result<ConnectionInfo, String> {
+    Ok(with_password(
+        info(url, access)?,
+        access.password.as_deref(),
+    ))
+}
+
 /// What the driver makes of a URL with one host.
-fn info(url: &str) -> Result<ConnectionInfo, String> {
-    url.into_connection_info().map_err(|error| {
+fn info(url: &str, access: &Access) -> Result<ConnectionInfo, String> {
+    let said = |error: redis::RedisError| {
         error
             .detail()
             .map_or_else(|| error.to_string(), ToOwned::to_owned)
             .replace(url, &redact(url))
-    })
+    };
+    let mut info = url.into_connection_info().map_err(said)?;
+    let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    if let Some(certificates) = &access.certificates {
+        if !is_tls {
+            return Err("a certificate is set (REDIS_CA_FILE, REDIS_CERT_FILE), and the connection would not be encrypted; write rediss:// for TLS, or leave the certificate out".into());
+        }
+        let client = Client::build_with_tls(info, certificates.clone());
+        info = client.map_err(said)?.get_connection_info().clone();
+    }
+    // The driver's name at the server would cost two calls for each connection, and a right that a
+    // user of the bridge needs for nothing else.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(info.set_redis_settings(settings))
+}
+
+/// The same with a password, where the URL had none.
+fn with_password(info: ConnectionInfo, password: Option<&str>) -> ConnectionInfo {
+    match password {
+        Some(password) if info.redis_settings().password().is_none() => {
+            let settings = info.redis_settings().clone().set_password(password);
+            info.set_redis_settings(settings)
+        }
+        _ => info,
+    }
+}
+
+/// The user that a URL names.
+pub(super) fn user(url: &str) -> String {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let parts = Parts::of("redis", rest);
+    let user = parts.login.split([':', '@']).next().unwrap_or_default();
+    if user.is_empty() {
+        "default".to_owned()
+    } else {
+        decoded(user)
+    }
 }
 
 /// A part of a path with its `%xx` read.
@@ -194,7 +239,7 @@ mod tests {
             sentinels,
             name,
             node,
-        }) = Address::parse(url)
+        }) = Address::parse(url, &Access::default())
         else {
             panic!("it is one");
         };
@@ -216,7 +261,7 @@ mod tests {
     #[test]
     fn tls_goes_for_every_host() {
         let tls = |info: &ConnectionInfo| matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-        match Address::parse("rediss+sentinel://a,b/main") {
+        match Address::parse("rediss+sentinel://a,b/main", &Access::default()) {
             Ok(Address::Sentinel {
                 sentinels, node, ..
             }) => {
@@ -224,7 +269,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        match Address::parse("rediss+cluster://a,b:7001") {
+        match Address::parse("rediss+cluster://a,b:7001", &Access::default()) {
             Ok(Address::Cluster { nodes }) => {
                 assert!(nodes.iter().all(tls));
                 assert_eq!(shown(&nodes), ["a:6379", "b:7001"]);
@@ -245,11 +290,62 @@ mod tests {
             ("redis+cluster://:hunter2@", "did not parse"),
             ("redis+nothing://:hunter2@a", "did not parse"),
         ] {
-            let why = Address::parse(url).expect_err("it is wrong");
+            let why = Address::parse(url, &Access::default()).expect_err("it is wrong");
             assert!(
                 why.contains(what) && !why.contains("hunter2"),
                 "{url}: {why}"
             );
+        }
+    }
+
+    #[test]
+    fn a_password_is_given_where_the_url_has_none() {
+        let access = Access {
+            password: Some("given".into()),
+            sentinel_password: Some("guards".into()),
+            certificates: None,
+        };
+        let login = |info: &ConnectionInfo| {
+            let settings = info.redis_settings();
+            let (user, password) = (settings.username(), settings.password());
+            (user.map(str::to_owned), password.map(str::to_owned))
+        };
+        for (url, user, password) in [
+            ("redis://ada@a", Some("ada"), "given"),
+            ("redis://a", None, "given"),
+            ("redis://ada:own@a", Some("ada"), "own"),
+        ] {
+            match Address::parse(url, &access) {
+                Ok(Address::Plain(info)) => assert_eq!(
+                    login(&info),
+                    (user.map(str::to_owned), Some(password.into())),
+                    "{url}"
+                ),
+                other => panic!("{url}: {other:?}"),
+            }
+        }
+        match Address::parse("redis+sentinel://ada@a,b/main", &access) {
+            Ok(Address::Sentinel {
+                sentinels, node, ..
+            }) => {
+                assert_eq!(login(&node), (Some("ada".into()), Some("given".into())));
+                let guards = (None, Some("guards".into()));
+                assert!(sentinels.iter().all(|sentinel| login(sentinel) == guards));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_user_of_a_url_is_known() {
+        for (url, name) in [
+            ("redis://a:1/0", "default"),
+            ("redis://:p@a", "default"),
+            ("redis://ada:p@a", "ada"),
+            ("rediss+sentinel://a%40b:p@a:1,b/x", "a@b"),
+            ("unix:///tmp/x", "default"),
+        ] {
+            assert_eq!(user(url), name, "{url}");
         }
     }
 }

@@ -13,6 +13,7 @@ use redis::{
 };
 use tokio::sync::watch;
 
+use super::access::Access;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::sentinel::Sentinels;
@@ -36,13 +37,18 @@ impl Door {
     ///
     /// # Errors
     /// [`StoreError::BadUrl`], [`StoreError::Scattered`].
-    pub(super) fn new(url: &str, shown: &str, keys: &Keys) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        url: &str,
+        access: &Access,
+        shown: &str,
+        keys: &Keys,
+    ) -> Result<Self, StoreError> {
         let bad = |why: String| StoreError::BadUrl {
             url: shown.to_owned(),
             why,
         };
         let wrong = |error: RedisError| bad(super::error::words(&error));
-        let finder = match Address::parse(url).map_err(bad)? {
+        let finder = match Address::parse(url, access).map_err(bad)? {
             Address::Plain(info) => {
                 let client = Client::open(info).map_err(wrong)?;
                 let manager = Plain::manager(&client).map_err(wrong)?;
@@ -56,7 +62,7 @@ impl Door {
                 name,
                 node,
             } => Finder::Sentinels(Box::new(
-                Sentinels::new(sentinels, name, &node, shown.to_owned()).map_err(wrong)?,
+                Sentinels::new(sentinels, name, &node, access, shown.to_owned()).map_err(wrong)?,
             )),
             Address::Cluster { nodes } => {
                 Finder::Cluster(Cluster::new(nodes, keys, shown.to_owned())?)

@@ -41,9 +41,20 @@ pub enum StoreError {
         /// The server's words.
         cause: String,
     },
+    /// The encrypted connection cannot come about.
+    #[error("no encrypted connection to Redis at {url}: {cause}.")]
+    Tls {
+        /// The URL, without its password.
+        url: String,
+        /// The cause, and what to do about it.
+        cause: String,
+    },
+    /// A file with a password or a certificate is not what it should be.
+    #[error("{0}")]
+    BadAccess(String),
     /// The user may not do this.
     #[error(
-        "the Redis user may not do this: {0}. Ask for the permission (ACL SETUSER), or use another user."
+        "the Redis user {0}. Give it that right, or use another user: assets/acl has what each program needs, and ACL LOG on the server names what was refused."
     )]
     NotAllowed(String),
     /// The server reads its data after a start.
@@ -155,7 +166,26 @@ impl StoreError {
         let cause = words(error);
         match error.kind() {
             ErrorKind::AuthenticationFailed => return Self::Login { url, cause },
-            ErrorKind::Io => return Self::Unreachable { url, cause },
+            ErrorKind::Io => {
+                return match super::tls::words(error) {
+                    Some(cause) => Self::Tls { url, cause },
+                    // With TLS 1.3 a server looks at this side's certificate when this side is
+                    // done, and its words may be lost with the connection.
+                    None if url.starts_with("rediss") && error.is_connection_dropped() => {
+                        let cause = format!(
+                            "{cause}, as it is where Redis wants another certificate of this program (REDIS_CERT_FILE)"
+                        );
+                        Self::Unreachable { url, cause }
+                    }
+                    None => Self::Unreachable { url, cause },
+                };
+            }
+            // The driver says so where the key is another certificate's.
+            ErrorKind::InvalidClientConfig if error.to_string().contains("TLS") => {
+                return Self::BadAccess(format!(
+                    "REDIS_CERT_FILE and REDIS_KEY_FILE cannot be used: {cause}. The key must be the certificate's own."
+                ));
+            }
             ErrorKind::InvalidClientConfig => return Self::BadUrl { url, why: cause },
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown => {
@@ -185,7 +215,8 @@ impl StoreError {
         let says = |word: &str| error.code() == Some(word) || cause.contains(word);
         if says("NOAUTH") || says("WRONGPASS") {
             Self::Login { url, cause }
-        } else if says("NOPERM") {
+        } else if says("NOPERM") || says("The user executing the script can't") {
+            // Redis 7.0 has no code of its own for what a script of the user is refused.
             Self::NotAllowed(cause)
         } else if says("READONLY") {
             Self::ReadOnly(url)

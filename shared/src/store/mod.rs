@@ -10,7 +10,7 @@
 //! - [`trial`]: trying a lead without recording anything
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
-//!   `sentinel`, `cluster`)
+//!   `sentinel`, `cluster`), with what opens it (`access`) and what goes wrong with TLS (`tls`)
 //! - `*.lua`: every step that must not come apart, one file each
 //!
 //! Every call ends within a bounded time. No call changes more than one thing's state outside a
@@ -26,23 +26,26 @@ pub mod route;
 pub mod trial;
 pub mod work;
 
+mod access;
 mod address;
 mod cluster;
 mod door;
 mod script;
 mod sentinel;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, Value};
+use redis::{Arg, AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, Value};
 
 use crate::clock::{Millis, ServerClock};
 use crate::config::RedisArgs;
 use crate::event::EventBatch;
 use crate::keys::Keys;
+use access::Access;
 use door::{Door, Server};
 use script::{Script, Scripts};
 
@@ -68,6 +71,8 @@ struct Shared {
     keys: Keys,
     /// The URL as it may be shown.
     url: String,
+    /// Who this is to the server.
+    user: String,
     scripts: Scripts,
     clock: ServerClock,
     /// Calls that found the connection broken, or no server.
@@ -87,8 +92,8 @@ impl Store {
     /// within a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`]; [`StoreError::Scattered`] for a cluster whose keys would not stand
-    /// in one slot.
+    /// [`StoreError::BadUrl`]; [`StoreError::BadAccess`]; [`StoreError::Scattered`] for a cluster
+    /// whose keys would not stand in one slot.
     pub fn new(args: &RedisArgs) -> Result<Self, StoreError> {
         let names = [
             &args.queue_name,
@@ -102,11 +107,13 @@ impl Store {
         let url = args.url();
         let shown = redact(&url);
         let keys = args.keys();
+        let access = Access::read(&args.access)?;
         Ok(Self {
-            door: Door::new(&url, &shown, &keys)?,
+            door: Door::new(&url, &access, &shown, &keys)?,
             shared: Arc::new(Shared {
                 keys,
                 url: shown,
+                user: address::user(&url),
                 scripts: Scripts::new(),
                 clock: ServerClock::default(),
                 broken: AtomicU64::new(0),
@@ -228,13 +235,16 @@ impl Store {
             pubsub.subscribe(&self.shared.keys.events).await?;
             Ok(pubsub)
         };
+        let refused = |error: redis::RedisError| {
+            self.refused(&error, || format!("SUBSCRIBE {}", self.keys().events))
+        };
         let pubsub = tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
             .map_err(|_| StoreError::Unreachable {
                 url: self.shared.url.clone(),
                 cause: "no answer in time".into(),
             })?
-            .map_err(|error: redis::RedisError| self.error(&error))?;
+            .map_err(refused)?;
         Ok(pubsub
             .into_on_message()
             .map(|message| Bytes::copy_from_slice(message.get_payload_bytes()))
@@ -289,17 +299,34 @@ impl Store {
         error
     }
 
+    /// Says also who was refused what: of what a script did, or of a key, the server says neither.
+    fn refused(&self, error: &redis::RedisError, what: impl FnOnce() -> String) -> StoreError {
+        match self.error(error) {
+            StoreError::NotAllowed(cause) => {
+                // Redis 7.0 adds where in the script it was, by a hash that nobody knows.
+                let cause = cause.split(" script: ").next().unwrap_or_default();
+                let cause = cause.trim_end_matches('.');
+                let user = &self.shared.user;
+                StoreError::NotAllowed(format!("{user} may not {}: {cause}", what()))
+            }
+            error => error,
+        }
+    }
+
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
         cmd.query_async(&mut self.door.connection().await?)
             .await
-            .map_err(|error| self.error(&error))
+            .map_err(|error| self.refused(&error, || beginning(cmd)))
     }
 
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         pipeline
             .query_async(&mut self.door.connection().await?)
             .await
-            .map_err(|error| self.error(&error))
+            .map_err(|error| {
+                let cmds: Vec<String> = pipeline.cmd_iter().map(beginning).take(3).collect();
+                self.refused(&error, || cmds.join(", "))
+            })
     }
 
     /// Runs a script; its answer is a list that begins with the server's time, which is noted
@@ -308,7 +335,7 @@ impl Store {
         let answer = script
             .run(cmd, &mut self.door.connection().await?)
             .await
-            .map_err(|error| self.error(&error))?;
+            .map_err(|error| self.refused(&error, || script.name().to_owned()))?;
         let Value::Array(values) = answer else {
             return Err(unexpected(&answer));
         };
@@ -320,6 +347,15 @@ impl Store {
         self.shared.clock.observe(reply.now);
         Ok(reply)
     }
+}
+
+/// A command's name and what comes next, mostly its key.
+fn beginning(cmd: &Cmd) -> String {
+    let words = cmd.args_iter().take(2).filter_map(|arg| match arg {
+        Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A script's answer, taken apart from the left.

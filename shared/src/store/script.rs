@@ -6,6 +6,8 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 /// A script, known to the server by its hash.
 #[derive(Debug)]
 pub(super) struct Script {
+    /// What it does, in one word.
+    name: &'static str,
     source: &'static str,
     hash: String,
 }
@@ -34,40 +36,51 @@ pub(super) struct Scripts {
 }
 
 macro_rules! script {
-    ($file:literal) => {
-        Script::new(concat!(include_str!("prelude.lua"), include_str!($file)))
+    ($name:literal) => {
+        Script::new(
+            $name,
+            concat!(
+                include_str!("prelude.lua"),
+                include_str!(concat!($name, ".lua"))
+            ),
+        )
     };
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            fetch: script!("fetch.lua"),
-            commit: script!("commit.lua"),
-            heartbeat: script!("heartbeat.lua"),
-            leave: script!("leave.lua"),
-            recover: script!("recover.lua"),
-            promote: script!("promote.lua"),
-            snapshot: script!("snapshot.lua"),
-            push: script!("push.lua"),
-            take: script!("take.lua"),
-            clear: script!("clear.lua"),
-            restore: script!("restore.lua"),
-            recall: script!("recall.lua"),
-            pause: script!("pause.lua"),
-            window: script!("window.lua"),
-            seen: script!("seen.lua"),
-            pace: script!("pace.lua"),
-            spend: script!("spend.lua"),
-            tally: script!("tally.lua"),
+            fetch: script!("fetch"),
+            commit: script!("commit"),
+            heartbeat: script!("heartbeat"),
+            leave: script!("leave"),
+            recover: script!("recover"),
+            promote: script!("promote"),
+            snapshot: script!("snapshot"),
+            push: script!("push"),
+            take: script!("take"),
+            clear: script!("clear"),
+            restore: script!("restore"),
+            recall: script!("recall"),
+            pause: script!("pause"),
+            window: script!("window"),
+            seen: script!("seen"),
+            pace: script!("pace"),
+            spend: script!("spend"),
+            tally: script!("tally"),
         }
     }
 }
 
 impl Script {
-    fn new(source: &'static str) -> Self {
+    fn new(name: &'static str, source: &'static str) -> Self {
         let hash = redis::Script::new(source).get_hash().to_owned();
-        Self { source, hash }
+        Self { name, source, hash }
+    }
+
+    /// What it does, in one word.
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Begins a call. The arguments are written straight into the request, without a copy each.

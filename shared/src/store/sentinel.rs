@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError,
     RedisResult, ServerErrorKind, TlsMode,
 };
 
+use super::access::Access;
 use super::error::words;
 use super::{CONNECT_TIMEOUT, StoreError};
 
@@ -31,19 +32,10 @@ impl Sentinels {
         nodes: Vec<ConnectionInfo>,
         name: String,
         node: &ConnectionInfo,
+        access: &Access,
         url: String,
     ) -> RedisResult<Self> {
-        let mut talk = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(node.redis_settings().clone());
-        if let ConnectionAddr::TcpTls { insecure, .. } = node.addr() {
-            talk = talk.set_tls_mode(if *insecure {
-                TlsMode::Insecure
-            } else {
-                TlsMode::Secure
-            });
-        }
-        let client =
-            SentinelClient::build(nodes.clone(), &name, Some(talk), SentinelServerType::Master)?;
+        let client = client(&nodes, &name, node, access)?;
         Ok(Self {
             client,
             nodes,
@@ -123,6 +115,46 @@ impl Sentinels {
             }
         }
     }
+}
+
+/// The driver's part of it. Only its builder hands certificates on to the servers.
+fn client(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    node: &ConnectionInfo,
+    access: &Access,
+) -> RedisResult<SentinelClient> {
+    let addresses = sentinels.iter().map(|sentinel| sentinel.addr().clone());
+    let mut builder = SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?
+        .set_client_to_redis_db(node.redis_settings().db())
+        .set_client_to_redis_protocol(node.redis_settings().protocol());
+    if let Some(user) = node.redis_settings().username() {
+        builder = builder.set_client_to_redis_username(user);
+    }
+    if let Some(password) = node.redis_settings().password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let ConnectionAddr::TcpTls { insecure, .. } = node.addr() {
+        builder = builder.set_client_to_redis_tls_mode(if *insecure {
+            TlsMode::Insecure
+        } else {
+            TlsMode::Secure
+        });
+        if let Some(certificates) = &access.certificates {
+            builder = builder.set_client_to_redis_certificates(certificates.clone());
+        }
+    }
+    // All have the same login.
+    if let Some(login) = sentinels.first().map(ConnectionInfo::redis_settings) {
+        builder = builder.set_client_to_sentinel_protocol(login.protocol());
+        if let Some(user) = login.username() {
+            builder = builder.set_client_to_sentinel_username(user);
+        }
+        if let Some(password) = login.password() {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+    }
+    builder.build()
 }
 
 /// Asks one sentinel what it watches.

@@ -416,7 +416,7 @@ impl Waiter {
                 }
                 Ok(Err(error)) => {
                     server.note(&error);
-                    Err(self.store.error(&error))
+                    Err(self.store.refused(&error, || super::beginning(&cmd)))
                 }
                 Err(_) => Err(StoreError::Unreachable {
                     url: self.store.url().to_owned(),

@@ -9,10 +9,10 @@ use bridge_shared::filter::Filter;
 use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use bridge_shared::store::{Store, StoreError};
-use bridge_shared::terminal::harmless_json;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::output::{CommandError, json, line};
+use crate::export::{Export, Format};
 use crate::groups::Groups;
 use crate::row::{Row, error_or_unknown};
 use crate::text::{age, harmless, plural, thousands};
@@ -55,10 +55,16 @@ pub(crate) enum DlqCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Write dead letters to a file, one JSON object a line
+    /// Write dead letters to a file, one JSON object a line or as a table
     Export {
         /// The file, or - for standard output
         file: PathBuf,
+        /// How; without this a file whose name ends in .csv is a table, and any other is lines
+        ///
+        /// A table is for spreadsheets: a cell that begins like a formula (= + - @) gets a ' before
+        /// it. What keeps every byte are lines.
+        #[arg(long, value_enum)]
+        format: Option<Format>,
         /// Only those that match, as in `list`
         #[arg(long, value_name = "EXPR", value_parser = Filter::parse, default_value = "", hide_default_value = true)]
         filter: Filter,
@@ -135,8 +141,15 @@ pub(crate) async fn run(
         DlqCommand::Drop { id } => throw_away(store, &id, as_json).await,
         DlqCommand::Restore { trash } => restore(store, &trash, as_json).await,
         DlqCommand::Clear { yes } => clear(store, yes, as_json).await.map(|()| true),
-        DlqCommand::Export { file, filter } => {
-            export(store, &file, &filter, as_json).await.map(|()| true)
+        DlqCommand::Export {
+            file,
+            format,
+            filter,
+        } => {
+            let format = format.unwrap_or_else(|| Format::of(&file));
+            export(store, &file, format, &filter, as_json)
+                .await
+                .map(|()| true)
         }
     }
 }
@@ -402,12 +415,13 @@ async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandErr
 async fn export(
     store: &Store,
     file: &PathBuf,
+    format: Format,
     filter: &Filter,
     as_json: bool,
 ) -> Result<(), CommandError> {
     let to_stdout = file.as_os_str() == "-";
     let to_terminal = to_stdout && std::io::stdout().is_terminal();
-    let mut out: Box<dyn Write + Send> = if to_stdout {
+    let out: Box<dyn Write + Send> = if to_stdout {
         Box::new(BufWriter::new(std::io::stdout()))
     } else {
         // A file that is there already is never written over.
@@ -426,19 +440,14 @@ async fn export(
         Box::new(BufWriter::new(open.map_err(failed)?))
     };
     let now = store.observe_time().await?;
-    let mut exported = 0_u64;
+    let mut export = Export::begin(out, format, to_terminal)?;
     let mut walk = store.walk_dead(WINDOW);
     while let Some(window) = walk.next().await? {
         for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            let mut row = serde_json::to_string(&Row::new(letter)).map_err(std::io::Error::from)?;
-            if to_terminal {
-                row = harmless_json(row);
-            }
-            writeln!(out, "{row}")?;
-            exported += 1;
+            export.write(letter)?;
         }
     }
-    out.flush()?;
+    let exported = export.end()?;
     if to_stdout {
         return Ok(());
     }

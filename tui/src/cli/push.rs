@@ -404,8 +404,12 @@ impl Push<'_> {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_transient() && Instant::now() < deadline => {
                     if !told {
-                        self.bar
-                            .suspend(|| eprintln!("trying again for a minute: {error}"));
+                        self.bar.suspend(|| {
+                            eprintln!(
+                                "trying again for a minute: {}",
+                                harmless(&error.to_string())
+                            )
+                        });
                         told = true;
                     }
                     tokio::time::sleep(pause).await;

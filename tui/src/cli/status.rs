@@ -44,7 +44,7 @@ pub(crate) async fn status(
             Ok(snapshot) => snapshot,
             // It is to be watched until ctrl-C: Redis comes back.
             Err(error) if args.watch && error.is_transient() => {
-                eprintln!("bridge: {error}");
+                eprintln!("bridge: {}", harmless(&error.to_string()));
                 tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
                 continue;
             }

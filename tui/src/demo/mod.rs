@@ -4,13 +4,14 @@
 mod pictures;
 mod service;
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bridge_shared::config::RedisArgs;
+use bridge_shared::config::{RedisAccess, RedisArgs};
 use bridge_shared::sandbox::Sandbox;
 use bridge_shared::source::{Format, Options, Source};
 use bridge_shared::stats::Snapshot;
@@ -193,6 +194,7 @@ impl Stage {
         } else {
             let redis = Sandbox::start(&[]).map_err(|error| said(&error))?;
             args.redis_url = Some(redis.url());
+            args.access = RedisAccess::default();
             Some(redis)
         };
         let store = Store::connect(&args).await?;
@@ -272,13 +274,42 @@ fn worker_program() -> Result<PathBuf, CommandError> {
     )))
 }
 
+fn path(file: Option<&PathBuf>) -> Option<&OsStr> {
+    file.map(|file| file.as_os_str())
+}
+
 fn start_worker(
     program: &Path,
     redis: &RedisArgs,
     route: &Path,
     service: &str,
 ) -> std::io::Result<Child> {
-    Command::new(program)
+    let access = &redis.access;
+    let mut command = Command::new(program);
+    // What is not in force here is not there either.
+    for (name, value) in [
+        (
+            "REDIS_PASSWORD",
+            access.password.0.as_deref().map(OsStr::new),
+        ),
+        (
+            "REDIS_SENTINEL_PASSWORD",
+            access.sentinel_password.0.as_deref().map(OsStr::new),
+        ),
+        (
+            "REDIS_PASSWORD_FILE",
+            path(access.redis_password_file.as_ref()),
+        ),
+        ("REDIS_CA_FILE", path(access.redis_ca_file.as_ref())),
+        ("REDIS_CERT_FILE", path(access.redis_cert_file.as_ref())),
+        ("REDIS_KEY_FILE", path(access.redis_key_file.as_ref())),
+    ] {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
         .env("REDIS_URL", redis.url())
         .env("QUEUE_NAME", &redis.queue_name)
         .env("FAILED_QUEUE_NAME", &redis.failed_queue_name)

@@ -1,7 +1,8 @@
 //! Bulk work on dead letters, told as it goes.
 
 use std::fs::OpenOptions;
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
+use std::path::Path;
 
 use bridge_shared::envelope::Envelope;
 use bridge_shared::store::control::operator;
@@ -14,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::export::{Export, Format};
 use crate::message::{Ended, Message, Which, Work};
-use crate::row::Row;
 use crate::triage::{Matching, Move, Report, SCAN_WINDOW};
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
@@ -148,10 +149,10 @@ async fn export(
     let says = |error: std::io::Error| format!("cannot write {file}: {error}");
     // A file that is there already is never written over.
     let open = OpenOptions::new().write(true).create_new(true).open(file);
-    let mut out = BufWriter::new(open.map_err(says)?);
+    let out = BufWriter::new(open.map_err(says)?);
+    let mut export = Export::begin(out, Format::of(Path::new(file)), false).map_err(says)?;
     let mut write = |letter: &DeadLetter| {
-        serde_json::to_writer(&mut out, &Row::new(letter))?;
-        out.write_all(b"\n")?;
+        export.write(letter)?;
         *written += 1;
         Ok(())
     };
@@ -183,5 +184,5 @@ async fn export(
             }
         }
     }
-    out.flush().map_err(says)
+    export.end().map_err(says).map(drop)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_shared::config::RedisArgs;
+use bridge_shared::log::JsonLines;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -182,12 +183,16 @@ pub(crate) fn start_log(format: Option<LogFormat>) {
     } else {
         LogFormat::Json
     });
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
     match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log
+            .with_writer(JsonLines(std::io::stderr))
+            .json()
+            .flatten_event(true)
+            .init(),
         LogFormat::Text => log
+            .with_writer(std::io::stderr)
+            .fmt_fields(bridge_shared::log::fields())
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .with_target(false)
             .init(),

@@ -9,15 +9,13 @@ use bridge_shared::config::RedisArgs;
 use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
-use bridge_shared::terminal::harmless_json;
+use bridge_shared::terminal::{harmless, harmless_json, harmless_lines};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::RunArgs;
-use crate::pipeline::{
-    Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, printable, trial,
-};
+use crate::pipeline::{Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, trial};
 
 /// What to do with a route.
 #[derive(Debug, Clone, Subcommand)]
@@ -76,7 +74,7 @@ pub(crate) async fn run(
             try_out(&source, given.json, &lead, &redis, args.lead_timeout).await
         }
     };
-    done.map_err(|error| printable(&error))
+    done
 }
 
 fn check(source: &Source, json: bool) -> Result<(), String> {
@@ -224,7 +222,7 @@ fn tell(tried: &Value) -> String {
         let _ = writeln!(out, "  in   {}", stop["input"]);
         let _ = writeln!(out, "  out  {}", stop["answer"]);
         if let Some(error) = stop["error"].as_str() {
-            let _ = writeln!(out, "  !    {error}");
+            let _ = writeln!(out, "  !    {}", harmless(error));
         }
     }
     let cost = dollars(tried["cost"].as_f64().unwrap_or_default());
@@ -237,7 +235,12 @@ fn tell(tried: &Value) -> String {
             format!("{at}: ")
         };
         let kind = tried["kind"].as_str().map(|kind| format!(" ({kind})"));
-        let _ = write!(out, ": {at}{reason}{}", kind.unwrap_or_default());
+        let _ = write!(
+            out,
+            ": {at}{}{}",
+            harmless(reason),
+            kind.unwrap_or_default()
+        );
     }
     out.push('\n');
     if let Some(lead) = tried.get("lead") {
@@ -288,7 +291,7 @@ fn print_json(value: &impl Serialize) -> Result<(), String> {
 
 /// Prints a text for eyes, without anything that a terminal would take for an order.
 fn print(text: &str) -> Result<(), String> {
-    write_out(&printable(text))
+    write_out(&harmless_lines(text))
 }
 
 fn write_out(text: &str) -> Result<(), String> {

@@ -43,7 +43,7 @@ use bridge_shared::store::Store;
 pub(crate) use journey::Journey;
 pub(crate) use ledger::Ledger;
 pub(crate) use outline::{SinkOutline, StationOutline, outlines};
-pub(crate) use route::{Fault, RouteError, Source, printable};
+pub(crate) use route::{Fault, RouteError, Source};
 use secrets::Secrets;
 use sink::Sinks;
 use step::Step;

@@ -695,6 +695,7 @@ mod tests {
             queue_name: "q".into(),
             failed_queue_name: "f".into(),
             enriched_stream: "e".into(),
+            access: bridge_shared::config::RedisAccess::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bridge_shared::money::Money;
-use bridge_shared::terminal::is_harmful;
+use bridge_shared::terminal::harmless_lines;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -73,21 +73,8 @@ impl fmt::Display for Fault {
             hint,
         } = self;
         let text = format!("{file}:{line}: {error}; {hint}");
-        f.write_str(&printable(&text))
+        f.write_str(&harmless_lines(&text))
     }
-}
-
-/// A text without anything that a terminal would take for an order.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if is_harmful(c) && c != '\n' {
-                c.escape_debug().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
 }
 
 fn lines(faults: &[Fault]) -> String {

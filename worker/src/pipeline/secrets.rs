@@ -84,13 +84,30 @@ impl Secrets {
 
     /// The text with every value from the environment replaced by its name.
     pub(super) fn hide(&self, text: String) -> String {
-        self.hidden.iter().fold(text, |text, (form, shown)| {
+        let text = self.hidden.iter().fold(text, |text, (form, shown)| {
             if text.contains(form.as_str()) {
                 text.replace(form.as_str(), shown)
             } else {
                 text
             }
-        })
+        });
+        self.hide_beginning(text)
+    }
+
+    /// What somebody else said is cut at some length, which may be in the middle of a value.
+    fn hide_beginning(&self, mut text: String) -> String {
+        let cut = self.hidden.iter().find_map(|(form, shown)| {
+            let beginning = (SHORTEST..form.len())
+                .rev()
+                .filter_map(|end| form.get(..end))
+                .find(|beginning| text.ends_with(beginning))?;
+            Some((beginning.len(), shown))
+        });
+        if let Some((len, shown)) = cut {
+            text.truncate(text.len() - len);
+            text.push_str(shown);
+        }
+        text
     }
 }
 
@@ -125,6 +142,14 @@ mod tests {
         let said = secrets
             .hide("s3cret/\"x\" s3cret%2F%22x%22 s3cret/\\\"x\\\" s3cret/\"x\" and more 1".into());
         assert_eq!(said, "${KEY} ${KEY} ${KEY} ${LONGER} 1");
+        for (text, shown) in [
+            ("you said s3cret/\"x", "you said ${KEY}"),
+            ("you said s3cr", "you said ${KEY}"),
+            ("you said s3c", "you said s3c"),
+            ("s3cr, you said", "s3cr, you said"),
+        ] {
+            assert_eq!(secrets.hide(text.into()), shown);
+        }
         assert_eq!(format!("{secrets:?}"), r#"{"FLAG", "KEY", "LONGER"}"#);
     }
 }

@@ -140,6 +140,7 @@ mod tests {
             queue_name: "q".into(),
             failed_queue_name: "f".into(),
             enriched_stream: "e".into(),
+            access: bridge_shared::config::RedisAccess::default(),
         };
         let store = Store::connect(&args).await.expect("a store");
         let (ledger, journey) = (Ledger::default(), Journey::new(Money::ZERO));

@@ -14,6 +14,38 @@ use url::Host;
 )]
 pub(super) struct NotPublic(String);
 
+/// The hosts that leads may choose among, where the route names them.
+#[derive(Debug)]
+pub(super) struct Allowed(Vec<String>);
+
+impl Allowed {
+    /// Names and addresses, and `*.example.com` for all names below one.
+    pub(super) fn new(hosts: impl Iterator<Item = String>) -> Self {
+        Self(hosts.map(|host| host.to_ascii_lowercase()).collect())
+    }
+
+    /// Whether a URL's host is one of them.
+    pub(super) fn has(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let host = host.strip_suffix('.').unwrap_or(host);
+        self.0
+            .iter()
+            .any(|allowed| match allowed.strip_prefix('*') {
+                Some(below) => host.len() > below.len() && host.ends_with(below),
+                None => host == allowed,
+            })
+    }
+}
+
+/// Whether a text can stand in the list of hosts.
+pub(super) fn is_host_pattern(text: &str) -> bool {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    Url::parse(&format!("http://{name}/")).is_ok_and(|url| {
+        url.host_str()
+            .is_some_and(|host| host.eq_ignore_ascii_case(name))
+    })
+}
+
 /// Refuses a URL whose host is such an address itself; names are looked at when they are resolved.
 pub(super) fn check(url: &Url) -> Result<(), NotPublic> {
     let address: IpAddr = match url.host() {
@@ -175,6 +207,18 @@ mod tests {
             "http://0177.0.0.1/",
             "http://[::1]/",
             "http://[::ffff:127.0.0.1]/",
+            "http://[::ffff:7f00:1]/",
+            "http://[::127.0.0.1]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[64:ff9b:1::a9fe:a9fe]/",
+            "http://127.1/",
+            "http://0/",
+            "http://017700000001/",
+            "http://0xA9FEA9FE/",
+            "http://169.254.169.254/latest/meta-data",
+            "http://127.0.0.1./",
+            "http://１２７.０.０.１/",
+            "http://user@127.0.0.1:80/",
         ] {
             assert!(check(&Url::parse(url).expect(url)).is_err(), "{url}");
         }
@@ -186,6 +230,49 @@ mod tests {
         let name = "localhost".parse().expect("a name");
         let error = PublicOnly.resolve(name).await.err().expect("refused");
         assert!(error.downcast_ref::<NotPublic>().is_some(), "{error}");
+    }
+
+    #[test]
+    fn a_host_is_one_of_those_allowed_or_below_one() {
+        let allowed = Allowed::new(
+            ["API.example.com", "*.example.org", "192.0.2.1"]
+                .map(String::from)
+                .into_iter(),
+        );
+        let has = |url: &str| allowed.has(&Url::parse(url).expect(url));
+        for url in [
+            "https://api.example.com/x",
+            "https://api.example.com./x",
+            "https://a.example.org:8443/",
+            "https://a.b.example.org/",
+            "http://192.0.2.1/",
+        ] {
+            assert!(has(url), "{url}");
+        }
+        for url in [
+            "https://example.com/",
+            "https://example.org/",
+            "https://evilexample.org/",
+            "https://api.example.com.evil.net/",
+            "https://api.example.com@evil.net/",
+            "https://evil.net/#api.example.com",
+        ] {
+            assert!(!has(url), "{url}");
+        }
+        for good in ["example.com", "*.example.com", "192.0.2.1", "[::1]"] {
+            assert!(is_host_pattern(good), "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "https://example.com",
+            "a/b",
+            "a:80",
+            "0x7f.1",
+        ] {
+            assert!(!is_host_pattern(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::super::super::expression::{Escape, Template};
 use super::super::{Failure, Keys};
-use super::address;
+use super::address::{self, Allowed};
 
 /// The request of a route, with what is the same for every lead already made.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Blueprint {
     body: Payload,
     /// Whether the lead chooses the host, and only public ones are for it.
     pub(super) public_only: bool,
+    /// Whom it may choose, where the route says.
+    allowed: Option<Allowed>,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Blueprint {
         let method = method(keys);
         let private_hosts = keys.flag("private_hosts").unwrap_or(false);
         let by_lead = keys.written("url").is_some_and(address::host_is_from_lead);
+        let allowed = hosts(keys, by_lead);
         let url = url(keys);
         let query = keys.template_entries("query", Escape::Plain);
         let (mut headers, own_headers) = headers(keys);
@@ -69,6 +72,7 @@ impl Blueprint {
             own_headers,
             body,
             public_only: by_lead && !private_hosts,
+            allowed,
         })
     }
 
@@ -117,6 +121,14 @@ impl Blueprint {
             Address::Made(template) => parse(&template.render(lead)?)
                 .ok_or_else(|| invalid("the URL for this lead is not an http or https URL"))?,
         };
+        if let Some(allowed) = &self.allowed
+            && !allowed.has(&url)
+        {
+            let host = url.host_str().unwrap_or_default();
+            return Err(invalid(format!(
+                "{host} came from the lead, and is none of the hosts that the route allows"
+            )));
+        }
         if self.public_only {
             address::check(&url).map_err(|error| invalid(error.to_string()))?;
         }
@@ -184,6 +196,32 @@ fn url(keys: &mut Keys<'_>) -> Option<Address> {
         );
     }
     url.map(Address::Fixed)
+}
+
+/// The hosts that a lead may choose among.
+fn hosts(keys: &mut Keys<'_>, by_lead: bool) -> Option<Allowed> {
+    let at = keys.place("hosts");
+    let hosts = keys.texts("hosts")?;
+    if !by_lead {
+        keys.wrong(
+            &at,
+            "no lead chooses the host of this URL",
+            "leave hosts out: it is for a url that begins with {{ a field }}",
+        );
+    }
+    for host in hosts
+        .iter()
+        .filter(|host| !address::is_host_pattern(host.get_ref()))
+    {
+        keys.wrong(
+            &host.span(),
+            format!("\"{}\" is no host", host.get_ref()),
+            "write hosts = [\"api.example.com\", \"*.example.org\"]",
+        );
+    }
+    Some(Allowed::new(
+        hosts.into_iter().map(|host| host.into_inner()),
+    ))
 }
 
 /// The headers that are the same for every lead, and the others.
@@ -319,6 +357,34 @@ mod tests {
         for website in ["http://127.0.0.1/", "file:///etc/passwd", "example.com"] {
             let lead = format!(r#"{{"website":"{website}"}}"#);
             assert!(request(whole, &lead).is_err(), "{website}");
+        }
+    }
+
+    #[test]
+    fn a_route_may_name_the_hosts_that_leads_choose_among() {
+        let route = "url = \"{{ website | safe }}\"\nhosts = [\"example.com\", \"*.example.org\"]";
+        for (website, allowed) in [
+            ("https://example.com/a", true),
+            ("https://x.example.org/a", true),
+            ("https://example.net/a", false),
+            ("https://example.com@example.net/", false),
+        ] {
+            let made = request(route, &format!(r#"{{"website":"{website}"}}"#));
+            assert_eq!(made.is_ok(), allowed, "{website}");
+        }
+        // That a name is allowed does not make a private address public.
+        let private = "url = \"http://{{ host }}/\"\nhosts = [\"127.0.0.1\"]";
+        assert!(request(private, r#"{"host":"127.0.0.1"}"#).is_err());
+        let told = format!("{private}\nprivate_hosts = true");
+        assert!(request(&told, r#"{"host":"127.0.0.1"}"#).is_ok());
+        let said = mistakes("url = \"http://x/\"\nhosts = [\"http://x\"]", |keys| {
+            Blueprint::read(keys).is_some()
+        });
+        for expected in ["2: no lead chooses the host", "2: \"http://x\" is no host"] {
+            assert!(
+                said.iter().any(|said| said.starts_with(expected)),
+                "{said:#?}"
+            );
         }
     }
 

@@ -1,0 +1,180 @@
+//! What opens the door: a password and certificates that stand in files of their own.
+
+use std::path::{Path, PathBuf};
+
+use redis::{ClientTlsConfig, TlsCertificates};
+
+use super::StoreError;
+use crate::config::RedisAccess;
+
+/// What was read of the settings.
+#[derive(Default)]
+pub(super) struct Access {
+    /// For the servers, where the URL has none.
+    pub(super) password: Option<String>,
+    /// For the sentinels, where the URL has none.
+    pub(super) sentinel_password: Option<String>,
+    /// Whom to trust, and what to show.
+    pub(super) certificates: Option<TlsCertificates>,
+}
+
+impl Access {
+    /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    /// [`StoreError::BadAccess`].
+    pub(super) fn read(settings: &RedisAccess) -> Result<Self, StoreError> {
+        let password = match file(settings.redis_password_file.as_ref()) {
+            Some(path) => Some(password(path)?),
+            None => settings.password.0.clone(),
+        };
+        Ok(Self {
+            password,
+            sentinel_password: settings.sentinel_password.0.clone(),
+            certificates: certificates(settings)?,
+        })
+    }
+}
+
+/// An empty setting counts as none, as in an `.env` file with the value left out.
+fn file(setting: Option<&PathBuf>) -> Option<&Path> {
+    setting
+        .map(PathBuf::as_path)
+        .filter(|path| !path.as_os_str().is_empty())
+}
+
+/// The first line's text; editors end a line that was meant to have no end.
+fn password(path: &Path) -> Result<String, StoreError> {
+    let bytes = bytes(path, "REDIS_PASSWORD_FILE")?;
+    let wrong = |what: &str| {
+        StoreError::BadAccess(format!(
+            "REDIS_PASSWORD_FILE {} {what}. Write the password into it, alone on one line.",
+            path.display()
+        ))
+    };
+    let text = String::from_utf8(bytes).map_err(|_| wrong("is no text"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    match text {
+        "" => Err(wrong("is empty")),
+        text if text.contains('\n') => Err(wrong("has more than one line")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn certificates(settings: &RedisAccess) -> Result<Option<TlsCertificates>, StoreError> {
+    let ca = file(settings.redis_ca_file.as_ref());
+    let own = (
+        file(settings.redis_cert_file.as_ref()),
+        file(settings.redis_key_file.as_ref()),
+    );
+    let client_tls = match own {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig {
+            client_cert: pem(cert, "REDIS_CERT_FILE", "CERTIFICATE")?,
+            client_key: pem(key, "REDIS_KEY_FILE", "PRIVATE KEY")?,
+        }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(StoreError::BadAccess(
+                "REDIS_CERT_FILE and REDIS_KEY_FILE go together: a certificate is shown by who holds its key. Set both, or neither.".into(),
+            ));
+        }
+    };
+    let root_cert = ca.map(|ca| pem(ca, "REDIS_CA_FILE", "CERTIFICATE"));
+    let root_cert = root_cert.transpose()?;
+    Ok(
+        (root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates {
+            client_tls,
+            root_cert,
+        }),
+    )
+}
+
+/// Reads a PEM file that must hold something of this kind: the driver takes one without for a list
+/// of none.
+fn pem(path: &Path, setting: &str, kind: &str) -> Result<Vec<u8>, StoreError> {
+    let bytes = bytes(path, setting)?;
+    let mark = format!("{kind}-----");
+    let has = String::from_utf8_lossy(&bytes)
+        .lines()
+        .any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&mark));
+    if has {
+        return Ok(bytes);
+    }
+    Err(StoreError::BadAccess(format!(
+        "{setting} {} holds no -----BEGIN {kind}-----. Name a PEM file; openssl turns other forms into one.",
+        path.display()
+    )))
+}
+
+fn bytes(path: &Path, setting: &str) -> Result<Vec<u8>, StoreError> {
+    std::fs::read(path).map_err(|error| {
+        StoreError::BadAccess(format!(
+            "cannot read {setting} {}: {error}. Name a file that this program may read.",
+            path.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> (tempfile::NamedTempFile, RedisAccess) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, text).expect("written");
+        let access = RedisAccess {
+            redis_password_file: Some(file.path().to_owned()),
+            ..RedisAccess::default()
+        };
+        (file, access)
+    }
+
+    #[test]
+    fn a_password_is_the_one_line_of_its_file() {
+        for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
+            let (_file, access) = settings(text);
+            let read = Access::read(&access).expect(text);
+            assert_eq!(read.password.as_deref(), Some("hunter2"));
+        }
+        for text in ["", "\n", "hunter2\nmore\n"] {
+            let (_file, access) = settings(text);
+            let error = Access::read(&access).err().expect("refused").to_string();
+            assert!(error.contains("REDIS_PASSWORD_FILE"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let (file, _) = settings("no PEM at all");
+        let path = || Some(file.path().to_owned());
+        let nowhere = || Some(PathBuf::from("/nonexistent/file"));
+        for (access, what) in [
+            (
+                RedisAccess {
+                    redis_ca_file: path(),
+                    ..RedisAccess::default()
+                },
+                "holds no -----BEGIN CERTIFICATE-----",
+            ),
+            (
+                RedisAccess {
+                    redis_ca_file: nowhere(),
+                    ..RedisAccess::default()
+                },
+                "cannot read REDIS_CA_FILE /nonexistent/file",
+            ),
+            (
+                RedisAccess {
+                    redis_cert_file: path(),
+                    ..RedisAccess::default()
+                },
+                "go together",
+            ),
+        ] {
+            let error = Access::read(&access).err().expect("refused").to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+}

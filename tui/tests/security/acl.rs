@@ -1,0 +1,489 @@
+//! The users of `assets/acl`: each can do all of its work, and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::support::{Running, Server, bridge, eventually, fails, said, service, succeeds, worker};
+
+/// Rights that only a Redis behind sentinels or a cluster makes use of.
+const ELSEWHERE: [&str; 3] = ["role", "cluster|keyslot", "cluster|slots"];
+
+/// A Redis with the users as they are shipped, each with a password.
+fn server() -> Server {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut users = "user admin on >admin ~* &* +@all\nuser default off\n".to_owned();
+    for role in ["producer", "worker", "console", "viewer", "api"] {
+        let user = shipped(role);
+        let name = format!("user bridge-{role} off ");
+        assert!(
+            user.starts_with(&name),
+            "{role} is shipped without a way in"
+        );
+        users += &user.replace(&name, &format!("user bridge-{role} on >pass "));
+    }
+    std::fs::write(&file, users).expect("written");
+    let path = file.path().to_str().expect("a plain path").to_owned();
+    Server::start(
+        &["--aclfile", &path, "--enable-debug-command", "local"],
+        "admin:admin@",
+    )
+}
+
+fn shipped(role: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../assets/acl/{role}.acl"));
+    let user = std::fs::read_to_string(file).expect("a user");
+    assert_eq!(user.lines().count(), 1, "an ACL file has a user a line");
+    user
+}
+
+fn url(server: &Server, role: &str) -> String {
+    format!(
+        "redis://bridge-{role}:pass@127.0.0.1:{}/0",
+        server.redis.port()
+    )
+}
+
+/// What a user was refused, from the server's own book.
+fn refused(server: &mut Server) -> Vec<String> {
+    let log: Vec<std::collections::HashMap<String, redis::Value>> = server.run("ACL LOG 100");
+    log.iter()
+        .map(|entry| format!("{:?} {:?}", entry["username"], entry["object"]))
+        .collect()
+}
+
+/// Every right that a user has was made use of since `CONFIG RESETSTAT`.
+#[track_caller]
+fn every_right_is_used(server: &mut Server, role: &str) {
+    let stats: String = server.run("INFO commandstats");
+    let used: BTreeSet<&str> = stats
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("cmdstat_")?.split_once(':')?.0))
+        .collect();
+    let user = shipped(role);
+    let rights = user
+        .split(|c: char| c == ' ' || c == '(' || c == ')' || c == '\n')
+        .filter_map(|word| word.strip_prefix('+'));
+    let unused: BTreeSet<&str> = rights
+        .filter(|right| !used.contains(right) && !ELSEWHERE.contains(right))
+        .collect();
+    assert!(unused.is_empty(), "{role} never uses {unused:?}");
+}
+
+/// What a user must not be able to do.
+#[track_caller]
+fn may_not(server: &mut Server, role: &str, commands: &[&str]) {
+    for command in commands {
+        let answer: String = server.run(&format!("ACL DRYRUN bridge-{role} {command}"));
+        assert!(answer.contains("no permissions"), "{role} may {command}");
+    }
+}
+
+/// What nobody but the administrator may do.
+const NOBODY: [&str; 16] = [
+    "FLUSHALL",
+    "FLUSHDB",
+    "CONFIG GET *",
+    "CONFIG SET dir /",
+    "KEYS *",
+    "SCAN 0",
+    "ACL LIST",
+    "CLIENT KILL TYPE normal",
+    "CLIENT LIST",
+    "MONITOR",
+    "DEBUG SLEEP 1",
+    "SCRIPT FLUSH",
+    "EVAL 1 0",
+    "DEL leads_to_enrich",
+    "SET leads_to_enrich x",
+    "GET another_key",
+];
+
+const ROUTE: &str = r#"
+default_pipeline = "test"
+[pipelines.test]
+daily_budget = 1000
+[[pipelines.test.stations]]
+kind = "dedupe"
+name = "dedupe"
+fields = ["email"]
+ttl = "1h"
+[[pipelines.test.stations]]
+kind = "http"
+name = "enrich"
+url = "SERVICE"
+cost = 0.01
+rate = "1000/s"
+cache = { ttl = "1h", key = ["email"] }
+# Nobody is there, and what was taken out of the day's money for it goes back.
+[[pipelines.test.stations]]
+kind = "http"
+name = "nobody"
+url = "http://127.0.0.1:1/"
+cost = 0.01
+on_error = "skip"
+when = "name == 'sound'"
+[[pipelines.test.stations]]
+kind = "http"
+name = "slow"
+url = "SERVICE/slow"
+cost = 0.01
+when = "slow"
+"#;
+
+fn answer(head: &str, body: &str) -> (u16, String) {
+    if head.starts_with("POST /slow") {
+        std::thread::sleep(std::time::Duration::from_secs(600));
+    }
+    if body.contains("broken") {
+        (503, "{}".into())
+    } else {
+        (200, r#"{"found":true}"#.into())
+    }
+}
+
+#[test]
+fn a_worker_does_all_its_work_with_its_own_rights() {
+    let mut server = server();
+    let route = server.file("route.toml", &ROUTE.replace("SERVICE", &service(answer)));
+    let flags = [
+        "--pipeline",
+        &route,
+        "--retry-delay-base",
+        "0.05",
+        "--max-retries",
+        "1",
+        "--lease-seconds",
+        "1",
+        "--shutdown-timeout",
+        "0.1",
+    ];
+    let _: () = server.run("CONFIG RESETSTAT");
+    let url = url(&server, "worker");
+    let mut first = Running::start(worker(&url, &flags), server.path("first.log"));
+    server.push(r#"{"email":"slow@example.com","slow":true}"#);
+    eventually("the first has it in hand", || {
+        let workers: Vec<String> = server.run("ZRANGE leads_to_enrich:workers 0 -1");
+        workers
+            .iter()
+            .any(|id| server.run::<u64>(&format!("HLEN leads_to_enrich:active:{id}")) == 1)
+    });
+    first.kill();
+    for n in 0..20 {
+        let name = if n % 4 == 0 { "broken" } else { "sound" };
+        server.push(&format!(
+            r#"{{"name":"{name}","email":"{name}{n}@example.com"}}"#
+        ));
+    }
+    server.push(r#"{"name":"sound","email":"sound1@example.com"}"#);
+    // What a lead leaves behind in the hands of a worker that is no longer registered.
+    let mut second = Running::start(worker(&url, &flags), server.path("second.log"));
+    eventually("all have come to their end, but the slow one", || {
+        server.run::<u64>("XLEN enriched_leads") == 16
+            && server.run::<u64>("LLEN failed_leads") == 5
+    });
+    eventually("the slow one was recovered", || {
+        server.run::<Option<u64>>("HGET leads_to_enrich:stats recovered") == Some(1)
+    });
+    // A trial, asked for by a console.
+    let _: () = server.call(&[
+        b"RPUSH",
+        b"leads_to_enrich:try",
+        b"token\n{\"email\":\"try@example.com\"}",
+    ]);
+    eventually("the trial is answered", || {
+        server.run::<bool>("EXISTS leads_to_enrich:try:token")
+    });
+    second.stop();
+    assert_eq!(refused(&mut server), Vec::<String>::new());
+    every_right_is_used(&mut server, "worker");
+    may_not(&mut server, "worker", &NOBODY);
+    may_not(
+        &mut server,
+        "worker",
+        &[
+            "LRANGE failed_leads 0 -1",
+            "RPOP failed_leads",
+            "XRANGE enriched_leads - +",
+            "XTRIM enriched_leads MAXLEN 0",
+            "RENAME failed_leads x",
+            "EXPIRE leads_to_enrich 1",
+            "SET leads_to_enrich:paused x",
+            "XADD leads_to_enrich:audit * who x",
+            "SUBSCRIBE another",
+            "PUBLISH another x",
+        ],
+    );
+}
+
+/// Dead letters that the commands below work on.
+fn bury(server: &mut Server, n: usize) {
+    let letters: Vec<String> = (0..n)
+        .map(|i| {
+            format!(
+                r#"{{"lead":{{"name":"Ada {i}","email":"a{i}@example.com"}},"error":"boom","retry_count":3,"failed_at":"2026-01-15T10:30:00Z"}}"#
+            )
+        })
+        .collect();
+    let command = [&b"LPUSH"[..], b"failed_leads"];
+    let parts: Vec<&[u8]> = command
+        .into_iter()
+        .chain(letters.iter().map(String::as_bytes))
+        .collect();
+    let _: u64 = server.call(&parts);
+}
+
+fn ids(url: &str) -> Vec<String> {
+    let list = succeeds(bridge(url, &["dlq", "list", "--json"]));
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let items = list["items"].as_array().expect("items");
+    items
+        .iter()
+        .map(|item| item["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+/// Every screen of the console.
+#[track_caller]
+fn screens(url: &str) {
+    for keys in [
+        "1", "1 w", "2", "3", "3 enter", "3 f", "4", "4 l", "4 l l", "5", "6", "7",
+    ] {
+        let frame = succeeds(bridge(url, &["--once", "text", "--keys", keys]));
+        assert!(!frame.contains("may not"), "{keys}: {frame}");
+    }
+}
+
+#[test]
+fn a_console_does_all_its_work_with_its_own_rights() {
+    let mut server = server();
+    let url = url(&server, "console");
+    let _: () = server.run("CONFIG RESETSTAT");
+    let workers = [
+        "ZADD leads_to_enrich:workers 99999999999999 w",
+        "HSET leads_to_enrich:workers:info w {}",
+        "HSET leads_to_enrich:active:w 1 {}",
+        "ZADD leads_to_enrich:retry 99999999999999 {}",
+    ];
+    for command in workers {
+        let _: u64 = server.run(command);
+    }
+    bury(&mut server, 8);
+    let leads = server.file(
+        "leads.jsonl",
+        "{\"name\":\"Grace\",\"linkedinUrl\":\"https://linkedin.com/in/grace\"}\n",
+    );
+    screens(&url);
+    succeeds(bridge(
+        &url,
+        &["push", "--dedupe", "--max-depth", "100", &leads],
+    ));
+    succeeds(bridge(&url, &["status"]));
+    let ids = ids(&url);
+    succeeds(bridge(&url, &["dlq", "count"]));
+    succeeds(bridge(&url, &["dlq", "groups"]));
+    succeeds(bridge(&url, &["dlq", "show", &ids[0]]));
+    succeeds(bridge(&url, &["dlq", "retry", &ids[0], &ids[1]]));
+    let dropped = succeeds(bridge(&url, &["dlq", "drop", &ids[2]]));
+    let trash = dropped
+        .trim()
+        .rsplit(' ')
+        .next()
+        .expect("a trash")
+        .to_owned();
+    succeeds(bridge(&url, &["dlq", "restore", &trash]));
+    succeeds(bridge(&url, &["dlq", "export", "-"]));
+    succeeds(bridge(&url, &["dlq", "clear", "--yes"]));
+    succeeds(bridge(&url, &["pause"]));
+    succeeds(bridge(&url, &["resume"]));
+    // Retry and undo, then a trial that nobody answers.
+    bury(&mut server, 2);
+    succeeds(bridge(&url, &["--once", "text", "--keys", "3 r u"]));
+    eventually("the retry was undone", || {
+        server.run::<u64>("LLEN failed_leads") == 2
+    });
+    succeeds(bridge(&url, &["--once", "text", "--keys", "3 t"]));
+    // In the middle of a long list an entry is taken in another way than at its ends.
+    bury(&mut server, 31_000);
+    succeeds(bridge(
+        &url,
+        &["dlq", "retry", "--all", "--filter", "lead:a15500@"],
+    ));
+    assert_eq!(refused(&mut server), Vec::<String>::new());
+    every_right_is_used(&mut server, "console");
+    may_not(&mut server, "console", &NOBODY);
+    may_not(
+        &mut server,
+        "console",
+        &[
+            "RPOP leads_to_enrich",
+            "XADD enriched_leads * id x",
+            "HSET leads_to_enrich:active:w 1 x",
+            "ZADD leads_to_enrich:workers 1 w",
+            "XTRIM leads_to_enrich:audit MAXLEN 0",
+            "PUBLISH another x",
+            "EXPIRE failed_leads 1",
+        ],
+    );
+}
+
+#[test]
+fn a_viewer_sees_everything_and_changes_nothing() {
+    let mut server = server();
+    let (url, name) = (url(&server, "viewer"), "bridge-viewer");
+    let _: () = server.run("CONFIG RESETSTAT");
+    let _: u64 = server.run("ZADD leads_to_enrich:workers 99999999999999 w");
+    let _: u64 = server.run("HSET leads_to_enrich:workers:info w {}");
+    let _: u64 = server.run("HSET leads_to_enrich:active:w 1 {}");
+    let _: u64 = server.run("ZADD leads_to_enrich:retry 99999999999999 {}");
+    server.push("{}");
+    bury(&mut server, 3);
+    let before: String = server.run("DEBUG DIGEST");
+    screens(&url);
+    let leads = server.file("leads.jsonl", "{\"name\":\"Grace\"}\n");
+    succeeds(bridge(&url, &["push", "--dedupe", "--dry-run", &leads]));
+    succeeds(bridge(&url, &["status"]));
+    let ids = ids(&url);
+    succeeds(bridge(&url, &["dlq", "groups"]));
+    succeeds(bridge(&url, &["dlq", "show", &ids[0]]));
+    succeeds(bridge(&url, &["dlq", "export", "-"]));
+    assert_eq!(refused(&mut server), Vec::<String>::new());
+    every_right_is_used(&mut server, "viewer");
+    for args in [
+        &["push", &leads][..],
+        &["dlq", "retry", &ids[0]],
+        &["dlq", "retry", "--all"],
+        &["dlq", "drop", &ids[0]],
+        &["dlq", "clear", "--yes"],
+        &["dlq", "restore", "x"],
+        &["pause"],
+        &["resume"],
+    ] {
+        let words = fails(bridge(&url, args));
+        assert!(
+            words.contains(name) && words.contains("may not"),
+            "{args:?}: {words}"
+        );
+    }
+    let frame = succeeds(bridge(&url, &["--once", "text", "--keys", "3 r"]));
+    assert!(frame.contains("may not"), "{frame}");
+    assert_eq!(before, server.run::<String>("DEBUG DIGEST"));
+    // And no command that writes, on any key.
+    let writes: Vec<String> = server.run("ACL CAT write");
+    let user = shipped("viewer");
+    for command in writes {
+        let right = format!("+{command}");
+        assert!(
+            !user.split([' ', '\n']).any(|word| word == right),
+            "{command}"
+        );
+    }
+    may_not(&mut server, "viewer", &NOBODY);
+}
+
+#[test]
+fn a_producer_can_push_and_nothing_else() {
+    let mut server = server();
+    let url = url(&server, "producer");
+    let _: () = server.run("CONFIG RESETSTAT");
+    let mut plain = redis::Client::open(url.as_str())
+        .and_then(|client| client.get_connection())
+        .expect("a connection");
+    let pushed: u64 = redis::cmd("LPUSH")
+        .arg("leads_to_enrich")
+        .arg("{}")
+        .query(&mut plain)
+        .expect("pushed");
+    assert_eq!(pushed, 1);
+    let pong: String = redis::cmd("PING").query(&mut plain).expect("answered");
+    assert_eq!(pong, "PONG");
+    let leads = server.file("leads.jsonl", "{\"name\":\"Grace\"}\n{\"name\":\"Ada\"}\n");
+    succeeds(bridge(&url, &["push", "--max-depth", "100", &leads]));
+    assert_eq!(server.run::<u64>("LLEN leads_to_enrich"), 3);
+    every_right_is_used(&mut server, "producer");
+    // The version is asked for, and a user who may not ask is taken at their word.
+    assert!(
+        refused(&mut server)
+            .iter()
+            .all(|what| what.contains("info"))
+    );
+    for args in [
+        &["status"][..],
+        &["dlq", "list"],
+        &["dlq", "clear", "--yes"],
+        &["pause"],
+        &["push", "--dedupe", &leads],
+    ] {
+        let words = fails(bridge(&url, args));
+        assert!(
+            words.contains("bridge-producer") && words.contains("may not"),
+            "{args:?}: {words}"
+        );
+    }
+    may_not(&mut server, "producer", &NOBODY);
+    may_not(
+        &mut server,
+        "producer",
+        &[
+            "RPOP leads_to_enrich",
+            "LRANGE leads_to_enrich 0 -1",
+            "EXPIRE leads_to_enrich 1",
+            "LPUSH failed_leads x",
+            "PUBLISH leads_to_enrich:events x",
+        ],
+    );
+}
+
+#[test]
+fn a_worker_without_its_rights_says_what_is_missing_and_who_lacks_it() {
+    let server = server();
+    let url = url(&server, "viewer");
+    let health = server.path("health");
+    let flags = ["--health-file", health.to_str().expect("a plain path")];
+    let worker = Running::start(worker(&url, &flags), server.path("log"));
+    eventually("it says so", || {
+        worker
+            .log()
+            .contains("the Redis user bridge-viewer may not heartbeat")
+    });
+    // And whoever looks after it hears that it is not well.
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bridge"));
+    eventually("it is ill", || {
+        std::process::Command::new(program.with_file_name("scrapegoat-worker"))
+            .arg("healthcheck")
+            .env("HEALTH_FILE", &health)
+            .output()
+            .is_ok_and(|output| said(&output).contains("bridge-viewer"))
+    });
+}
+
+#[test]
+fn the_user_of_the_api_has_the_rights_of_a_worker_and_of_a_console() {
+    let rights = |role: &str| -> BTreeSet<String> {
+        let user = shipped(role);
+        let (_, rights) = user.trim_end().split_once(" off ").expect("a user");
+        rights.split(" (").skip(1).map(str::to_owned).collect()
+    };
+    let mut both: BTreeSet<String> = rights("worker");
+    both.extend(rights("console"));
+    // The right to publish stands outside of parentheses here, as it does for the console.
+    both.retain(|rights| !rights.contains("+publish"));
+    assert_eq!(rights("api"), both);
+    let mut server = server();
+    for (role, command) in [
+        ("worker", "RPOP leads_to_enrich"),
+        ("worker", "PUBLISH leads_to_enrich:events x"),
+        (
+            "worker",
+            "BLMOVE leads_to_enrich leads_to_enrich RIGHT RIGHT 1",
+        ),
+        ("console", "LRANGE failed_leads 0 -1"),
+        ("console", "SET leads_to_enrich:paused x"),
+        ("console", "SUBSCRIBE leads_to_enrich:events"),
+    ] {
+        for user in [role, "api"] {
+            let answer: String = server.run(&format!("ACL DRYRUN bridge-{user} {command}"));
+            assert_eq!(answer, "OK", "{user} may not {command}");
+        }
+    }
+    may_not(&mut server, "api", &NOBODY);
+}

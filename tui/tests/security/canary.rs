@@ -1,0 +1,420 @@
+//! Secrets stay secret: every setting that may hold one holds a canary, everything that can be made
+//! to speak is made to, and no canary is found anywhere.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+
+use crate::support::{Running, Server, bridge, eventually, said, service, worker};
+
+/// The secrets, each with characters that change their form on the way through a URL.
+const CANARIES: [(&str, &str); 7] = [
+    ("REDIS_PASSWORD_CANARY", "canary/redis@1+A"),
+    ("STATION_KEY", "canary/station@2+B"),
+    ("STATION_TOKEN", "canary/token@3+C"),
+    ("EXEC_KEY", "canary/exec@4+D"),
+    ("DATABASE_PASSWORD", "canary%2Fdatabase%405%2BE"),
+    ("WEBHOOK_SECRET", "canary/webhook@6+F"),
+    ("BRIDGE_API_TOKEN", "canary/api@7+G"),
+];
+
+const ROUTE: &str = r#"
+default_pipeline = "test"
+[[pipelines.test.stations]]
+kind = "http"
+name = "enrich"
+url = "SERVICE/people?key=${STATION_KEY}"
+headers = { authorization = "Bearer ${STATION_TOKEN}" }
+on_error = "skip"
+[[pipelines.test.stations]]
+kind = "exec"
+name = "program"
+command = ["sh", "-c", "cat > /dev/null; echo \"$KEY\" >&2; echo \"$KEY\"; exit 1"]
+environment = { KEY = "${EXEC_KEY}" }
+on_error = "skip"
+[[pipelines.test.stations]]
+kind = "http"
+name = "last"
+url = "SERVICE/last?key=${STATION_KEY}"
+headers = { authorization = "Bearer ${STATION_TOKEN}" }
+[[pipelines.test.sinks]]
+kind = "postgres"
+url = "postgres://ada:${DATABASE_PASSWORD}@127.0.0.1:1/leads"
+[[pipelines.test.sinks]]
+kind = "webhook"
+url = "SERVICE/hook?key=${STATION_KEY}"
+secret = "${WEBHOOK_SECRET}"
+headers = { authorization = "Bearer ${STATION_TOKEN}" }
+"#;
+
+/// Says back all that it was told, as a service does that has not thought of this.
+fn gossip(head: &str, body: &str) -> (u16, String) {
+    let status = match head.split(' ').nth(1).unwrap_or_default() {
+        target if target.starts_with("/last") && !body.contains("dead") => 200,
+        target if target.starts_with("/hook") => 503,
+        _ => 400,
+    };
+    let told = if status == 200 {
+        "{}".into()
+    } else {
+        format!("you said {head} {body}")
+    };
+    (status, told)
+}
+
+/// What was found where.
+#[derive(Default)]
+struct Finds(String);
+
+impl Finds {
+    fn look(&mut self, place: &str, bytes: &[u8]) {
+        self.look_for(&CANARIES, place, bytes);
+    }
+
+    fn look_for(&mut self, canaries: &[(&str, &str)], place: &str, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        for (name, canary) in canaries {
+            for form in forms(canary) {
+                if let Some(at) = text.find(&form) {
+                    let from = text[..at]
+                        .char_indices()
+                        .rev()
+                        .nth(60)
+                        .map_or(0, |(i, _)| i);
+                    let _ = writeln!(
+                        self.0,
+                        "{place} has {name}: ...{}",
+                        &text[from..at + form.len()]
+                    );
+                }
+            }
+        }
+    }
+
+    fn look_into(&mut self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                self.look_into(&path);
+            } else {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                self.look(&path.display().to_string(), &bytes);
+            }
+        }
+    }
+
+    /// The command lines of all that runs.
+    fn look_at_processes(&mut self, canaries: &[(&str, &str)]) {
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let file = entry.path().join("cmdline");
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            self.look_for(canaries, &file.display().to_string(), &bytes);
+        }
+    }
+}
+
+/// A secret in every form that it may take on its way.
+fn forms(canary: &str) -> Vec<String> {
+    let encoded = percent_encode(canary);
+    let json = serde_json::to_string(canary).expect("a text is JSON");
+    let mut forms = vec![
+        canary.to_owned(),
+        encoded.clone(),
+        encoded.to_ascii_lowercase(),
+        canary
+            .replace("%2F", "/")
+            .replace("%40", "@")
+            .replace("%2B", "+"),
+        json.trim_matches('"').to_owned(),
+        canary.escape_default().to_string(),
+    ];
+    // As a part of base64 it has three forms, and the middle of each is always the same.
+    for skip in 0..3 {
+        let padded = format!("{}{canary}", "x".repeat(skip));
+        let text = BASE64.encode(padded);
+        forms.push(text[4..text.len() - 4].to_owned());
+    }
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+/// All that Redis holds.
+fn dump(server: &mut Server) -> Vec<(String, Vec<u8>)> {
+    let keys: Vec<String> = server.run("KEYS *");
+    keys.into_iter()
+        .map(|key| {
+            let kind: String = server.run(&format!("TYPE {key}"));
+            let words = match kind.as_str() {
+                "list" => format!("LRANGE {key} 0 -1"),
+                "hash" => format!("HGETALL {key}"),
+                "zset" => format!("ZRANGE {key} 0 -1"),
+                "stream" => format!("XRANGE {key} - +"),
+                _ => format!("GET {key}"),
+            };
+            let value: redis::Value = server.run(&words);
+            let mut bytes = key.clone().into_bytes();
+            flatten(&value, &mut bytes);
+            (key, bytes)
+        })
+        .collect()
+}
+
+fn flatten(value: &redis::Value, out: &mut Vec<u8>) {
+    match value {
+        redis::Value::BulkString(bytes) => out.extend_from_slice(bytes),
+        redis::Value::SimpleString(text) => out.extend_from_slice(text.as_bytes()),
+        redis::Value::Array(values) => values.iter().for_each(|value| flatten(value, out)),
+        _ => {}
+    }
+    out.push(b' ');
+}
+
+/// Everything that is published, until the server ends.
+fn listen(url: &str) -> Arc<Mutex<Vec<u8>>> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let client = redis::Client::open(url).expect("a URL");
+    let mut connection = client.get_connection().expect("a connection");
+    let into = Arc::clone(&heard);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut pubsub = connection.as_pubsub();
+        pubsub.psubscribe("*").expect("it listens");
+        ready.send(()).expect("somebody waits");
+        while let Ok(message) = pubsub.get_message() {
+            into.lock()
+                .expect("no panic")
+                .extend_from_slice(message.get_payload_bytes());
+        }
+    });
+    is_ready.recv().expect("it listens");
+    heard
+}
+
+#[test]
+fn what_leaks_is_found() {
+    let mut finds = Finds::default();
+    for said in [
+        "key=canary%2Fstation%402%2BB",
+        "Bearer canary/token@3+C",
+        "Basic YWRhOmNhbmFyeS9yZWRpc0AxK0E=",
+        "postgres://ada:canary/database@5+E@127.0.0.1",
+    ] {
+        let before = finds.0.len();
+        finds.look("it", said.as_bytes());
+        assert!(finds.0.len() > before, "{said}");
+    }
+    let mut finds = Finds::default();
+    let mut process = std::process::Command::new("sh")
+        .args(["-c", "read -r _", "planted/canary/process"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    finds.look_at_processes(&[("PLANTED", "planted/canary/process")]);
+    // Closing its input ends it.
+    drop(process.stdin.take());
+    process.wait().expect("it ends");
+    assert!(finds.0.contains("PLANTED"), "{}", finds.0);
+}
+
+#[test]
+fn no_secret_is_found_anywhere() {
+    let mut finds = Finds::default();
+    let password = CANARIES[0].1;
+    let acl = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&acl, format!("user default on >{password} ~* &* +@all\n")).expect("written");
+    let path = acl.path().to_str().expect("a plain path").to_owned();
+    let login = format!(":{}@", percent_encode(password));
+    let mut server = Server::start(&["--aclfile", &path], &login);
+    let url = format!("redis://{login}127.0.0.1:{}/0", server.redis.port());
+    let heard = listen(&url);
+    let route = server.file("route.toml", &ROUTE.replace("SERVICE", &service(gossip)));
+    let state = server.path("state");
+    let with = |mut command: std::process::Command| {
+        command.envs(CANARIES);
+        command.env("XDG_STATE_HOME", &state);
+        command.env("RUST_LOG", "trace");
+        command.env("RUST_BACKTRACE", "full");
+        command
+    };
+
+    // Two workers: one with its URL in the environment, one with it on its command line.
+    let health = server
+        .path("health")
+        .to_str()
+        .expect("a plain path")
+        .to_owned();
+    let flags = [
+        "--pipeline",
+        &route,
+        "--max-retries",
+        "0",
+        "--health-file",
+        &health,
+    ];
+    let in_environment = Running::start(with(worker(&url, &flags)), server.path("json.log"));
+    let flag = format!("--redis-url={url}");
+    let mut as_flag = with(worker(
+        "",
+        &[&["--log-format", "text", &flag], &flags[..4]].concat(),
+    ));
+    as_flag.env_remove("REDIS_URL");
+    let as_flag = Running::start(as_flag, server.path("text.log"));
+    // And a console that stays.
+    let pty = native_pty_system()
+        .openpty(PtySize::default())
+        .expect("a terminal");
+    let mut console = CommandBuilder::new(env!("CARGO_BIN_EXE_bridge"));
+    console.env_clear();
+    console.args(["--redis-url", &url]);
+    for (name, value) in [
+        ("TERM", "xterm"),
+        ("RUST_LOG", "trace"),
+        ("HOME", "/nonexistent"),
+    ] {
+        console.env(name, value);
+    }
+    console.env("XDG_STATE_HOME", &state);
+    let mut console = pty.slave.spawn_command(console).expect("it starts");
+    let mut frames = pty.master.try_clone_reader().expect("a reader");
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&shown);
+    std::thread::spawn(move || {
+        use std::io::Read as _;
+        let mut bytes = [0; 4_096];
+        while let Ok(n @ 1..) = frames.read(&mut bytes) {
+            into.lock()
+                .expect("no panic")
+                .extend_from_slice(&bytes[..n]);
+        }
+    });
+    drop(pty.slave);
+
+    for n in 0..4 {
+        let name = if n % 2 == 0 { "dead" } else { "sound" };
+        server.push(&format!(
+            r#"{{"name":"{name} {n}","linkedinUrl":"https://linkedin.com/in/n{n}"}}"#
+        ));
+    }
+    eventually("two are dead", || {
+        server.run::<u64>("LLEN failed_leads") == 2
+    });
+    eventually("the others wait for their sinks", || {
+        let log = in_environment.log() + &as_flag.log();
+        log.contains("wait in hand")
+    });
+    eventually("the console shows something", || {
+        String::from_utf8_lossy(&shown.lock().expect("no panic")).contains("leads_to_enrich")
+            || shown.lock().expect("no panic").len() > 2_000
+    });
+    eventually("both workers have told who they are", || {
+        server.run::<u64>("HLEN leads_to_enrich:workers:info") == 2
+    });
+    // Programs that were told the password on their command line no longer have it there, once they
+    // have begun.
+    finds.look_at_processes(&CANARIES);
+
+    // Everything that answers.
+    let export = server
+        .path("export.csv")
+        .to_str()
+        .expect("a plain path")
+        .to_owned();
+    let list = bridge(&url, &["dlq", "list", "--json"])
+        .output()
+        .expect("it runs");
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
+    let id = list["items"][0]["id"].as_str().expect("an id").to_owned();
+    let wrong = url.replace("canary", "canarywrong");
+    let nobody = format!("redis://{login}127.0.0.1:1/0");
+    let garbled = format!("redis://{login}127.0.0.1:x/0");
+    let mut commands = vec![bridge(&nobody, &["status"]), bridge(&garbled, &["status"])];
+    for args in [
+        &["--help"][..],
+        &["status"],
+        &["status", "--json"],
+        &["dlq", "list"],
+        &["dlq", "show", &id],
+        &["dlq", "show", &id, "--json"],
+        &["dlq", "groups"],
+        &["dlq", "export", "-"],
+        &["dlq", "export", &export],
+        &["push", "/nonexistent"],
+        &["pause"],
+        &["resume"],
+        &["--once", "text"],
+        &["--once", "text", "--keys", "2"],
+        &["--once", "text", "--keys", "3 enter"],
+        &["--once", "text", "--keys", "3 t"],
+        &["--once", "text", "--keys", "4"],
+        &["--once", "text", "--keys", "5"],
+        &["--once", "text", "--keys", "6"],
+        &["--once", "text", "--keys", "7"],
+        &["--once", "svg", "--keys", "3 enter J"],
+        &["dlq", "retry", &id],
+    ] {
+        commands.push(bridge(&url, args));
+    }
+    let lead = server.file("lead.json", r#"{"name":"dead"}"#);
+    for args in [
+        &["--help"][..],
+        &["pipeline", "check", &route],
+        &["pipeline", "show", &route],
+        &["pipeline", "show", &route, "--json"],
+        &["pipeline", "run", &route, "--lead", &lead],
+        &["pipeline", "run", &route, "--lead", &lead, "--json"],
+    ] {
+        commands.push(worker(&url, args));
+    }
+    let mut ill = worker(&url, &["healthcheck"]);
+    ill.env("HEALTH_FILE", &health);
+    commands.push(ill);
+    commands.push(worker(&wrong, &[]));
+    for command in commands {
+        let shown = format!("{command:?}");
+        // What the test itself says is not what they say.
+        let shown = shown.rsplit('"').take(6).collect::<Vec<_>>().join(" ");
+        let output = with(command).output().expect("it runs");
+        finds.look(&format!("the answer of {shown}"), said(&output).as_bytes());
+    }
+
+    let _ = console.kill();
+    let _ = console.wait();
+    finds.look("a frame of the console", &shown.lock().expect("no panic"));
+    finds.look("an event", &heard.lock().expect("no panic"));
+    for (key, bytes) in dump(&mut server) {
+        finds.look(&format!("the key {key}"), &bytes);
+    }
+    drop((in_environment, as_flag));
+    let folder = server.folder.path().to_owned();
+    finds.look_into(&folder);
+    assert!(finds.0.is_empty(), "{}", finds.0);
+    // The test would find them: the leads' errors tell that the service was told.
+    let letters = String::from_utf8_lossy(&heard.lock().expect("no panic")).into_owned();
+    assert!(
+        letters.contains("${STATION_KEY}") && letters.contains("${STATION_TOKEN}"),
+        "{letters}"
+    );
+    assert!(folder.join("state").is_dir(), "the console has a log");
+    let logs = std::fs::read_to_string(folder.join("text.log")).expect("a log");
+    assert!(
+        logs.contains("TRACE") || logs.contains("DEBUG"),
+        "the libraries speak as well"
+    );
+}
