@@ -11,6 +11,7 @@
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
 //!   `sentinel`, `cluster`)
+//! - `window`: a part of a list whose entries may be of any size
 //! - `*.lua`: every step that must not come apart, one file each
 //!
 //! Every call ends within a bounded time. No call changes more than one thing's state outside a
@@ -31,6 +32,7 @@ mod cluster;
 mod door;
 mod script;
 mod sentinel;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

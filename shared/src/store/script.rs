@@ -14,6 +14,7 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) fetch: Script,
+    pub(super) in_hand: Script,
     pub(super) commit: Script,
     pub(super) heartbeat: Script,
     pub(super) leave: Script,
@@ -43,6 +44,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             fetch: script!("fetch.lua"),
+            in_hand: script!("in_hand.lua"),
             commit: script!("commit.lua"),
             heartbeat: script!("heartbeat.lua"),
             leave: script!("leave.lua"),

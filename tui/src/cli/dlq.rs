@@ -427,7 +427,8 @@ async fn export(
     let mut walk = store.walk_dead(WINDOW);
     while let Some(window) = walk.next().await? {
         for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            let mut row = serde_json::to_string(&Row::new(letter)).map_err(std::io::Error::from)?;
+            let whole = store.whole_dead(letter).await?;
+            let mut row = serde_json::to_string(&Row::new(&whole)).map_err(std::io::Error::from)?;
             if to_terminal {
                 row = harmless_json(row);
             }

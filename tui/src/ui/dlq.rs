@@ -1,5 +1,7 @@
 //! The dead letters: the list, the groups, and what stands beside them.
 
+use bridge_shared::envelope::HEAD;
+use bridge_shared::lead::Lead;
 use bridge_shared::store::dead_letters::DeadLetter;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -241,9 +243,16 @@ impl Ui<'_> {
     }
 }
 
+/// A lead for one row; not of a large one, which would have to be read anew for each frame.
+pub(super) fn brief_lead(bytes: &[u8]) -> Option<Lead> {
+    (bytes.len() <= HEAD)
+        .then(|| Lead::parse(bytes).ok())
+        .flatten()
+}
+
 /// Who a dead letter is about, and whether that is a name.
 fn named(letter: &DeadLetter) -> (String, bool) {
-    let lead = letter.envelope.parse_lead().ok();
+    let lead = brief_lead(&letter.envelope.lead);
     let who = lead.and_then(|lead| lead.full_name().or_else(|| lead.linkedin_url()));
     who.filter(|who| who.width() > 0).map_or_else(
         || {

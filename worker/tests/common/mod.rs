@@ -273,6 +273,7 @@ pub fn command(flags: &[&str]) -> Command {
         "LEASE_SECONDS",
         "LEAD_TIMEOUT",
         "SHUTDOWN_TIMEOUT",
+        "MAX_LEAD_BYTES",
         "PIPELINE_FILE",
         "PIPELINE_NAME",
         "HEALTH_FILE",
