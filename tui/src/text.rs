@@ -191,4 +191,38 @@ mod tests {
         assert_eq!(wrap("a 漢字漢", 4), ["a ", "漢字", "漢"]);
         assert_eq!(wrap("", 4), [""]);
     }
+
+    /// Texts with what makes widths hard: wide, combining and joined characters, and orders.
+    const HARD: &str = "([ a-z]|\\PC|[漢字Ａｱ]|e\u{301}|❤\u{fe0f}|👩\u{200d}🔬|🇫🇷|[\u{0}-\u{1f}\u{7f}-\u{9f}\u{202e}]){0,24}";
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_is_wider_than_its_place_or_gives_an_order(text in HARD, width in 0_usize..24) {
+            let cut = clip(&text, width);
+            proptest::prop_assert!(cut.width() <= width, "{:?} is {} wide", cut, cut.width());
+            proptest::prop_assert!(!cut.chars().any(is_harmful), "{:?}", cut);
+            proptest::prop_assert_eq!(fit(&text, width).width(), width);
+            if harmless(&text).width() <= width {
+                proptest::prop_assert_eq!(cut, harmless(&text));
+            }
+        }
+
+        #[test]
+        fn broken_lines_fit_and_hold_all_of_the_text(text in HARD, width in 2_usize..24) {
+            let lines = wrap(&text, width);
+            for line in &lines {
+                proptest::prop_assert!(line.trim_end().width() <= width, "{:?}", line);
+                proptest::prop_assert!(!line.chars().any(is_harmful), "{:?}", line);
+            }
+            let without = |text: &str| text.replace(' ', "");
+            proptest::prop_assert_eq!(without(&lines.concat()), without(&harmless(&text)));
+        }
+
+        #[test]
+        fn a_brief_error_is_no_longer_and_does_not_fail(text in "(https?://|[a-z/? :]|\\PC){0,20}") {
+            proptest::prop_assert!(brief(&text).chars().count() <= text.chars().count());
+        }
+    }
 }

@@ -27,7 +27,10 @@ fn no_leads() -> Vec<(&'static str, Vec<u8>)> {
         ("not UTF-8", b"{\"name\":\"\xff\xfe\"}".to_vec()),
         ("zero bytes", b"\0\0\0\0".to_vec()),
         ("a zero byte in a text", b"{\"name\":\"A\0da\"}".to_vec()),
-        ("a byte order mark", b"\xef\xbb\xbf{\"name\":\"Ada\"}".to_vec()),
+        (
+            "a byte order mark",
+            b"\xef\xbb\xbf{\"name\":\"Ada\"}".to_vec(),
+        ),
         ("UTF-16", b"\xff\xfe{\0}\0".to_vec()),
         ("a number", b"17".to_vec()),
         ("a text", b"\"Ada\"".to_vec()),
@@ -35,13 +38,22 @@ fn no_leads() -> Vec<(&'static str, Vec<u8>)> {
         ("null", b"null".to_vec()),
         ("a list", b"[{\"name\":\"Ada\"}]".to_vec()),
         ("cut off", b"{\"name\":\"Ada\",\"title\":".to_vec()),
-        ("two at once", b"{\"name\":\"Ada\"}{\"name\":\"Bob\"}".to_vec()),
+        (
+            "two at once",
+            b"{\"name\":\"Ada\"}{\"name\":\"Bob\"}".to_vec(),
+        ),
         ("a bare exponent", b"{\"n\":1e}".to_vec()),
         ("half a surrogate as a name", b"{\"\\ud800\":1}".to_vec()),
         ("a deep list", nested(b'[', b']', 100_000)),
         ("an open deep list", vec![b'['; 100_000]),
-        ("an envelope of a newer version", b"{\"envelope\":99,\"id\":\"x\",".to_vec()),
-        ("an envelope of nothing", b"{\"envelope\":1,\"id\":\"x\",\"lead_base64\":\"AA==\"}".to_vec()),
+        (
+            "an envelope of a newer version",
+            b"{\"envelope\":99,\"id\":\"x\",".to_vec(),
+        ),
+        (
+            "an envelope of nothing",
+            b"{\"envelope\":1,\"id\":\"x\",\"lead_base64\":\"AA==\"}".to_vec(),
+        ),
         (
             "an envelope with a list for a lead",
             b"{\"envelope\":1,\"id\":\"y\",\"lead\":[1]}".to_vec(),
@@ -91,7 +103,9 @@ fn runtime() -> tokio::runtime::Runtime {
 
 async fn store(bridge: &Bridge) -> Store {
     let settings = Settings::parse_from(["test", "--redis-url", &bridge.redis.url()]);
-    Store::connect(&settings.redis).await.expect("Redis answers")
+    Store::connect(&settings.redis)
+        .await
+        .expect("Redis answers")
 }
 
 /// The dead letters as stored.
@@ -123,11 +137,18 @@ fn what_is_no_lead_is_dead_at_once_with_its_bytes_as_they_came() {
     eventually("nothing is left over", || {
         (bridge.waiting(), bridge.in_flight(), bridge.retry()) == (0, 0, 0)
     });
-    let mut left: HashMap<Vec<u8>, &str> =
-        bad.iter().map(|(what, bytes)| (bytes.clone(), *what)).collect();
+    let mut left: HashMap<Vec<u8>, &str> = bad
+        .iter()
+        .map(|(what, bytes)| (bytes.clone(), *what))
+        .collect();
     for entry in entries(&bridge) {
         let envelope = Envelope::from_payload(&entry).expect("an envelope");
-        assert_eq!(envelope.error_kind.as_str(), "invalid", "{}", envelope.error);
+        assert_eq!(
+            envelope.error_kind.as_str(),
+            "invalid",
+            "{}",
+            envelope.error
+        );
         assert!(envelope.error.starts_with("not "), "{}", envelope.error);
         assert_eq!((envelope.retry_count, envelope.attempts.len()), (0, 1));
         // Two of them are sound envelopes around something else: that is what comes back.
@@ -175,7 +196,14 @@ fn an_odd_lead_keeps_its_text_on_every_way() {
         .collect();
     assert!(lost.is_empty(), "{} not found", lost.len());
     let done: Vec<(String, HashMap<String, Vec<u8>>)> = bridge.redis("XRANGE enriched_leads - +");
-    for text in ["1e999", &"7".repeat(400), r#""\ud800""#, "-0.0", r"\u001b[2J\u202e", r#"[{},{},"#] {
+    for text in [
+        "1e999",
+        &"7".repeat(400),
+        r#""\ud800""#,
+        "-0.0",
+        r"\u001b[2J\u202e",
+        r#"[{},{},"#,
+    ] {
         let found = |fields: &HashMap<String, Vec<u8>>| {
             String::from_utf8_lossy(&fields["lead"]).contains(text)
         };
@@ -192,7 +220,8 @@ fn a_forged_envelope_is_either_one_or_a_lead_and_never_lost() {
     let million = vec!["{}"; 1_000_000].join(",");
     let forged = [
         r#""lead":{"n":1},"retry_count":4294967296"#.to_owned(),
-        r#""lead":{"n":1},"retry_count":4294967295,"deaths":4294967295,"redrives":4294967295"#.to_owned(),
+        r#""lead":{"n":1},"retry_count":4294967295,"deaths":4294967295,"redrives":4294967295"#
+            .to_owned(),
         r#""lead":{"n":1},"spent":-5"#.to_owned(),
         r#""lead":{"n":1},"spent":18446744073709551615"#.to_owned(),
         r#""lead":{"n":1},"failed_at":"never","first_seen":"-262144-01-01T00:00:00Z""#.to_owned(),
@@ -202,23 +231,35 @@ fn a_forged_envelope_is_either_one_or_a_lead_and_never_lost() {
         r#""lead":{"envelope":1,"id":"inner","lead":{"n":1}}"#.to_owned(),
     ];
     for (i, fields) in forged.iter().enumerate() {
-        bridge.push(format!(r#"{{"envelope":1,"id":"forged\r\nX-Evil: {i}",{fields}}}"#));
+        bridge.push(format!(
+            r#"{{"envelope":1,"id":"forged\r\nX-Evil: {i}",{fields}}}"#
+        ));
     }
     eventually("all are dead", || bridge.dead() == forged.len());
     for entry in entries(&bridge) {
         let envelope = Envelope::from_payload(&entry).expect("an envelope");
         let lead: Value = serde_json::from_slice(&envelope.lead).expect("JSON");
-        assert!(lead == json!({"n":1}) || lead.get("envelope").is_some(), "{lead}");
+        assert!(
+            lead == json!({"n":1}) || lead.get("envelope").is_some(),
+            "{lead}"
+        );
     }
     // What a service is told of a lead has no line ends of a stranger in it.
-    assert!(service.requests().iter().all(|request| !request.headers.contains_key("x-evil")));
+    assert!(
+        service
+            .requests()
+            .iter()
+            .all(|request| !request.headers.contains_key("x-evil"))
+    );
     assert!(peak_memory(&worker) < 300 * MIB, "{}", peak_memory(&worker));
 
     // And all of it goes back to work and comes back again, whatever the counts say.
     let back = runtime().block_on(async {
         let store = store(&bridge).await;
         let (_, letters) = store.dead_window(0, 100).await.expect("read");
-        let moved = store.take_dead(&letters, &Destination::Redrive, "t@t", |_| true).await;
+        let moved = store
+            .take_dead(&letters, &Destination::Redrive, "t@t", |_| true)
+            .await;
         moved.entries.iter().flatten().count()
     });
     assert_eq!(back, forged.len());
@@ -294,7 +335,11 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
             assert!(!letter.is_whole() && letter.bytes.len() <= 64 << 10);
             assert_eq!(letter.lead_size(), bytes.len() as u64);
             let said = format!("the lead has {} bytes, more than the 1048576", bytes.len());
-            assert!(letter.envelope.error.starts_with(&said), "{}", letter.envelope.error);
+            assert!(
+                letter.envelope.error.starts_with(&said),
+                "{}",
+                letter.envelope.error
+            );
             let whole = store.whole_dead(letter).await.expect("read");
             assert!(whole.is_whole() && whole.envelope.lead == bytes);
             assert_eq!(whole.id(), letter.id());
@@ -304,9 +349,13 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         // Back to work, too large once more, and dead with its history and its bytes.
         let id = huge_one.id().to_owned();
         let redrive = [huge_one.clone()];
-        let moved = store.take_dead(&redrive, &Destination::Redrive, "t@t", |_| true).await;
+        let moved = store
+            .take_dead(&redrive, &Destination::Redrive, "t@t", |_| true)
+            .await;
         assert!(moved.error.is_none() && moved.entries[0].is_some());
-        eventually("it is dead again", || bridge.stat("dead") == 3 && bridge.dead() == 2);
+        eventually("it is dead again", || {
+            bridge.stat("dead") == 3 && bridge.dead() == 2
+        });
         let again = newest(&store).await;
         assert_eq!((again.id(), again.envelope.redrives), (&*id, 1));
         assert_eq!(again.envelope.attempts.len(), 2);
@@ -317,7 +366,13 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         let trash = Destination::Trash("t".into());
         let moved = store.take_dead(&[again], &trash, "t@t", |_| true).await;
         assert!(moved.entries[0].is_some() && bridge.dead() == 1);
-        assert_eq!(store.restore_dead("t", "t@t", |_| true).await.expect("back"), 1);
+        assert_eq!(
+            store
+                .restore_dead("t", "t@t", |_| true)
+                .await
+                .expect("back"),
+            1
+        );
         let whole = newest(&store).await;
         let whole = store.whole_dead(&whole).await.expect("read");
         assert!(whole.envelope.lead == huge.as_bytes());
@@ -328,7 +383,9 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
     runtime().block_on(async {
         let store = store(&bridge).await;
         let letter = newest(&store).await;
-        store.take_dead(&[letter], &Destination::Redrive, "t@t", |_| true).await;
+        store
+            .take_dead(&[letter], &Destination::Redrive, "t@t", |_| true)
+            .await;
     });
     let _worker = bridge.worker(&["--max-lead-bytes", "200000000"]);
     eventually("it is done", || bridge.done() == 101);
@@ -351,7 +408,9 @@ fn many_leads_of_a_mebibyte_do_not_pile_up_in_the_worker() {
         bridge.push(large(n, MIB + usize::from(n % 3 == 0)));
     }
     worker.signal("CONT");
-    eventually("all have come to their end", || (bridge.done(), bridge.dead()) == (150, 50));
+    eventually("all have come to their end", || {
+        (bridge.done(), bridge.dead()) == (150, 50)
+    });
     let peak = peak_memory(&worker);
     eprintln!("the worker's peak was {} MiB", peak >> 20);
     assert!(peak < 160 * MIB, "{peak}");
@@ -364,16 +423,25 @@ fn many_leads_of_a_mebibyte_do_not_pile_up_in_the_worker() {
         // Those that are here whole and those that are not have the same ids either way.
         let ids: Vec<&str> = letters.iter().map(DeadLetter::id).collect();
         for (n, letter) in letters.iter().enumerate() {
-            let alone = store.dead_window(n as u64, 1).await.expect("read").1.remove(0);
+            let alone = store
+                .dead_window(n as u64, 1)
+                .await
+                .expect("read")
+                .1
+                .remove(0);
             assert_eq!((alone.id(), alone.is_whole()), (ids[n], true));
             assert_eq!(alone.envelope.lead.len(), MIB + 1);
             assert_eq!(alone.envelope.error, letter.envelope.error);
         }
-        let moved = store.take_dead(&letters, &Destination::Redrive, "t@t", |_| true).await;
+        let moved = store
+            .take_dead(&letters, &Destination::Redrive, "t@t", |_| true)
+            .await;
         assert!(moved.error.is_none(), "{:?}", moved.error);
         assert_eq!(moved.entries.iter().flatten().count(), 50);
     });
-    eventually("all are dead again", || bridge.stat("dead") == 100 && bridge.dead() == 50);
+    eventually("all are dead again", || {
+        bridge.stat("dead") == 100 && bridge.dead() == 50
+    });
 }
 
 #[test]
@@ -381,7 +449,12 @@ fn a_killed_workers_huge_lead_is_set_aside_by_the_next() {
     let bridge = Bridge::start();
     // In the hands of a worker that never was: its lease has run out.
     let huge = large(0, 30 * MIB);
-    let _: u64 = bridge.run(&[b"HSET", b"leads_to_enrich:active:gone-1-tok", b"7", huge.as_bytes()]);
+    let _: u64 = bridge.run(&[
+        b"HSET",
+        b"leads_to_enrich:active:gone-1-tok",
+        b"7",
+        huge.as_bytes(),
+    ]);
     let _: u64 = bridge.redis("HSET leads_to_enrich:active:gone-1-tok 8 {\"n\":8}");
     let _: u64 = bridge.redis("ZADD leads_to_enrich:workers 1 gone-1-tok");
     let worker = bridge.worker(&[]);
@@ -400,8 +473,8 @@ fn stations_that_read_a_lead_answer_for_a_deep_one() {
         "kind = \"identity\"",
         "kind = \"validate\"\nschema = '{\"type\":\"object\"}'",
         "kind = \"transform\"\nset = { x = \"{{ deep }}\" }",
-        "kind = \"gate\"\nskip_when = \"deep == 1\"\nreason = \"deep\"",
-        "kind = \"dedupe\"\nkey = \"deep\"",
+        "kind = \"gate\"\ncondition = \"deep == 1\"",
+        "kind = \"dedupe\"\nfields = [\"deep\"]\nttl = \"1d\"",
     ];
     for station in stations {
         let route = bridge.route(&format!(
