@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bridge_shared::terminal::is_harmful;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 /// Text from outside made harmless for a terminal: control characters, and those that turn or hide
 /// what stands beside them, are written out.
@@ -34,19 +34,35 @@ pub(crate) fn clip(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.into_owned();
     }
+    let most = width.saturating_sub(1); // The ellipsis.
     let mut out = String::new();
-    let mut used = 1; // The ellipsis.
     for c in text.chars() {
-        used += c.width().unwrap_or(0);
-        if used > width {
+        if !fits(&mut out, c, most) {
             break;
         }
-        out.push(c);
     }
     if width > 0 {
         out.push('…');
     }
     out
+}
+
+/// Puts a character at the end of a line, if it is then no wider than it may be. What a character
+/// takes depends on those before it: some join, and some make one wide that is narrow alone.
+fn fits(line: &mut String, c: char, width: usize) -> bool {
+    if c.is_ascii() && line.is_ascii() {
+        let fits = line.len() < width;
+        if fits {
+            line.push(c);
+        }
+        return fits;
+    }
+    line.push(c);
+    let fits = line.width() <= width;
+    if !fits {
+        line.pop();
+    }
+    fits
 }
 
 /// [`clip`], filled up with spaces to exactly the width.
@@ -61,27 +77,25 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
 /// are any.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
-    let mut lines = vec![String::new()];
-    let mut used = 0;
+    let mut lines = Vec::new();
+    let mut line = String::new();
     for word in harmless(text).split_inclusive(' ') {
-        let columns = word.trim_end().width();
-        if used > 0 && used + columns > width {
-            lines.push(String::new());
-            used = 0;
+        let begun = !line.is_empty();
+        if begun && line.width() + word.trim_end().width() > width {
+            lines.push(std::mem::take(&mut line));
         }
         for c in word.chars() {
-            let columns = c.width().unwrap_or(0);
-            if used + columns > width {
-                if c == ' ' {
-                    continue;
-                }
-                lines.push(String::new());
-                used = 0;
+            if fits(&mut line, c, width) || c == ' ' {
+                continue;
             }
-            used += columns;
-            lines.last_mut().expect("there is one").push(c);
+            if !line.is_empty() {
+                lines.push(std::mem::take(&mut line));
+            }
+            // One that is wider than all of a line still has to go somewhere.
+            line.push(c);
         }
     }
+    lines.push(line);
     lines
 }
 
