@@ -164,7 +164,7 @@ struct Wire<'a> {
     envelope: u32,
     #[serde(borrow, default)]
     id: Cow<'a, str>,
-    #[serde(borrow, default, skip_serializing)]
+    #[serde(borrow, default, skip_serializing, deserialize_with = "also_null")]
     lead: Option<&'a RawValue>,
     #[serde(borrow, default, skip_serializing)]
     lead_base64: Option<Cow<'a, str>>,
@@ -193,6 +193,11 @@ struct Wire<'a> {
     spent: Money,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lead_bytes: Option<u64>,
+}
+
+/// Reads a lead; one that is `null` is there.
+fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 /// Reads attempts, and no more than a bridge would write: each takes more room than its text.
@@ -668,6 +673,7 @@ mod tests {
         assert_eq!(round_trip(b"not json")["lead"], "not json");
         assert!(round_trip(b"\xff\x00\xfe")["lead_base64"].is_string());
         assert_eq!(round_trip(b"")["lead"], "");
+        assert_eq!(round_trip(b"null")["lead"], serde_json::Value::Null);
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Store {
             let mut left = &numbers[..];
             while !left.is_empty() {
                 let chunk = &left[..left.len().min(200)];
-                let found = self.deliveries(&worker, chunk, usize::MAX >> 12).await?;
+                let found = self.deliveries(&worker, chunk, u32::MAX as usize).await?;
                 left = &left[found.asked.max(1)..];
                 payloads.extend(found.deliveries.into_iter().map(|found| found.payload));
             }

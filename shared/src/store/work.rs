@@ -1,9 +1,10 @@
 //! A worker's side of the store.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::Value;
+use redis::aio::ConnectionLike as _;
 
 use super::door::Server;
 use super::window::Piece;
@@ -439,16 +440,24 @@ impl Store {
         Waiter {
             store: self.clone(),
             connection: None,
+            doubt: false,
         }
     }
 }
 
 /// Waits for a lead without taking it: the server moves the rightmost lead onto its own place,
-/// so nothing is in anybody's hands when the answer is lost.
+/// so nothing is in anybody's hands when the answer is lost. The lead may be of any size, so the
+/// server is told not to answer with it; what is waited for is the answer to a PING after that.
 pub struct Waiter {
     store: Store,
     connection: Option<(redis::aio::MultiplexedConnection, Server)>,
+    /// Whether the last wait was over at once, though no lead waits: it may have been refused, and
+    /// nobody was told. Then the next one is to have an answer.
+    doubt: bool,
 }
+
+/// A wait that ends sooner than this may have been refused.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -474,20 +483,33 @@ impl Waiter {
             .arg("RIGHT")
             .arg("RIGHT")
             .arg(timeout.as_secs_f64());
+        let begun = Instant::now();
+        let openly = std::mem::take(&mut self.doubt);
+        let answer = async {
+            if openly {
+                return cmd.query_async::<Value>(&mut connection).await;
+            }
+            let mut silent = redis::pipe();
+            silent.cmd("CLIENT").arg("REPLY").arg("SKIP");
+            silent.add_command(cmd).cmd("PING");
+            // Only the PING is answered.
+            let mut answers = connection.req_packed_commands(&silent, 0, 1).await?;
+            answers.pop().unwrap_or(Value::Nil).extract_error()
+        };
         // Longer than the server may take, so that a dead connection is noticed.
-        let answer = tokio::time::timeout(
-            timeout + super::CONNECT_TIMEOUT,
-            cmd.query_async::<Value>(&mut connection),
-        );
+        let answer = tokio::time::timeout(timeout + super::CONNECT_TIMEOUT, answer);
         tokio::select! {
             () = server.gone() => Ok(()),
             answer = answer => match answer {
                 Ok(Ok(_)) => {
                     self.connection = Some((connection, server));
+                    self.doubt = begun.elapsed() < AT_ONCE && self.store.waiting_count().await? == 0;
                     Ok(())
                 }
                 Ok(Err(error)) => {
                     server.note(&error);
+                    // A user who may not silence the server still may wait.
+                    self.doubt = !openly;
                     Err(self.store.error(&error))
                 }
                 Err(_) => Err(StoreError::Unreachable {
