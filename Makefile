@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test e2e check deny redis postgres screenshots
+.PHONY: help demo build test soak fuzz e2e check deny redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,13 @@ build: ## Build both programs
 test: redis postgres ## Run every test against a real Redis and a real PostgreSQL
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+soak: redis ## Run everything for an hour, or SOAK_SECONDS, and see that nothing grows without end
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --test soak -- --ignored --nocapture
+
+fuzz: ## Feed every reader of foreign bytes with rubbish for FUZZ_SECONDS each; needs cargo-fuzz
+	@assets/fuzz.sh
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
 	@.ci/e2e

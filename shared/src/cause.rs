@@ -7,6 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::envelope::Envelope;
 
+/// Bytes of an error that its cause is made of: what comes after that is an answer quoted in full.
+const LOOKED_AT: usize = 1_024;
+
 /// A cause that dead letters share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cause {
@@ -21,7 +24,8 @@ impl Cause {
     #[must_use]
     pub fn of(envelope: &Envelope) -> Self {
         use std::fmt::Write as _;
-        let text = essence(&envelope.error);
+        let error = envelope.error.as_str();
+        let text = essence(&error[..error.floor_char_boundary(LOOKED_AT)]);
         let mut hash = Sha256::new();
         for part in [
             envelope.station.as_str(),

@@ -6,12 +6,18 @@
 //! `failed_at` where readers of the dead letter queue have always found them.
 //!
 //! The lead's own bytes are never re-encoded. Where they are not UTF-8 JSON that can stand inside
-//! the envelope as it is, `lead_base64` holds them exactly and `lead` is for human eyes.
+//! the envelope as it is, `lead_base64` holds them exactly and `lead` is for human eyes. A lead that
+//! is too large for either stands behind its envelope as it is: `{"envelope":1,...,"lead_bytes":N}`,
+//! a line feed, and N bytes.
+//!
+//! The lead comes last in each form, so that the beginning of an entry of any size tells all that
+//! there is to know of it ([`Opened`]).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
@@ -22,6 +28,16 @@ use crate::money::Money;
 
 /// The version of the envelope that this code writes, and the newest it can read.
 pub const VERSION: u32 = 1;
+
+/// How many bytes of an entry are enough to know what it is.
+pub const HEAD: usize = 64 * 1024;
+/// The longest lead that stands inside its envelope, in bytes.
+const INSIDE: usize = 1 << 20;
+/// The longest lead that stands inside its envelope as base64, in bytes; and how much of one that
+/// is no JSON is shown to human eyes.
+const INSIDE_BASE64: usize = 16 * 1024;
+/// Attempts that are remembered; those in the middle make room. An envelope with more is none.
+const ATTEMPTS: usize = 1_000;
 
 /// Why an attempt failed, which decides whether another can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,15 +157,16 @@ pub struct Envelope {
     pub spent: Money,
 }
 
+/// What stands in an envelope; the lead is written behind it.
 #[derive(Serialize, Deserialize)]
 struct Wire<'a> {
     #[serde(default)]
     envelope: u32,
     #[serde(borrow, default)]
     id: Cow<'a, str>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, skip_serializing, deserialize_with = "also_null")]
     lead: Option<&'a RawValue>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, skip_serializing)]
     lead_base64: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     error: Cow<'a, str>,
@@ -165,8 +182,8 @@ struct Wire<'a> {
     worker: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_seen: Option<String>,
-    #[serde(default)]
-    attempts: Vec<Attempt>,
+    #[serde(default, deserialize_with = "some_attempts")]
+    attempts: Cow<'a, [Attempt]>,
     #[serde(default)]
     deaths: u32,
     #[serde(default)]
@@ -174,6 +191,37 @@ struct Wire<'a> {
     /// Micro-dollars.
     #[serde(default, skip_serializing_if = "is_nothing")]
     spent: Money,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lead_bytes: Option<u64>,
+}
+
+/// Reads a lead; one that is `null` is there.
+fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// Reads attempts, and no more than a bridge would write: each takes more room than its text.
+fn some_attempts<'de, 'a, D: Deserializer<'de>>(from: D) -> Result<Cow<'a, [Attempt]>, D::Error> {
+    struct Attempts;
+    impl<'de> Visitor<'de> for Attempts {
+        type Value = Vec<Attempt>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {ATTEMPTS} attempts")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut attempts = Vec::new();
+            while let Some(attempt) = seq.next_element()? {
+                if attempts.len() == ATTEMPTS {
+                    return Err(serde::de::Error::invalid_length(ATTEMPTS + 1, &self));
+                }
+                attempts.push(attempt);
+            }
+            Ok(attempts)
+        }
+    }
+    from.deserialize_seq(Attempts).map(Cow::Owned)
 }
 
 #[allow(
@@ -229,30 +277,26 @@ impl Envelope {
         if !looks_like_envelope(payload) {
             return None;
         }
-        let wire: Wire<'_> = serde_json::from_slice(payload).ok()?;
-        if wire.envelope == 0 || wire.envelope > VERSION || wire.id.is_empty() {
-            return None;
-        }
+        let Ok(wire) = serde_json::from_slice::<Wire<'_>>(payload) else {
+            let (envelope, at) = Self::apart(payload, payload.len())?;
+            return (at < payload.len()).then_some(envelope);
+        };
         let lead = match (&wire.lead_base64, wire.lead) {
             (Some(text), _) => Bytes::from(BASE64.decode(text.as_bytes()).ok()?),
             (None, Some(raw)) => payload.slice_ref(raw.get().as_bytes()),
             (None, None) => return None,
         };
-        Some(Self {
-            lead,
-            failed_at: wire.failed_at.as_deref().and_then(parse_rfc3339),
-            first_seen: wire.first_seen.as_deref().and_then(parse_rfc3339),
-            id: wire.id.into_owned(),
-            error: wire.error.into_owned(),
-            error_kind: wire.error_kind,
-            retry_count: wire.retry_count,
-            station: wire.station.into_owned(),
-            worker: wire.worker.into_owned(),
-            attempts: wire.attempts,
-            deaths: wire.deaths,
-            redrives: wire.redrives,
-            spent: wire.spent,
-        })
+        wire.into_envelope(lead)
+    }
+
+    /// Reads an envelope that the lead stands behind, and where the lead's bytes begin. `size` is
+    /// that of the whole payload, of which at least the envelope must be there.
+    fn apart(payload: &Bytes, size: usize) -> Option<(Self, usize)> {
+        let head = &payload[..payload.len().min(HEAD)];
+        let at = head.iter().position(|byte| *byte == b'\n')? + 1;
+        let wire: Wire<'_> = serde_json::from_slice(&head[..at]).ok()?;
+        (wire.lead_bytes == u64::try_from(size - at).ok()).then_some(())?;
+        Some((wire.into_envelope(payload.slice(at..))?, at))
     }
 
     /// Reads an entry of the dead letter queue, whoever wrote it.
@@ -264,7 +308,7 @@ impl Envelope {
         if let Some(envelope) = Self::from_payload(entry) {
             return (envelope, Origin::Envelope);
         }
-        let id = raw_id(entry);
+        let id = raw_id(entry, entry.len() as u64);
         if let Some(legacy) = Self::from_legacy(entry, &id) {
             return (legacy, Origin::Legacy);
         }
@@ -297,6 +341,28 @@ impl Envelope {
         self.station.clone_from(&attempt.station);
         self.worker.clone_from(&attempt.worker);
         self.failed_at = Some(at);
+        self.remember(attempt);
+    }
+
+    /// Keeps an attempt. Where there are too many, one that stands for those in the middle says how
+    /// many they were.
+    fn remember(&mut self, attempt: Attempt) {
+        const MIDDLE: usize = ATTEMPTS / 2;
+        const LEFT_OUT: &str = " attempts are left out here";
+        if self.attempts.len() >= ATTEMPTS {
+            let gone = self.attempts.remove(MIDDLE + 1);
+            let stands = &mut self.attempts[MIDDLE];
+            let before = stands.error.strip_suffix(LEFT_OUT);
+            let before: u64 = before.and_then(|n| n.parse().ok()).unwrap_or(1);
+            *stands = Attempt {
+                error: format!("{}{LEFT_OUT}", before + 1),
+                kind: ErrorKind::Unknown,
+                station: String::new(),
+                worker: String::new(),
+                ms: 0,
+                at: gone.at,
+            };
+        }
         self.attempts.push(attempt);
     }
 
@@ -309,7 +375,7 @@ impl Envelope {
             Origin::Envelope => {}
             Origin::Legacy => {
                 self.id = fresh_id();
-                self.attempts.push(Attempt {
+                self.remember(Attempt {
                     at: self.failed_at.map(rfc3339).unwrap_or_default(),
                     station: String::new(),
                     error: self.error.clone(),
@@ -319,11 +385,15 @@ impl Envelope {
                 });
             }
         }
+        self.start_anew();
+        self.encode()
+    }
+
+    fn start_anew(&mut self) {
         self.retry_count = 0;
         self.deaths = 0;
         self.spent = Money::ZERO;
-        self.redrives += 1;
-        self.encode()
+        self.redrives = self.redrives.saturating_add(1);
     }
 
     /// Whether the lead's bytes can be worked on at all.
@@ -343,25 +413,41 @@ impl Envelope {
     /// The wrapped form, as it is stored.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let exact = std::str::from_utf8(&self.lead)
-            .ok()
+        let exact = (self.lead.len() <= INSIDE)
+            .then(|| std::str::from_utf8(&self.lead).ok())
+            .flatten()
             .and_then(|text| serde_json::from_str::<&RawValue>(text).ok())
             .filter(|raw| raw.get().len() == self.lead.len());
-        let shown;
-        let (lead, lead_base64) = if let Some(raw) = exact {
-            (raw, None)
+        if exact.is_none() && self.lead.len() > INSIDE_BASE64 {
+            let mut out = self.encode_before(Some(self.lead.len() as u64));
+            out.extend_from_slice(&self.lead);
+            return out.into();
+        }
+        let mut out = self.encode_before(None);
+        if let Some(raw) = exact {
+            out.extend_from_slice(raw.get().as_bytes());
         } else {
             let text = String::from_utf8_lossy(&self.lead);
-            shown = serde_json::from_str::<Box<RawValue>>(&text)
+            let shown = serde_json::from_str::<Box<RawValue>>(&text)
                 .or_else(|_| serde_json::value::to_raw_value(&text))
                 .expect("a text is always JSON");
-            (&*shown, Some(BASE64.encode(&self.lead).into()))
-        };
+            out.extend_from_slice(shown.get().as_bytes());
+            out.extend_from_slice(BASE64_FIELD);
+            out.extend_from_slice(BASE64.encode(&self.lead).as_bytes());
+            out.push(b'"');
+        }
+        out.push(b'}');
+        out.into()
+    }
+
+    /// The envelope up to the lead's own bytes: those of a lead that stands behind it, where
+    /// `apart` says how many they are.
+    fn encode_before(&self, apart: Option<u64>) -> Vec<u8> {
         let wire = Wire {
             envelope: VERSION,
             id: self.id.as_str().into(),
-            lead: Some(lead),
-            lead_base64,
+            lead: None,
+            lead_base64: None,
             error: self.error.as_str().into(),
             retry_count: self.retry_count,
             failed_at: self.failed_at.map(rfc3339),
@@ -369,15 +455,151 @@ impl Envelope {
             station: self.station.as_str().into(),
             worker: self.worker.as_str().into(),
             first_seen: self.first_seen.map(rfc3339),
-            attempts: self.attempts.clone(),
+            attempts: self.attempts.as_slice().into(),
             deaths: self.deaths,
             redrives: self.redrives,
             spent: self.spent,
+            lead_bytes: apart,
         };
-        serde_json::to_vec(&wire)
-            .expect("an envelope is always JSON")
-            .into()
+        let mut out = Vec::with_capacity(512 + self.lead.len());
+        serde_json::to_writer(&mut out, &wire).expect("an envelope is always JSON");
+        if apart.is_some() {
+            out.push(b'\n');
+        } else {
+            out.pop();
+            out.extend_from_slice(LEAD_FIELD);
+        }
+        out
     }
+}
+
+/// What stands before the lead inside an envelope; never within a text of it, where the quotes
+/// would be escaped.
+const LEAD_FIELD: &[u8] = b",\"lead\":";
+/// What stands before the bytes of a lead that is no JSON.
+const BASE64_FIELD: &[u8] = b",\"lead_base64\":\"";
+
+impl Wire<'_> {
+    fn into_envelope(self, lead: Bytes) -> Option<Envelope> {
+        if self.envelope == 0 || self.envelope > VERSION || self.id.is_empty() {
+            return None;
+        }
+        Some(Envelope {
+            lead,
+            failed_at: self.failed_at.as_deref().and_then(parse_rfc3339),
+            first_seen: self.first_seen.as_deref().and_then(parse_rfc3339),
+            id: self.id.into_owned(),
+            error: self.error.into_owned(),
+            error_kind: self.error_kind,
+            retry_count: self.retry_count,
+            station: self.station.into_owned(),
+            worker: self.worker.into_owned(),
+            attempts: self.attempts.into_owned(),
+            deaths: self.deaths,
+            redrives: self.redrives,
+            spent: self.spent,
+        })
+    }
+}
+
+/// An entry of which only the beginning is at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What is known of it. Its lead is the beginning of the lead.
+    pub envelope: Envelope,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// Where the lead's part of the entry begins.
+    at: usize,
+    /// How many bytes the lead has, where it stands behind its envelope or alone.
+    lead_bytes: Option<u64>,
+}
+
+impl Opened {
+    /// Reads what can be known of an entry of `size` bytes from its beginning.
+    #[must_use]
+    pub fn new(head: &Bytes, size: u64) -> Self {
+        let whole = usize::try_from(size).unwrap_or(usize::MAX);
+        if looks_like_envelope(head) {
+            if let Some((envelope, at)) = Envelope::apart(head, whole) {
+                return Self {
+                    envelope,
+                    origin: Origin::Envelope,
+                    at,
+                    lead_bytes: Some(size - at as u64),
+                };
+            }
+            if let Some(opened) = Self::inside(head) {
+                return opened;
+            }
+        }
+        Self::bare(head, size)
+    }
+
+    /// The same, with all of the entry taken for the lead where it is not certain that the lead can
+    /// be told from what is around it.
+    #[must_use]
+    pub fn certain(head: &Bytes, size: u64) -> Self {
+        let opened = Self::new(head, size);
+        if opened.lead_bytes.is_some() {
+            opened
+        } else {
+            Self::bare(head, size)
+        }
+    }
+
+    fn bare(head: &Bytes, size: u64) -> Self {
+        Self {
+            envelope: Envelope::new(raw_id(head, size), head.clone(), None),
+            origin: Origin::Bare,
+            at: 0,
+            lead_bytes: Some(size),
+        }
+    }
+
+    /// An envelope as this version writes it, whose end is not there.
+    fn inside(head: &Bytes) -> Option<Self> {
+        let at = find(head, LEAD_FIELD)?;
+        let before = [&head[..at], b"}"].concat();
+        let wire: Wire<'_> = serde_json::from_slice(&before).ok()?;
+        let at = at + LEAD_FIELD.len();
+        Some(Self {
+            envelope: wire.into_envelope(head.slice(at..))?,
+            origin: Origin::Envelope,
+            at,
+            lead_bytes: None,
+        })
+    }
+
+    /// How many bytes the lead has; `None` where it stands inside its envelope, whose end is not
+    /// there.
+    #[must_use]
+    pub const fn lead_bytes(&self) -> Option<u64> {
+        self.lead_bytes
+    }
+
+    /// What this entry becomes with another history: new bytes, and how many of the entry's own
+    /// they take the place of.
+    #[must_use]
+    pub fn with(&self, envelope: &Envelope) -> (Bytes, u64) {
+        let head = envelope.encode_before(self.lead_bytes);
+        (head.into(), self.at as u64)
+    }
+
+    /// The entry with which it goes back to work, in the same terms.
+    #[must_use]
+    pub fn redriven(&self) -> (Bytes, u64) {
+        if self.origin == Origin::Bare {
+            return (Bytes::new(), 0);
+        }
+        let mut envelope = self.envelope.clone();
+        envelope.start_anew();
+        self.with(&envelope)
+    }
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|part| part == what)
 }
 
 /// Whether bytes begin as an envelope does. Cheap, for the one in a thousand that is one.
@@ -395,11 +617,18 @@ fn looks_like_envelope(payload: &[u8]) -> bool {
     payload[skip(payload)..].starts_with(b"\"envelope\"")
 }
 
-/// An id made of an entry's bytes, for entries that carry none.
-fn raw_id(bytes: &[u8]) -> String {
+/// An id made of an entry's bytes, for entries that carry none. Of a large one its beginning and its
+/// size must do, for often no more is at hand.
+fn raw_id(bytes: &[u8], size: u64) -> String {
     use std::fmt::Write as _;
-    let hash = Sha256::digest(bytes);
-    hash[..12]
+    let mut hash = Sha256::new();
+    if size <= HEAD as u64 {
+        hash.update(bytes);
+    } else {
+        hash.update(&bytes[..HEAD.min(bytes.len())]);
+        hash.update(size.to_be_bytes());
+    }
+    hash.finalize()[..12]
         .iter()
         .fold(String::from("raw-"), |mut id, byte| {
             let _ = write!(id, "{byte:02x}");
@@ -444,6 +673,7 @@ mod tests {
         assert_eq!(round_trip(b"not json")["lead"], "not json");
         assert!(round_trip(b"\xff\x00\xfe")["lead_base64"].is_string());
         assert_eq!(round_trip(b"")["lead"], "");
+        assert_eq!(round_trip(b"null")["lead"], serde_json::Value::Null);
     }
 
     #[test]

@@ -304,6 +304,12 @@ pub fn is_object(bytes: &[u8]) -> bool {
         .is_ok_and(|value| value.get().trim_start().starts_with('{'))
 }
 
+/// Whether bytes, of which there may be more, can be the beginning of a JSON object.
+#[must_use]
+pub fn begins_as_object(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
+}
+
 /// Brings a LinkedIn profile URL into one form, so that the same person is the same text:
 /// `https://www.linkedin.com/in/<slug>`, without query, fragment, country host or trailing slash.
 /// Sales Navigator addresses keep their own path but lose the search they were found by.

@@ -27,6 +27,9 @@ pub(crate) struct Row<'a> {
     pub(crate) attempts: &'a [bridge_shared::envelope::Attempt],
     pub(crate) redrives: u32,
     pub(crate) can_retry: bool,
+    /// About how many bytes the lead has, where `lead_data` is only its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lead_bytes: Option<u64>,
 }
 
 impl<'a> Row<'a> {
@@ -37,8 +40,7 @@ impl<'a> Row<'a> {
             index: letter.index,
             id: letter.id(),
             lead_data: lead_as_json(&envelope.lead),
-            lead_base64: std::str::from_utf8(&envelope.lead)
-                .is_err()
+            lead_base64: (letter.is_whole() && std::str::from_utf8(&envelope.lead).is_err())
                 .then(|| BASE64.encode(&envelope.lead)),
             error: error_or_unknown(letter),
             retry_count: envelope.retry_count,
@@ -49,7 +51,8 @@ impl<'a> Row<'a> {
             first_seen: envelope.first_seen.map(rfc3339),
             attempts: &envelope.attempts,
             redrives: envelope.redrives,
-            can_retry: envelope.is_lead(),
+            can_retry: letter.is_lead(),
+            lead_bytes: (!letter.is_whole()).then(|| letter.lead_size()),
         }
     }
 }

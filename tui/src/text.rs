@@ -1,7 +1,7 @@
 //! Text for a terminal: harmless, and of a known width.
 
 pub(crate) use bridge_shared::terminal::harmless;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 /// Text from outside, harmless and cut to a width in terminal columns; what is cut off is replaced
 /// by an ellipsis.
@@ -10,19 +10,35 @@ pub(crate) fn clip(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.into_owned();
     }
+    let most = width.saturating_sub(1); // The ellipsis.
     let mut out = String::new();
-    let mut used = 1; // The ellipsis.
     for c in text.chars() {
-        used += c.width().unwrap_or(0);
-        if used > width {
+        if !fits(&mut out, c, most) {
             break;
         }
-        out.push(c);
     }
     if width > 0 {
         out.push('…');
     }
     out
+}
+
+/// Puts a character at the end of a line, if it is then no wider than it may be. What a character
+/// takes depends on those before it: some join, and some make one wide that is narrow alone.
+fn fits(line: &mut String, c: char, width: usize) -> bool {
+    if c.is_ascii() && line.is_ascii() {
+        let fits = line.len() < width;
+        if fits {
+            line.push(c);
+        }
+        return fits;
+    }
+    line.push(c);
+    let fits = line.width() <= width;
+    if !fits {
+        line.pop();
+    }
+    fits
 }
 
 /// [`clip`], filled up with spaces to exactly the width.
@@ -37,27 +53,25 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
 /// are any.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
-    let mut lines = vec![String::new()];
-    let mut used = 0;
+    let mut lines = Vec::new();
+    let mut line = String::new();
     for word in harmless(text).split_inclusive(' ') {
-        let columns = word.trim_end().width();
-        if used > 0 && used + columns > width {
-            lines.push(String::new());
-            used = 0;
+        let begun = !line.is_empty();
+        if begun && line.width() + word.trim_end().width() > width {
+            lines.push(std::mem::take(&mut line));
         }
         for c in word.chars() {
-            let columns = c.width().unwrap_or(0);
-            if used + columns > width {
-                if c == ' ' {
-                    continue;
-                }
-                lines.push(String::new());
-                used = 0;
+            if fits(&mut line, c, width) || c == ' ' {
+                continue;
             }
-            used += columns;
-            lines.last_mut().expect("there is one").push(c);
+            if !line.is_empty() {
+                lines.push(std::mem::take(&mut line));
+            }
+            // One that is wider than all of a line still has to go somewhere.
+            line.push(c);
         }
     }
+    lines.push(line);
     lines
 }
 
@@ -115,6 +129,7 @@ pub(crate) fn plural(n: u64, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bridge_shared::terminal::is_harmful;
 
     #[test]
     fn numbers_read_well() {
@@ -157,5 +172,39 @@ mod tests {
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
         assert_eq!(wrap("a 漢字漢", 4), ["a ", "漢字", "漢"]);
         assert_eq!(wrap("", 4), [""]);
+    }
+
+    /// Texts with what makes widths hard: wide, combining and joined characters, and orders.
+    const HARD: &str = "([ a-z]|\\PC|[漢字Ａｱ]|e\u{301}|❤\u{fe0f}|👩\u{200d}🔬|🇫🇷|[\u{0}-\u{1f}\u{7f}-\u{9f}\u{202e}]){0,24}";
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_is_wider_than_its_place_or_gives_an_order(text in HARD, width in 0_usize..24) {
+            let cut = clip(&text, width);
+            proptest::prop_assert!(cut.width() <= width, "{:?} is {} wide", cut, cut.width());
+            proptest::prop_assert!(!cut.chars().any(is_harmful), "{:?}", cut);
+            proptest::prop_assert_eq!(fit(&text, width).width(), width);
+            if harmless(&text).width() <= width {
+                proptest::prop_assert_eq!(cut, harmless(&text));
+            }
+        }
+
+        #[test]
+        fn broken_lines_fit_and_hold_all_of_the_text(text in HARD, width in 2_usize..24) {
+            let lines = wrap(&text, width);
+            for line in &lines {
+                proptest::prop_assert!(line.trim_end().width() <= width, "{:?}", line);
+                proptest::prop_assert!(!line.chars().any(is_harmful), "{:?}", line);
+            }
+            let without = |text: &str| text.replace(' ', "");
+            proptest::prop_assert_eq!(without(&lines.concat()), without(&harmless(&text)));
+        }
+
+        #[test]
+        fn a_brief_error_is_no_longer_and_does_not_fail(text in "(https?://|[a-z/? :]|\\PC){0,20}") {
+            proptest::prop_assert!(brief(&text).chars().count() <= text.chars().count());
+        }
     }
 }

@@ -104,7 +104,7 @@ impl Move<'_> {
         let to_trash = matches!(self.destination, Destination::Trash(_));
         let (letters, refused): (Vec<_>, Vec<_>) = letters
             .into_iter()
-            .partition(|letter| to_trash || self.force || letter.envelope.is_lead());
+            .partition(|letter| to_trash || self.force || letter.is_lead());
         let refused = refused.iter().map(|letter| letter.id().to_owned());
         self.report.refused.extend(refused);
         if letters.is_empty() || self.report.stopped {
@@ -129,7 +129,8 @@ impl Move<'_> {
         for (letter, put) in letters.iter().zip(moved.entries) {
             if let Some(put) = put {
                 self.report.moved += 1;
-                if !to_trash && self.report.moved <= RECALLABLE {
+                // What is not here whole cannot be looked for by its bytes.
+                if !to_trash && self.report.moved <= RECALLABLE && letter.is_whole() {
                     self.report.put.push((put, letter.bytes.clone()));
                 }
                 if let Some(ids) = &mut self.report.ids {

@@ -107,6 +107,49 @@ fn leads_arrive_in_order_and_byte_for_byte() {
 }
 
 #[test]
+fn bad_lines_of_every_kind_are_named_and_odd_leads_go_by_untouched() {
+    let mut bridge = Bridge::start(&[]);
+    let deep = format!(r#"{{"deep":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    let odd = [
+        r#"{"n":1e999,"digits":77777777777777777777777777777777777777777777}"#.to_owned(),
+        r#"{"a":1,"a":2}"#.to_owned(),
+        r#"{"half":"\ud800"}"#.to_owned(),
+        r#"{"envelope":1,"id":"forged","retry_count":9,"lead":{}}"#.to_owned(),
+        deep,
+    ];
+    let bad: [&[u8]; 9] = [
+        b"not json",
+        b"17",
+        b"\"text\"",
+        b"null",
+        b"[1]",
+        b"{\"a\":\"\xff\"}",
+        b"{\"a\":\"\0\"}",
+        b"\xef\xbb\xbf{}",
+        b"{\"a\":",
+    ];
+    let mut text = b"\xef\xbb\xbf".to_vec();
+    for line in odd.iter().map(String::as_bytes).chain(bad) {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    // A line of more than 64 MiB is named with its limit, and what comes after it is read.
+    text.extend(std::iter::repeat_n(b'x', (64 << 20) + 1));
+    text.extend_from_slice(b"\n{\"last\":1}\n");
+    let file = bridge.file("leads.jsonl", text);
+    let (status, said, told) = bridge.push(&[&file]);
+    assert_eq!(
+        (status, &said["pushed"], &said["invalid"]),
+        (Some(1), &json!(odd.len() + 1), &json!(bad.len() + 1)),
+        "{told}"
+    );
+    assert!(told.contains("longer than 67108864 bytes"), "{told}");
+    let waiting = bridge.waiting();
+    assert_eq!(waiting[..odd.len()], odd);
+    assert_eq!(waiting[odd.len()], r#"{"last":1}"#);
+}
+
+#[test]
 fn a_sales_navigator_export_becomes_leads() {
     let mut bridge = Bridge::start(&[]);
     let file = bridge.file(

@@ -392,6 +392,12 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_word_is_found_whatever_stands_at_its_end() {
+        let dead = letter(r#"{"name":"ΟΔΟΣΑΣ"}"#);
+        assert!(matches("ΟΔΟΣ", &dead) && matches("οδοσα", &dead) && !matches("οδοι", &dead));
+    }
+
+    #[test]
     fn an_entry_without_a_time_has_no_age() {
         let bare = letter(r#"{"name":"x"}"#);
         assert!(!matches("age:>0s", &bare) && matches("!age:>0s", &bare));

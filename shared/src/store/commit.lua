@@ -10,6 +10,8 @@
 --         'retry'      payload the envelope        a delay in ms    b which retry, from 1
 --         'postponed'  payload the envelope        a delay in ms; no attempt was made
 --         'dead'       payload the envelope
+--         'aside'      dead, and too large to have been read: payload what stands in place of the
+--                      delivery's first bytes  a how many those are
 --         'requeue'    payload the envelope, to the front of the line
 -- Returns {now, number...}: the deliveries that were no longer held.
 local function to_stream(id, payload)
@@ -47,6 +49,10 @@ for i = 2, #ARGV, 5 do
     end
   elseif operation == 'dead' then
     redis.call('LPUSH', KEYS[3], payload)
+    dead = dead + 1
+  elseif operation == 'aside' then
+    local whole = redis.call('HGET', KEYS[1], delivery)
+    redis.call('LPUSH', KEYS[3], payload .. string.sub(whole, tonumber(ARGV[i + 3]) + 1))
     dead = dead + 1
   else
     redis.call('RPUSH', KEYS[2], payload)

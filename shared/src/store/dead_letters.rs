@@ -1,9 +1,13 @@
 //! Reading the dead letter queue, and moving entries out of it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
+use super::window::{Piece, READ};
 use super::{Store, StoreError, convert};
-use crate::envelope::{Envelope, Origin};
+use crate::envelope::{Envelope, Opened, Origin};
+use crate::lead;
 
 /// How long what was thrown away is kept, in seconds.
 pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
@@ -13,6 +17,8 @@ pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
 const BATCH: usize = 200;
 /// Entries that one step of reading by place goes over.
 const RUN: u64 = 500;
+/// The largest entry that is read whole, in bytes, to be put back to work.
+const READ_WHOLE: u64 = 16 << 20;
 /// Entries that come back from the trash in one step.
 const RESTORE_BATCH: usize = 500;
 
@@ -23,9 +29,11 @@ pub struct DeadLetter {
     pub index: u64,
     /// How many entries there were when it was read.
     pub of: u64,
-    /// Its bytes.
+    /// Its bytes, or the first of them where it is too large to be read with others.
     pub bytes: Bytes,
-    /// The lead and its history.
+    /// How many bytes it has in all.
+    pub size: u64,
+    /// The lead and its history; of a lead that is not here whole, its beginning.
     pub envelope: Envelope,
     /// Who wrote it.
     pub origin: Origin,
@@ -39,10 +47,56 @@ impl DeadLetter {
         Self {
             index,
             of,
+            size: bytes.len() as u64,
             bytes,
             envelope,
             origin,
         }
+    }
+
+    fn of_piece(index: u64, of: u64, piece: Piece) -> Self {
+        if piece.is_whole() {
+            return Self::new(index, of, piece.bytes);
+        }
+        let Opened {
+            envelope, origin, ..
+        } = Opened::new(&piece.bytes, piece.size);
+        Self {
+            index,
+            of,
+            bytes: piece.bytes,
+            size: piece.size,
+            envelope,
+            origin,
+        }
+    }
+
+    /// Whether all of it is here. [`Store::whole_dead`] reads the rest.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.bytes.len() as u64 == self.size
+    }
+
+    /// About how many bytes its lead has: what is missing of the entry is missing of the lead.
+    #[must_use]
+    pub fn lead_size(&self) -> u64 {
+        self.envelope.lead.len() as u64 + (self.size - self.bytes.len() as u64)
+    }
+
+    /// Whether its lead can be worked on, as far as is seen of it.
+    #[must_use]
+    pub fn is_lead(&self) -> bool {
+        if self.is_whole() {
+            self.envelope.is_lead()
+        } else {
+            lead::begins_as_object(&self.envelope.lead)
+        }
+    }
+
+    /// Whether another reading is of the same entry.
+    fn is_same(&self, other: &Self) -> bool {
+        let both = self.bytes.len().min(other.bytes.len());
+        self.size == other.size && self.bytes[..both] == other.bytes[..both]
     }
 
     /// Its id.
@@ -101,16 +155,34 @@ impl Store {
         if count == 0 {
             return Ok((self.dead_count().await?, Vec::new()));
         }
-        let script = &self.scripts().window;
-        let mut cmd = script.call(&[&self.keys().failed]);
-        cmd.arg(start).arg(start.saturating_add(count) - 1);
-        let mut reply = self.run(script, &cmd).await?;
-        let total: u64 = reply.next()?;
-        let entries: Vec<Vec<u8>> = reply.rest()?;
+        let first = i64::try_from(start).unwrap_or(i64::MAX);
+        let last = i64::try_from(start.saturating_add(count) - 1).unwrap_or(i64::MAX);
+        let (total, pieces) = self.window(&self.keys().failed, first, last).await?;
         let letters = (start..)
-            .zip(entries)
-            .map(|(index, bytes)| DeadLetter::new(index, total, bytes.into()));
+            .zip(pieces)
+            .map(|(index, piece)| DeadLetter::of_piece(index, total, piece));
         Ok((total, letters.collect()))
+    }
+
+    /// A dead letter with all of its bytes, where they are not at hand already: then they are read.
+    /// It stays as it is where it is no longer where it was seen. A large one holds the server up
+    /// as long as it takes to copy it.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn whole_dead<'l>(
+        &self,
+        letter: &'l DeadLetter,
+    ) -> Result<Cow<'l, DeadLetter>, StoreError> {
+        if letter.is_whole() {
+            return Ok(Cow::Borrowed(letter));
+        }
+        let mut cmd = redis::cmd("LINDEX");
+        cmd.arg(&self.keys().failed).arg(letter.place());
+        let bytes: Option<Vec<u8>> = self.query(&cmd).await?;
+        let whole = bytes.map(|bytes| DeadLetter::new(letter.index, letter.of, bytes.into()));
+        let whole = whole.filter(|whole| whole.is_same(letter));
+        Ok(whole.map_or(Cow::Borrowed(letter), Cow::Owned))
     }
 
     /// Goes through the dead letter queue from the newest to the oldest, window by window.
@@ -204,7 +276,7 @@ impl Store {
         loop {
             let mut cmd =
                 script.call(&[&keys.trash(trash), &keys.failed, &keys.stats, &keys.audit]);
-            cmd.arg(who).arg(RESTORE_BATCH);
+            cmd.arg(who).arg(RESTORE_BATCH).arg(READ);
             let mut reply = self.run(script, &cmd).await?;
             let (moved, left): (u64, u64) = (reply.next()?, reply.next()?);
             restored += moved;
@@ -273,14 +345,14 @@ impl Store {
         });
         for run in runs {
             let (first, last) = (run[0], run[run.len() - 1]);
-            let mut cmd = redis::cmd("LRANGE");
-            cmd.arg(&self.keys().failed);
-            cmd.arg(format!("-{last}")).arg(format!("-{first}"));
-            let entries: Vec<Vec<u8>> = self.query(&cmd).await?;
+            let place = |place: u64| -i64::try_from(place).unwrap_or(i64::MAX);
+            let (_, pieces) = self
+                .window(&self.keys().failed, place(last), place(first))
+                .await?;
             // A list that is shorter than the last place answers with what there is.
-            let oldest_first = (first..).zip(entries.into_iter().rev());
+            let oldest_first = (first..).zip(pieces.into_iter().rev());
             let wanted = oldest_first.filter(|(place, _)| run.binary_search(place).is_ok());
-            found.extend(wanted.map(|(place, bytes)| DeadLetter::new(0, place, bytes.into())));
+            found.extend(wanted.map(|(place, piece)| DeadLetter::of_piece(0, place, piece)));
         }
         Ok(found)
     }
@@ -341,6 +413,7 @@ impl Take<'_> {
         progress: &mut impl FnMut(usize) -> bool,
     ) -> Result<(), StoreError> {
         let all: Vec<usize> = (0..letters.len()).collect();
+        let letters = &*self.read_whole(letters).await?;
         if !self.pass(letters, all, progress).await? || !self.moved.contains(&None) {
             return Ok(());
         }
@@ -353,7 +426,7 @@ impl Take<'_> {
         let mut elsewhere = letters.to_vec();
         let mut again = Vec::new();
         for found in self.store.find_dead(&missed).await? {
-            let same = |i: &usize| self.moved[*i].is_none() && letters[*i].bytes == found.bytes;
+            let same = |i: &usize| self.moved[*i].is_none() && letters[*i].is_same(&found);
             if let Some(i) = (0..letters.len()).find(same) {
                 // Where it is now; what is to become of it stays.
                 (elsewhere[i].index, elsewhere[i].of) = (found.index, found.of);
@@ -361,6 +434,26 @@ impl Take<'_> {
             }
         }
         self.pass(&elsewhere, again, progress).await.map(drop)
+    }
+
+    /// Reads the rest of those that are not whole and of which the beginning does not tell with
+    /// certainty where the lead is; the largest of them are taken for leads as they are.
+    async fn read_whole<'l>(
+        &self,
+        letters: &'l [DeadLetter],
+    ) -> Result<Cow<'l, [DeadLetter]>, StoreError> {
+        let mut letters = Cow::Borrowed(letters);
+        if matches!(self.destination, Destination::Trash(_)) {
+            return Ok(letters);
+        }
+        for i in 0..letters.len() {
+            let letter = &letters[i];
+            if !letter.is_whole() && letter.size <= READ_WHOLE {
+                let whole = self.store.whole_dead(letter).await?.into_owned();
+                letters.to_mut()[i] = whole;
+            }
+        }
+        Ok(letters)
     }
 
     /// Goes once through the letters named by `order`; returns whether it came to the end.
@@ -375,6 +468,13 @@ impl Take<'_> {
         let (mut at, mut gone) = (0, 0);
         while at < order.len() {
             let batch = &order[at..order.len().min(at + BATCH)];
+            // Of large ones only as many as the request may hold.
+            let mut bytes = 0;
+            let fits = batch.iter().take_while(|&&i| {
+                bytes += 2 * letters[i].bytes.len();
+                bytes < READ
+            });
+            let batch = &batch[..fits.count().max(1)];
             let seen = self.step(letters, batch, &mut gone).await?;
             at += seen;
             let so_far = self.moved.iter().flatten().count();
@@ -404,16 +504,22 @@ impl Take<'_> {
         let mut put = Vec::with_capacity(batch.len());
         for &i in batch {
             let letter = &letters[i];
-            let replacement = match self.destination {
+            let (replacement, replaced) = match self.destination {
+                Destination::Trash(_) => (Bytes::new(), 0),
+                Destination::Redrive if !letter.is_whole() => {
+                    Opened::certain(&letter.bytes, letter.size).redriven()
+                }
                 Destination::Redrive | Destination::Edited => {
                     let fresh = || format!("{}-{}", self.token, i + 1);
-                    letter.envelope.clone().redriven(letter.origin, fresh)
+                    let put = letter.envelope.clone().redriven(letter.origin, fresh);
+                    (put, letter.size)
                 }
-                Destination::Trash(_) => Bytes::new(),
             };
             cmd.arg(letter.place().saturating_add(*gone))
                 .arg(&letter.bytes[..])
-                .arg(&replacement[..]);
+                .arg(letter.size)
+                .arg(&replacement[..])
+                .arg(replaced);
             match self.destination {
                 Destination::Edited => cmd.arg(before_edit(letter)),
                 _ => cmd.arg(letter.id()),

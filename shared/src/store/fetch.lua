@@ -1,8 +1,11 @@
--- Waiting -> in flight: takes leads from the right end of the list into the worker's hands.
+-- Waiting -> in flight: takes leads from the right end of the list into the worker's hands. Of one
+-- that is too large only the beginning is sent: the rest never comes into the worker's memory.
 --
 -- KEYS  1 queue  2 active:<worker>  3 workers  4 paused  5 stats
 -- ARGV  1 worker  2 how many at most  3 number of the first delivery  4 bytes after which to stop
--- Returns {now, state, payload...}; state 0 taken, 1 paused, 2 the worker's lease is not alive.
+--       5 bytes of a payload that is sent whole  6 bytes that are sent of a larger one
+-- Returns {now, state, payload or {bytes, beginning}...}; state 0 taken, 1 paused, 2 the worker's
+-- lease is not alive.
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return {now, 1}
 end
@@ -13,9 +16,11 @@ end
 make_sure_of_room(KEYS[5])
 local reply = {now, 0}
 local left, delivery, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local whole, large = tonumber(ARGV[5]), false
+local ask = 4
 while left > 0 and room > 0 do
-  -- A few at a time, so that a run of huge leads cannot fill the worker's memory.
-  local ask = math.min(left, 32)
+  -- A few at a time, so that a run of huge leads cannot fill the memory.
+  ask = math.min(left, ask)
   local taken = redis.call('RPOP', KEYS[1], ask)
   if not taken then
     break
@@ -24,15 +29,23 @@ while left > 0 and room > 0 do
   for i, payload in ipairs(taken) do
     fields[2 * i - 1] = delivery
     fields[2 * i] = payload
-    reply[#reply + 1] = payload
     delivery = delivery + 1
     room = room - #payload
+    if #payload > whole then
+      large = true
+      payload = {#payload, string.sub(payload, 1, tonumber(ARGV[6]))}
+    end
+    reply[#reply + 1] = payload
   end
   redis.call('HSET', KEYS[2], unpack(fields))
   left = left - #taken
   if #taken < ask then
     break
   end
+  ask = math.min(ask * 2, 32)
 end
 count(KEYS[5], 'received', #reply - 2)
+if large then
+  collectgarbage() -- Or Lua would keep the large ones for a while.
+end
 return reply

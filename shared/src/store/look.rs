@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use redis::Value;
 
-use super::produce::Place;
+use super::window::Piece;
 use super::{Store, StoreError, convert};
 use crate::clock::Millis;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Opened, Origin};
 
 /// Deliveries that one step of looking at a worker's hands asks for.
 const SCAN: u64 = 500;
@@ -29,7 +29,7 @@ pub enum Stage {
 /// A lead that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What is stored: a bare lead or an envelope.
+    /// What is stored: a bare lead or an envelope; of a large one the beginning.
     pub payload: Bytes,
     /// The envelope, where it is one.
     pub envelope: Option<Envelope>,
@@ -44,6 +44,19 @@ impl Entry {
         Self {
             envelope: Envelope::from_payload(&payload),
             payload,
+            due: None,
+            worker: None,
+        }
+    }
+
+    fn of_piece(piece: Piece) -> Self {
+        if piece.is_whole() {
+            return Self::new(piece.bytes);
+        }
+        let opened = Opened::new(&piece.bytes, piece.size);
+        Self {
+            envelope: (opened.origin == Origin::Envelope).then_some(opened.envelope),
+            payload: piece.bytes,
             due: None,
             worker: None,
         }
@@ -91,9 +104,13 @@ impl Store {
     ) -> Result<(u64, Vec<Entry>), StoreError> {
         match stage {
             Stage::Waiting => {
-                let total = self.waiting_count().await?;
-                let payloads = self.peek(Place::Waiting, offset, count).await?;
-                Ok((total, payloads.into_iter().map(Entry::new).collect()))
+                // The next to be taken is the rightmost.
+                let index = |n: u64| -1 - i64::try_from(n).unwrap_or(i64::MAX - 1);
+                let last = offset.saturating_add(count.max(1)) - 1;
+                let queue = &self.keys().queue;
+                let (total, mut pieces) = self.window(queue, index(last), index(offset)).await?;
+                pieces.reverse();
+                Ok((total, pieces.into_iter().map(Entry::of_piece).collect()))
             }
             Stage::Retry => self.look_at_retry(offset, count).await,
             Stage::InFlight => self.look_in_hands(offset, count).await,

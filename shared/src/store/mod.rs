@@ -11,6 +11,7 @@
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
 //!   `sentinel`, `cluster`), with what opens it (`access`) and what goes wrong with TLS (`tls`)
+//! - `window`: a part of a list whose entries may be of any size
 //! - `*.lua`: every step that must not come apart, one file each
 //!
 //! Every call ends within a bounded time. No call changes more than one thing's state outside a
@@ -33,6 +34,7 @@ mod door;
 mod script;
 mod sentinel;
 mod tls;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -157,9 +157,12 @@ impl Store {
         let mut payloads = Vec::new();
         for worker in workers {
             let numbers = self.held(&worker).await?;
-            for chunk in numbers.chunks(200) {
-                let deliveries = self.deliveries(&worker, chunk).await?;
-                payloads.extend(deliveries.into_iter().map(|delivery| delivery.payload));
+            let mut left = &numbers[..];
+            while !left.is_empty() {
+                let chunk = &left[..left.len().min(200)];
+                let found = self.deliveries(&worker, chunk, u32::MAX as usize).await?;
+                left = &left[found.asked.max(1)..];
+                payloads.extend(found.deliveries.into_iter().map(|found| found.payload));
             }
         }
         Ok(payloads)

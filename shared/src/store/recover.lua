@@ -3,7 +3,8 @@
 --
 -- KEYS  1 workers  2 workers:info  3 active:<worker>  4 queue  5 failed  6 stats
 -- ARGV  1 worker
---       then three for each delivery, the oldest last: 'requeue' or 'dead', number, envelope
+--       then three for each delivery, the oldest last: 'requeue' or 'dead', number, envelope;
+--       or 'as it is', back to the line as it came, number, nothing
 -- Returns {now, alive, number...}: whether the worker turned out alive; the deliveries moved.
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) > now then
@@ -16,6 +17,9 @@ for i = 2, #ARGV, 3 do
     if ARGV[i] == 'dead' then
       redis.call('LPUSH', KEYS[5], ARGV[i + 2])
       dead = dead + 1
+    elseif ARGV[i] == 'as it is' then
+      redis.call('RPUSH', KEYS[4], redis.call('HGET', KEYS[3], ARGV[i + 1]))
+      recovered = recovered + 1
     else
       redis.call('RPUSH', KEYS[4], ARGV[i + 2])
       recovered = recovered + 1

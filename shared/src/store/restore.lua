@@ -1,19 +1,34 @@
 -- Trash -> dead: brings back what was thrown away together, as the newest and in its old order.
 --
 -- KEYS  1 trash  2 failed  3 stats  4 audit
--- ARGV  1 who  2 how many at most
+-- ARGV  1 who  2 how many at most  3 bytes after which to stop
 -- Returns {now, how many came back, how many are left}
 make_sure_of_room(KEYS[3])
-local moved = redis.call('LRANGE', KEYS[1], -tonumber(ARGV[2]), -1)
-local n = #moved
-if n > 0 then
+local left, room, ask = tonumber(ARGV[2]), tonumber(ARGV[3]), 8
+local restored = 0
+while left > 0 and room > 0 do
+  -- A few at a time, so that a run of huge entries cannot hold the server up.
+  ask = math.min(left, ask)
+  local moved = redis.call('LRANGE', KEYS[1], -ask, -1)
+  local n = #moved
+  if n == 0 then
+    break
+  end
   -- The oldest, which is the last, is pushed first.
   for i = 1, math.floor(n / 2) do
     moved[i], moved[n + 1 - i] = moved[n + 1 - i], moved[i]
   end
+  for _, entry in ipairs(moved) do
+    room = room - #entry
+  end
   redis.call('LPUSH', KEYS[2], unpack(moved))
   redis.call('LTRIM', KEYS[1], 0, -n - 1)
-  count(KEYS[3], 'restored', n)
-  audit(KEYS[4], ARGV[1], 'restored', n, KEYS[1])
+  restored = restored + n
+  left = left - n
+  ask = ask * 4
 end
-return {now, n, redis.call('LLEN', KEYS[1])}
+if restored > 0 then
+  count(KEYS[3], 'restored', restored)
+  audit(KEYS[4], ARGV[1], 'restored', restored, KEYS[1])
+end
+return {now, restored, redis.call('LLEN', KEYS[1])}

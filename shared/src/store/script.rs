@@ -16,6 +16,7 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) fetch: Script,
+    pub(super) in_hand: Script,
     pub(super) commit: Script,
     pub(super) heartbeat: Script,
     pub(super) leave: Script,
@@ -51,6 +52,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             fetch: script!("fetch"),
+            in_hand: script!("in_hand"),
             commit: script!("commit"),
             heartbeat: script!("heartbeat"),
             leave: script!("leave"),

@@ -1,6 +1,7 @@
 -- Dead -> waiting, or dead -> trash: moves entries that are still what the operator saw.
 --
--- An entry is named by its whole bytes; the index is only where to look first. It counts from
+-- An entry is named by its bytes, a large one by the first of them and how many there are; the
+-- index is only where to look first. It counts from
 -- the right end, where nothing is ever added, so it stays true while new entries arrive.
 -- Close to an end the entries are marked and taken out in one pass, the order kept. Deep in a
 -- long list, where such a pass would hold the server, the oldest entry takes the place instead:
@@ -8,13 +9,14 @@
 --
 -- KEYS  1 failed  2 where to  3 stats  4 audit
 -- ARGV  1 'redriven', 'edited' (redriven with a changed lead) or 'dropped'  2 who  3 seconds the destination is kept, 0 for ever
---       then four for each entry: index from the right end (-1 the last), its bytes, what to
---       push in its place (empty: the same bytes), what the audit says of it
+--       then six for each entry: index from the right end (-1 the last), its first bytes, how many
+--       there are in all, what to push in place of its first bytes, how many those are, what the
+--       audit says of it
 -- Returns {now, how many were looked at, moved or not (1/0)...}: the rest must be sent again.
 make_sure_of_room(KEYS[3])
 redis.call('LLEN', KEYS[2]) -- Fails here rather than below where that is no list.
 local PASS = 15000
-local MARK = 'taken:' .. now .. ':' .. redis.sha1hex(ARGV[5] or '')
+local MARK = 'taken:' .. now .. ':' .. redis.sha1hex(string.sub(ARGV[5] or '', 1, 1000))
 local BUDGET = 2000
 local spent = 0
 local length = redis.call('LLEN', KEYS[1])
@@ -26,18 +28,23 @@ local function reach(index)
   return 2 + 0.005 * math.min(-index, length + index + 1)
 end
 
--- Where the entry is now, near the index it was seen at.
-local function find(index, bytes)
-  spent = spent + reach(index)
-  if -index <= length and redis.call('LINDEX', KEYS[1], index) == bytes then
-    return index
+-- Where the entry is now, near the index it was seen at, and the entry.
+local function find(index, bytes, size)
+  local function same(entry)
+    return entry == bytes
+      or (#entry == size and size > #bytes and string.sub(entry, 1, #bytes) == bytes)
+  end
+  spent = spent + reach(index) + size / 1000
+  local there = -index <= length and redis.call('LINDEX', KEYS[1], index)
+  if there and same(there) then
+    return index, there
   end
   spent = spent + 30
   local first = math.max(index - 64, -length)
   local last = math.min(index + 64, -1)
   for i, entry in ipairs(redis.call('LRANGE', KEYS[1], first, last)) do
-    if entry == bytes then
-      return first + i - 1
+    if same(entry) then
+      return first + i - 1, entry
     end
   end
   return nil
@@ -46,11 +53,14 @@ end
 local reply = {now, 0}
 local moved, ids = {}, {}
 local marked, from_head, from_tail = 0, 0, 0
-for i = 4, #ARGV, 4 do
+for i = 4, #ARGV, 6 do
   if spent > BUDGET then
     break
   end
-  local index = length > 0 and find(math.min(tonumber(ARGV[i]) + shift, -1), ARGV[i + 1])
+  local index, entry
+  if length > 0 then
+    index, entry = find(math.min(tonumber(ARGV[i]) + shift, -1), ARGV[i + 1], tonumber(ARGV[i + 2]))
+  end
   if index then
     local head, tail = length + index, -index - 1
     if math.min(math.max(from_head, head), math.max(from_tail, tail)) <= PASS then
@@ -65,8 +75,9 @@ for i = 4, #ARGV, 4 do
       length = length - 1
       shift = shift + 1
     end
-    moved[#moved + 1] = ARGV[i + 2] ~= '' and ARGV[i + 2] or ARGV[i + 1]
-    ids[#ids + 1] = ARGV[i + 3]
+    local rest = tonumber(ARGV[i + 4])
+    moved[#moved + 1] = rest == 0 and entry or ARGV[i + 3] .. string.sub(entry, rest + 1)
+    ids[#ids + 1] = ARGV[i + 5]
   end
   reply[2] = reply[2] + 1
   reply[#reply + 1] = index and 1 or 0

@@ -1,13 +1,16 @@
 //! A worker's side of the store.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::Value;
+use redis::aio::ConnectionLike as _;
 
 use super::door::Server;
+use super::window::Piece;
 use super::{Store, StoreError, convert, time_or_none};
 use crate::clock::Millis;
+use crate::envelope::HEAD;
 use crate::stats::WorkerInfo;
 
 /// Bytes of leads after which a fetch takes no more, whatever the number.
@@ -18,8 +21,27 @@ const FETCH_BYTES: usize = 8 * 1024 * 1024;
 pub struct Delivery {
     /// Its number, counted by the worker from 1 and never used twice.
     pub number: u64,
-    /// What was in the list: a bare lead or an envelope.
+    /// What was in the list: a bare lead or an envelope; of one that is too large to be taken, the
+    /// beginning.
     pub payload: Bytes,
+    /// How many bytes it has in all.
+    pub size: u64,
+}
+
+impl Delivery {
+    fn new(number: u64, piece: Piece) -> Self {
+        Self {
+            number,
+            payload: piece.bytes,
+            size: piece.size,
+        }
+    }
+
+    /// Whether all of it is here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.payload.len() as u64 == self.size
+    }
 }
 
 /// What a fetch brought.
@@ -66,11 +88,27 @@ pub enum Outcome {
         /// The envelope, with its history.
         envelope: Bytes,
     },
+    /// Given up without having been read, because it is too large.
+    Aside {
+        /// What stands in place of the delivery's first bytes.
+        head: Bytes,
+        /// How many those are.
+        replaces: u64,
+    },
     /// Not worked on: back to the front of the line.
     Requeue {
         /// The envelope.
         envelope: Bytes,
     },
+}
+
+/// What was found in a worker's hands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deliveries {
+    /// Those that are there.
+    pub deliveries: Vec<Delivery>,
+    /// How many of the numbers were looked at, from the first on.
+    pub asked: usize,
 }
 
 /// What a heartbeat brings back.
@@ -88,6 +126,25 @@ pub struct Pulse {
     pub expired: Vec<String>,
 }
 
+impl Outcome {
+    /// About how many bytes it takes to record it.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Done { lead: bytes, .. }
+            | Self::Retry {
+                envelope: bytes, ..
+            }
+            | Self::Postponed {
+                envelope: bytes, ..
+            }
+            | Self::Dead { envelope: bytes }
+            | Self::Aside { head: bytes, .. }
+            | Self::Requeue { envelope: bytes } => bytes.len(),
+        }
+    }
+}
+
 /// A dead worker's delivery and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
@@ -95,12 +152,13 @@ pub struct Recovery {
     pub number: u64,
     /// Whether it goes to the dead letter queue rather than back to work.
     pub dead: bool,
-    /// The envelope.
-    pub envelope: Bytes,
+    /// The envelope; `None` where it goes back to work as it came.
+    pub envelope: Option<Bytes>,
 }
 
 impl Store {
-    /// Takes up to `count` leads into the worker's hands, numbered from `first`.
+    /// Takes up to `count` leads into the worker's hands, numbered from `first`. Of a payload of
+    /// more than `whole` bytes only the beginning is sent.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet. Where the answer was lost the leads may be in the
@@ -110,6 +168,7 @@ impl Store {
         worker: &str,
         count: usize,
         first: u64,
+        whole: usize,
     ) -> Result<Fetched, StoreError> {
         let keys = self.keys();
         let script = &self.scripts().fetch;
@@ -121,15 +180,13 @@ impl Store {
             &keys.stats,
         ]);
         cmd.arg(worker).arg(count).arg(first).arg(FETCH_BYTES);
+        cmd.arg(whole).arg(HEAD);
         let mut reply = self.run(script, &cmd).await?;
         match reply.next::<i64>()? {
             0 => {
-                let deliveries = (first..).zip(reply.values).map(|(number, value)| {
-                    Ok(Delivery {
-                        number,
-                        payload: payload(value)?,
-                    })
-                });
+                let deliveries = (first..)
+                    .zip(reply.values)
+                    .map(|(number, value)| Ok(Delivery::new(number, Piece::new(value)?)));
                 Ok(Fetched::Taken(
                     deliveries.collect::<Result<_, StoreError>>()?,
                 ))
@@ -197,6 +254,13 @@ impl Store {
                         .arg(number)
                         .arg(&envelope[..])
                         .arg("")
+                        .arg("");
+                }
+                Outcome::Aside { head, replaces } => {
+                    cmd.arg("aside")
+                        .arg(number)
+                        .arg(&head[..])
+                        .arg(replaces)
                         .arg("");
                 }
                 Outcome::Requeue { envelope } => {
@@ -285,7 +349,10 @@ impl Store {
         }
     }
 
-    /// Deliveries in a worker's hands, by number; those no longer there are left out.
+    /// Deliveries in a worker's hands, by number; those no longer there are left out. No more come
+    /// than fit into about as many bytes as a fetch may bring, but always the first of those that
+    /// are there; what else is asked for must be asked for again. Of a payload of more than `whole`
+    /// bytes only the beginning is sent.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
@@ -293,24 +360,25 @@ impl Store {
         &self,
         worker: &str,
         numbers: &[u64],
-    ) -> Result<Vec<Delivery>, StoreError> {
+        whole: usize,
+    ) -> Result<Deliveries, StoreError> {
+        let mut found = Deliveries::default();
         if numbers.is_empty() {
-            return Ok(Vec::new());
+            return Ok(found);
         }
-        let mut cmd = redis::cmd("HMGET");
-        cmd.arg(self.keys().active(worker)).arg(numbers);
-        let payloads: Vec<Value> = self.query(&cmd).await?;
-        numbers
-            .iter()
-            .zip(payloads)
-            .filter(|(_, value)| *value != Value::Nil)
-            .map(|(&number, value)| {
-                Ok(Delivery {
-                    number,
-                    payload: payload(value)?,
-                })
-            })
-            .collect()
+        let script = &self.scripts().in_hand;
+        let mut cmd = script.call(&[&self.keys().active(worker)]);
+        cmd.arg(FETCH_BYTES).arg(whole).arg(HEAD).arg(numbers);
+        let reply = self.run(script, &cmd).await?;
+        for (&number, value) in numbers.iter().zip(reply.values) {
+            found.asked += 1;
+            if value != Value::Nil {
+                found
+                    .deliveries
+                    .push(Delivery::new(number, Piece::new(value)?));
+            }
+        }
+        Ok(found)
     }
 
     /// Moves deliveries out of a dead worker's hands, the oldest last; an empty list only takes
@@ -336,9 +404,14 @@ impl Store {
         ]);
         cmd.arg(worker);
         for recovery in recoveries {
-            cmd.arg(if recovery.dead { "dead" } else { "requeue" })
+            let operation = match &recovery.envelope {
+                None => "as it is",
+                Some(_) if recovery.dead => "dead",
+                Some(_) => "requeue",
+            };
+            cmd.arg(operation)
                 .arg(recovery.number)
-                .arg(&recovery.envelope[..]);
+                .arg(recovery.envelope.as_deref().unwrap_or_default());
         }
         let mut reply = self.run(script, &cmd).await?;
         if reply.next::<i64>()? == 1 {
@@ -367,16 +440,24 @@ impl Store {
         Waiter {
             store: self.clone(),
             connection: None,
+            doubt: false,
         }
     }
 }
 
 /// Waits for a lead without taking it: the server moves the rightmost lead onto its own place,
-/// so nothing is in anybody's hands when the answer is lost.
+/// so nothing is in anybody's hands when the answer is lost. The lead may be of any size, so the
+/// server is told not to answer with it; what is waited for is the answer to a PING after that.
 pub struct Waiter {
     store: Store,
     connection: Option<(redis::aio::MultiplexedConnection, Server)>,
+    /// Whether the last wait was over at once, though no lead waits: it may have been refused, and
+    /// nobody was told. Then the next one is to have an answer.
+    doubt: bool,
 }
+
+/// A wait that ends sooner than this may have been refused.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -402,21 +483,35 @@ impl Waiter {
             .arg("RIGHT")
             .arg("RIGHT")
             .arg(timeout.as_secs_f64());
+        let what = super::beginning(&cmd);
+        let begun = Instant::now();
+        let openly = std::mem::take(&mut self.doubt);
+        let answer = async {
+            if openly {
+                return cmd.query_async::<Value>(&mut connection).await;
+            }
+            let mut silent = redis::pipe();
+            silent.cmd("CLIENT").arg("REPLY").arg("SKIP");
+            silent.add_command(cmd).cmd("PING");
+            // Only the PING is answered.
+            let mut answers = connection.req_packed_commands(&silent, 0, 1).await?;
+            answers.pop().unwrap_or(Value::Nil).extract_error()
+        };
         // Longer than the server may take, so that a dead connection is noticed.
-        let answer = tokio::time::timeout(
-            timeout + super::CONNECT_TIMEOUT,
-            cmd.query_async::<Value>(&mut connection),
-        );
+        let answer = tokio::time::timeout(timeout + super::CONNECT_TIMEOUT, answer);
         tokio::select! {
             () = server.gone() => Ok(()),
             answer = answer => match answer {
                 Ok(Ok(_)) => {
                     self.connection = Some((connection, server));
+                    self.doubt = begun.elapsed() < AT_ONCE && self.store.waiting_count().await? == 0;
                     Ok(())
                 }
                 Ok(Err(error)) => {
                     server.note(&error);
-                    Err(self.store.refused(&error, || super::beginning(&cmd)))
+                    // A user who may not silence the server still may wait.
+                    self.doubt = !openly;
+                    Err(self.store.refused(&error, || what))
                 }
                 Err(_) => Err(StoreError::Unreachable {
                     url: self.store.url().to_owned(),
@@ -425,8 +520,4 @@ impl Waiter {
             },
         }
     }
-}
-
-fn payload(value: Value) -> Result<Bytes, StoreError> {
-    convert::<Vec<u8>>(value).map(Bytes::from)
 }

@@ -15,6 +15,11 @@ use super::tree::{Kind, Tree};
 use crate::keymap::Action;
 use crate::text::wrap;
 
+/// The largest lead that is shown as a tree, in bytes; and how much is shown of a larger one, and of
+/// an error, so that drawing it takes no time.
+const TREE: usize = 256 * 1024;
+const SHOWN: usize = 32 * 1024;
+
 /// Columns that the names of facts take.
 const LABEL: usize = 11;
 
@@ -69,6 +74,7 @@ pub(crate) struct Letter {
     /// Whether the bytes are shown as they are.
     pub(crate) raw: bool,
     tree: Option<Tree>,
+    can_be_lead: bool,
     /// Values shown in full.
     open: HashSet<usize>,
     /// What is looked for in the tree.
@@ -79,7 +85,10 @@ impl Letter {
     /// Opens a dead letter.
     pub(crate) fn new(dead: DeadLetter) -> Self {
         Self {
-            tree: Tree::parse(&dead.envelope.lead),
+            tree: (dead.envelope.lead.len() <= TREE)
+                .then(|| Tree::parse(&dead.envelope.lead))
+                .flatten(),
+            can_be_lead: dead.is_lead(),
             dead,
             at: Position::default(),
             raw: false,
@@ -225,16 +234,23 @@ impl Letter {
         self.attempts(width, &mut lines);
         lines.push(Line::Blank);
         let bytes = &self.dead.envelope.lead;
-        let size = format!("{} bytes", bytes.len());
+        let size = format!("{} bytes", self.dead.lead_size());
         match &self.tree {
             Some(tree) if !self.raw => {
                 lines.push(Line::Heading(format!("Lead, {size}")));
                 self.nodes(tree, width, &mut lines);
             }
             tree => {
-                let what = if tree.is_none() { ", no JSON" } else { "" };
+                let shown = &bytes[..bytes.len().min(SHOWN)];
+                let what = if (shown.len() as u64) < self.dead.lead_size() {
+                    ", of which this is the beginning; an export has it all"
+                } else if tree.is_none() {
+                    ", no JSON"
+                } else {
+                    ""
+                };
                 lines.push(Line::Heading(format!("Lead as it is, {size}{what}")));
-                let text = escaped(bytes);
+                let text = escaped(shown);
                 lines.extend(wrap(&text, width).into_iter().map(Line::Raw));
             }
         }
@@ -268,7 +284,7 @@ impl Letter {
         } else {
             &envelope.error
         };
-        fact("error", error, Tone::Bad);
+        fact("error", beginning(error), Tone::Bad);
         fact("kind", envelope.error_kind.as_str(), Tone::Plain);
         fact("station", &unknown(&envelope.station), Tone::Plain);
         fact("worker", &unknown(&envelope.worker), Tone::Plain);
@@ -283,7 +299,7 @@ impl Letter {
         }
         fact("retries", &counts, Tone::Plain);
         fact("id", self.dead.id(), Tone::Dim);
-        if !envelope.is_lead() {
+        if !self.can_be_lead {
             fact(
                 "note",
                 "these bytes cannot be a lead, so a retry leaves it here",
@@ -314,7 +330,7 @@ impl Letter {
             );
             let first = wrap(&told, width).into_iter();
             lines.extend(first.map(|text| Line::Attempt(text, Tone::Dim)));
-            let error = wrap(&attempt.error, width.saturating_sub(2)).into_iter();
+            let error = wrap(beginning(&attempt.error), width.saturating_sub(2)).into_iter();
             lines.extend(error.map(|text| Line::Attempt(format!("  {text}"), Tone::Plain)));
         }
     }
@@ -345,6 +361,11 @@ impl Letter {
             }
         }
     }
+}
+
+/// As much of a text as is shown.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN)]
 }
 
 /// Bytes as text: what is not UTF-8 is written out byte by byte.

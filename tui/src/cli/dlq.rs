@@ -444,7 +444,8 @@ async fn export(
     let mut walk = store.walk_dead(WINDOW);
     while let Some(window) = walk.next().await? {
         for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            export.write(letter)?;
+            let whole = store.whole_dead(letter).await?;
+            export.write(&whole)?;
         }
     }
     let exported = export.end()?;

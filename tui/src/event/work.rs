@@ -157,7 +157,17 @@ async fn export(
         Ok(())
     };
     match which {
-        Which::These(letters) => letters.iter().try_for_each(&mut write).map_err(says)?,
+        Which::These(letters) => {
+            for letter in letters {
+                write(
+                    &*store
+                        .whole_dead(letter)
+                        .await
+                        .map_err(|error| error.to_string())?,
+                )
+                .map_err(says)?;
+            }
+        }
         which => {
             let everything = Matching::default();
             let (ids, wanted) = match which {
@@ -175,7 +185,13 @@ async fn export(
                 for letter in window.iter().filter(|letter| {
                     ids.is_none_or(|ids| ids.contains_key(letter.id())) && wanted.holds(letter, now)
                 }) {
-                    write(letter).map_err(says)?;
+                    write(
+                        &*store
+                            .whole_dead(letter)
+                            .await
+                            .map_err(|error| error.to_string())?,
+                    )
+                    .map_err(says)?;
                     count += 1;
                 }
                 if !progress(count) {

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use bridge_shared::envelope::HEAD;
 use bridge_shared::filter::{Place, Texts, Wanted};
+use bridge_shared::lead::Lead;
 use bridge_shared::store::dead_letters::DeadLetter;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -321,13 +323,24 @@ fn before(text: &str, place: usize) -> usize {
 
 /// Who a dead letter is about: a name, a URL, or else what its bytes begin with.
 fn named(letter: &DeadLetter) -> (String, Place) {
-    let texts = Texts::of(letter);
-    for place in [Place::Name, Place::Url] {
-        let who = texts.get(place);
-        if who.width() > 0 {
-            return (who.to_owned(), place);
+    let lead = &letter.envelope.lead;
+    // A large one would have to be read anew for each frame.
+    if lead.len() <= HEAD {
+        let texts = Texts::of(letter);
+        for place in [Place::Name, Place::Url] {
+            let who = texts.get(place);
+            if who.width() > 0 {
+                return (who.to_owned(), place);
+            }
         }
     }
-    let start = &letter.envelope.lead[..letter.envelope.lead.len().min(200)];
+    let start = &lead[..lead.len().min(200)];
     (String::from_utf8_lossy(start).into_owned(), Place::Lead)
+}
+
+/// A lead for one row; not of a large one, which would have to be read anew for each frame.
+pub(super) fn brief_lead(bytes: &[u8]) -> Option<Lead> {
+    (bytes.len() <= HEAD)
+        .then(|| Lead::parse(bytes).ok())
+        .flatten()
 }

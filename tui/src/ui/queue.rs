@@ -8,6 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::Ui;
+use super::dlq::brief_lead;
 use crate::layout;
 use crate::text::{age, brief, fit, thousands};
 
@@ -64,7 +65,7 @@ impl Ui<'_> {
     }
 
     fn entry_line(&self, entry: &Entry, index: usize, width: usize) -> Line<'static> {
-        let lead = Lead::parse(entry.lead()).ok();
+        let lead = brief_lead(entry.lead());
         let name = lead.as_ref().and_then(Lead::full_name);
         let url = lead
             .as_ref()

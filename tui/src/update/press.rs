@@ -234,7 +234,7 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
             work::try_out(app, dead)
         }
         (View::List, Action::Edit) => match app.dlq.under_cursor().cloned() {
-            Some(dead) => vec![Command::Edit(dead, None)],
+            Some(dead) => work::edit(app, dead),
             None => Vec::new(),
         },
         (View::List, Action::Copy) => copy(app, app.dlq.under_cursor().cloned()),
@@ -265,10 +265,10 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
                 work::throw_away(app, chosen)
             }
         }
-        (View::Letter, Action::Edit) => match &app.dlq.letter {
-            Some(letter) => vec![Command::Edit(letter.dead.clone(), None)],
-            None => Vec::new(),
-        },
+        (View::Letter, Action::Edit) => {
+            let letter = app.dlq.letter.as_ref().map(|letter| letter.dead.clone());
+            letter.map_or_else(Vec::new, |dead| work::edit(app, dead))
+        }
         (View::Letter, Action::Copy) => {
             let letter = app.dlq.letter.as_ref().map(|letter| letter.dead.clone());
             copy(app, letter)

@@ -198,11 +198,31 @@ pub(crate) fn editable(dead: &DeadLetter) -> String {
         .unwrap_or_else(|| String::from_utf8_lossy(&dead.envelope.lead).into_owned())
 }
 
+/// Opens a lead in the editor.
+pub(super) fn edit(app: &mut App, dead: DeadLetter) -> Vec<Command> {
+    if dead.is_whole() {
+        vec![Command::Edit(dead, None)]
+    } else {
+        refuse(app, too_large(&dead, "edited"))
+    }
+}
+
+/// Only the beginning of a large lead is at hand.
+fn too_large(dead: &DeadLetter, what: &str) -> Unchosen {
+    Unchosen(format!(
+        "a lead of {} bytes is too large to be {what} here; an export has it all",
+        thousands(dead.lead_size())
+    ))
+}
+
 /// Lets a worker try the lead of a dead letter.
 pub(super) fn try_out(app: &mut App, dead: Option<DeadLetter>) -> Vec<Command> {
     let Some(dead) = dead else {
         return refuse(app, Unchosen("there is no dead letter here".into()));
     };
+    if !dead.is_whole() {
+        return refuse(app, too_large(&dead, "tried"));
+    }
     if app
         .figures
         .as_ref()

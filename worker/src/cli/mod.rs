@@ -108,6 +108,11 @@ pub(crate) struct RunArgs {
           value_parser = seconds)]
     shutdown_timeout: Duration,
 
+    /// The largest lead that is worked on, in bytes; a larger one goes to the dead letters
+    #[arg(long, global = true, env = "MAX_LEAD_BYTES", value_name = "BYTES", default_value_t = 1_048_576,
+          value_parser = clap::value_parser!(u32).range(1_024..=536_870_912))]
+    max_lead_bytes: u32,
+
     /// The route file [default: a built-in route that needs no outside service]
     #[arg(long, global = true, env = "PIPELINE_FILE", value_name = "FILE")]
     pipeline: Option<PathBuf>,
@@ -161,6 +166,7 @@ pub(crate) async fn run(
         lead_timeout: args.lead_timeout,
         lease: args.lease_seconds,
         shutdown_timeout: args.shutdown_timeout,
+        max_lead_bytes: args.max_lead_bytes as usize,
     };
     let health = Health::start(health_file.filter(|file| !file.as_os_str().is_empty()))?;
     let route = Route {

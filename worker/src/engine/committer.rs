@@ -17,6 +17,8 @@ use super::{Backoff, Context};
 pub(super) const BACKLOG: usize = 512;
 /// Outcomes recorded in one step at most.
 const BATCH: usize = 256;
+/// Bytes recorded in one step at most, unless one outcome alone has more.
+const BYTES: usize = 8 << 20;
 /// Batches under way at once.
 const LANES: usize = 2;
 
@@ -79,9 +81,15 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             )
         })
         .unzip();
-    let Some(lost) = commit(context, &outcomes).await else {
-        return;
-    };
+    let (mut lost, mut left) = (Vec::new(), &outcomes[..]);
+    while !left.is_empty() {
+        let (step, rest) = left.split_at(that_fit(left));
+        let Some(more) = commit(context, step).await else {
+            return;
+        };
+        lost.extend(more);
+        left = rest;
+    }
     if !lost.is_empty() {
         tracing::warn!(
             leads = lost.len(),
@@ -113,6 +121,16 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
         });
     }
     context.count_finished(finished);
+}
+
+/// How many outcomes fit into one step.
+fn that_fit(outcomes: &[(u64, Outcome)]) -> usize {
+    let mut bytes = 0;
+    let fit = outcomes.iter().take_while(|(_, outcome)| {
+        bytes += outcome.size();
+        bytes <= BYTES
+    });
+    fit.count().max(1)
 }
 
 /// Tries until the store has the outcomes; `None` where the engine ends before that. They are

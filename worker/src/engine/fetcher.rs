@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
-use bridge_shared::store::work::{Delivery, Fetched, Waiter};
+use bridge_shared::store::work::{Deliveries, Delivery, Fetched, Waiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -85,7 +85,7 @@ impl Fetcher {
         let first = self.next;
         self.next += count as u64;
         // Not given up half-way by a stop: the leads would be in hand and nobody would know.
-        match context.store.fetch(context.id.as_str(), count, first).await {
+        match fetch(&context, count, first).await {
             Ok(Fetched::Taken(deliveries)) => {
                 self.backoff.reset("fetch");
                 let none = deliveries.is_empty();
@@ -169,46 +169,48 @@ impl Fetcher {
 
     /// Takes over what fetches brought whose answers were lost.
     async fn adopt(&mut self) {
-        let Ok(found) = self
-            .context
-            .store
-            .deliveries(self.context.id.as_str(), &self.doubtful.numbers())
-            .await
-        else {
-            return;
-        };
-        self.doubtful.looked(&found);
-        self.start_each(found).await;
+        let numbers = self.doubtful.numbers();
+        let mut left = &numbers[..];
+        while !left.is_empty() {
+            let Ok(found) = in_hand(&self.context, left).await else {
+                return;
+            };
+            left = &left[found.asked.max(1)..];
+            self.doubtful.found(&found.deliveries);
+            self.start_each(found.deliveries).await;
+        }
+        self.doubtful.looked();
     }
 
     /// Works again on deliveries from before a number that are still, or again, in this worker's
     /// hands, though nobody here works on them.
     async fn take_up(&mut self, before: u64) {
-        let (store, id) = (&self.context.store, self.context.id.as_str());
-        let found = async {
-            let mut numbers = store.held(id).await?;
-            // Asked before the leads are read: one that is recorded in between is not read.
-            let in_hand = &self.context.in_hand;
-            numbers.retain(|number| {
-                *number < before && !in_hand.has(*number) && !self.doubtful.has(*number)
-            });
-            store.deliveries(id, &numbers).await
-        };
-        match found.await {
-            Ok(found) => {
-                if !found.is_empty() {
-                    tracing::warn!(
-                        leads = found.len(),
-                        "Redis has forgotten what came of leads; they are worked on again"
-                    );
-                }
-                self.start_each(found).await;
-            }
-            Err(error) => {
-                self.forgotten.look_again(before);
-                self.trouble(&error).await;
-            }
+        if let Err(error) = self.take_up_all(before).await {
+            self.forgotten.look_again(before);
+            self.trouble(&error).await;
         }
+    }
+
+    async fn take_up_all(&mut self, before: u64) -> Result<(), StoreError> {
+        let context = Arc::clone(&self.context);
+        let mut numbers = context.store.held(context.id.as_str()).await?;
+        // Asked before the leads are read: one that is recorded in between is not read.
+        numbers.retain(|number| {
+            *number < before && !context.in_hand.has(*number) && !self.doubtful.has(*number)
+        });
+        let mut left = &numbers[..];
+        while !left.is_empty() {
+            let found = in_hand(&context, left).await?;
+            left = &left[found.asked.max(1)..];
+            if !found.deliveries.is_empty() {
+                tracing::warn!(
+                    leads = found.deliveries.len(),
+                    "Redis has forgotten what came of leads; they are worked on again"
+                );
+            }
+            self.start_each(found.deliveries).await;
+        }
+        Ok(())
     }
 
     async fn start_each(&mut self, deliveries: Vec<Delivery>) {
@@ -228,6 +230,19 @@ impl Fetcher {
             .await;
         }
     }
+}
+
+async fn fetch(context: &Context, count: usize, first: u64) -> Result<Fetched, StoreError> {
+    let whole = context.settings.whole();
+    let store = &context.store;
+    store.fetch(context.id.as_str(), count, first, whole).await
+}
+
+/// Reads what this worker has in its hands.
+async fn in_hand(context: &Context, numbers: &[u64]) -> Result<Deliveries, StoreError> {
+    let whole = context.settings.whole();
+    let store = &context.store;
+    store.deliveries(context.id.as_str(), numbers, whole).await
 }
 
 /// Leads whose outcomes were recorded and are so no longer. A Redis that starts again, or a
@@ -302,11 +317,16 @@ impl Doubtful {
         self.numbers.iter().map(|(number, _)| *number).collect()
     }
 
-    fn looked(&mut self, found: &[Delivery]) {
+    /// These were found.
+    fn found(&mut self, found: &[Delivery]) {
+        self.numbers
+            .retain(|(number, _)| found.iter().all(|delivery| delivery.number != *number));
+    }
+
+    /// All were looked for.
+    fn looked(&mut self) {
         self.looked = Some(Instant::now());
-        self.numbers.retain(|(number, since)| {
-            since.elapsed() < DOUBT && found.iter().all(|delivery| delivery.number != *number)
-        });
+        self.numbers.retain(|(_, since)| since.elapsed() < DOUBT);
     }
 }
 
@@ -323,8 +343,10 @@ mod tests {
         let found = Delivery {
             number: 6,
             payload: bytes::Bytes::new(),
+            size: 0,
         };
-        doubtful.looked(&[found]);
+        doubtful.found(&[found]);
+        doubtful.looked();
         assert_eq!(doubtful.numbers(), [5, 7]);
         assert!(!doubtful.is_due());
     }

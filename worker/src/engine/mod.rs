@@ -71,6 +71,18 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     /// Time that leads in hand get to finish when the worker stops.
     pub(crate) shutdown_timeout: Duration,
+    /// The largest lead that is worked on, in bytes.
+    pub(crate) max_lead_bytes: usize,
+}
+
+impl Settings {
+    /// Bytes of a payload that comes into this process whole: more than the largest lead has with
+    /// its history. Any larger one is given up without having been read.
+    const fn whole(&self) -> usize {
+        const LEAST: usize = 8 << 20;
+        let twice = self.max_lead_bytes.saturating_mul(2);
+        if twice > LEAST { twice } else { LEAST }
+    }
 }
 
 /// Who this worker is: `<host>-<pid>-<token>`. The token makes it unique, and with a delivery's

@@ -37,19 +37,25 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
     let numbers = context.store.held(worker).await?;
     let mut moved = 0;
     // The youngest first: each goes to the front of the line, so the oldest is there at the end.
-    for chunk in numbers.rchunks(BATCH) {
+    let youngest_first: Vec<u64> = numbers.iter().rev().copied().collect();
+    let mut left = &youngest_first[..];
+    while !left.is_empty() {
         let now = context.store.now();
-        let mut deliveries = context.store.deliveries(worker, chunk).await?;
-        deliveries.reverse();
-        let mut told = Vec::with_capacity(deliveries.len());
-        let mut recoveries = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            let envelope = bereaved(delivery.payload, worker, delivery.number, now);
-            let dead = envelope.deaths >= DEATHS;
+        let chunk = &left[..left.len().min(BATCH)];
+        let whole = context.settings.whole();
+        let found = context.store.deliveries(worker, chunk, whole).await?;
+        left = &left[found.asked.max(1)..];
+        let mut told = Vec::with_capacity(found.deliveries.len());
+        let mut recoveries = Vec::with_capacity(found.deliveries.len());
+        for delivery in found.deliveries {
+            let (number, is_whole) = (delivery.number, delivery.is_whole());
+            let envelope = bereaved(delivery.payload, worker, number, now);
+            let dead = is_whole && envelope.deaths >= DEATHS;
             recoveries.push(Recovery {
-                number: delivery.number,
+                number,
                 dead,
-                envelope: envelope.encode(),
+                // One that is too large is never read by a worker, so it cannot have killed one.
+                envelope: is_whole.then(|| envelope.encode()),
             });
             told.push((envelope.id, dead, envelope.error));
         }

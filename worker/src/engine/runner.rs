@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::clock::rfc3339;
-use bridge_shared::envelope::{Attempt, Envelope, ErrorKind};
+use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin};
 use bridge_shared::event::EventKind;
 use bridge_shared::money::Money;
 use bridge_shared::store::work::{Delivery, Outcome};
@@ -36,6 +36,10 @@ pub(super) async fn start(
     slot: OwnedSemaphorePermit,
 ) {
     context.in_hand.add(delivery.number);
+    if !delivery.is_whole() {
+        outcomes.send(set_aside(context, &delivery)).await;
+        return;
+    }
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
         Some(mut room) => {
@@ -57,7 +61,9 @@ pub(super) async fn start(
 }
 
 async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
-    let Delivery { number, payload } = delivery;
+    let Delivery {
+        number, payload, ..
+    } = delivery;
     let mut envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
         let id = lead_id(context.id.as_str(), number);
         Envelope::new(id, payload, Some(context.store.now()))
@@ -105,6 +111,50 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         event,
         saving,
     }
+}
+
+/// Gives up a lead that is too large to be read. Its bytes never come here: they stay where they
+/// are, and only what stands before them is made.
+fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
+    let opened = Opened::certain(&delivery.payload, delivery.size);
+    let mut envelope = opened.envelope.clone();
+    if opened.origin == Origin::Bare {
+        envelope.id = lead_id(context.id.as_str(), delivery.number);
+        envelope.first_seen = Some(context.store.now());
+    }
+    context.emit(EventKind::Received, &envelope.id, |_| {});
+    let size = opened.lead_bytes().unwrap_or(delivery.size);
+    let error = too_large(size, context.settings.max_lead_bytes);
+    let now = context.store.now();
+    envelope.fail(
+        now,
+        Attempt {
+            at: rfc3339(now),
+            station: String::new(),
+            error: error.clone(),
+            kind: ErrorKind::Invalid,
+            ms: 0,
+            worker: context.id.as_str().to_owned(),
+        },
+    );
+    let (head, replaces) = opened.with(&envelope);
+    Committed {
+        number: delivery.number,
+        id: envelope.id,
+        outcome: Outcome::Aside { head, replaces },
+        event: Ended {
+            kind: EventKind::Dead,
+            error: Some(error),
+            ..Ended::default()
+        },
+        saving: None,
+    }
+}
+
+fn too_large(size: u64, limit: usize) -> String {
+    format!(
+        "the lead has {size} bytes, more than the {limit} that --max-lead-bytes (MAX_LEAD_BYTES) allows"
+    )
 }
 
 /// The lead is enriched, or ended early, on purpose.
@@ -192,6 +242,11 @@ async fn limited(
     journey: &Journey,
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
+    let most = context.settings.max_lead_bytes;
+    if envelope.lead.len() > most {
+        let error = too_large(envelope.lead.len() as u64, most);
+        return Err(Failure::new(ErrorKind::Invalid, error));
+    }
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
@@ -354,6 +409,7 @@ mod tests {
             lead_timeout: Duration::from_secs(1),
             lease: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(1),
+            max_lead_bytes: 1 << 20,
         }
     }
 

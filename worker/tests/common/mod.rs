@@ -273,6 +273,7 @@ pub fn command(flags: &[&str]) -> Command {
         "LEASE_SECONDS",
         "LEAD_TIMEOUT",
         "SHUTDOWN_TIMEOUT",
+        "MAX_LEAD_BYTES",
         "PIPELINE_FILE",
         "PIPELINE_NAME",
         "HEALTH_FILE",
@@ -368,6 +369,18 @@ pub struct Service {
 impl Service {
     /// Starts it; `answer` gets each request and how many came with the same key before.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::keeping(usize::MAX, answer)
+    }
+
+    /// The same for a long run: only the last few requests are kept.
+    pub fn quiet(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::keeping(5_000, answer)
+    }
+
+    fn keeping(
+        most: usize,
+        answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!(
             "http://{}/enrich",
@@ -379,7 +392,7 @@ impl Service {
             for (connection, stream) in listener.incoming().flatten().enumerate() {
                 let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
                 std::thread::spawn(move || {
-                    let _ = serve(&stream, connection, &log, &*answer);
+                    let _ = serve(&stream, connection, (&log, most), &*answer);
                 });
             }
         });
@@ -395,7 +408,7 @@ impl Service {
 fn serve(
     stream: &TcpStream,
     connection: usize,
-    log: &Mutex<Vec<Request>>,
+    (log, most): (&Mutex<Vec<Request>>, usize),
     answer: &(impl Fn(&Request, usize) -> Reply + ?Sized),
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -407,6 +420,9 @@ fn serve(
                 .iter()
                 .filter(|earlier| earlier.key == request.key)
                 .count();
+            if log.len() >= most {
+                log.drain(..most / 2);
+            }
             log.push(request.clone());
             before
         };

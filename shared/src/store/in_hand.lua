@@ -1,0 +1,24 @@
+-- Reads deliveries in a worker's hands, without touching them. Of one that is too large only the
+-- beginning is sent.
+--
+-- KEYS  1 active:<worker>
+-- ARGV  1 bytes after which to stop  2 bytes of a payload that is sent whole  3 bytes that are sent
+--       of a larger one  then the deliveries' numbers
+-- Returns {now, payload or {bytes, beginning} or false...}: of the first so many numbers, false
+-- where it is not there.
+local reply = {now}
+local room, whole = tonumber(ARGV[1]), tonumber(ARGV[2])
+for i = 4, #ARGV do
+  if room <= 0 then
+    break
+  end
+  local payload = redis.call('HGET', KEYS[1], ARGV[i])
+  if payload then
+    room = room - #payload
+    if #payload > whole then
+      payload = {#payload, string.sub(payload, 1, tonumber(ARGV[3]))}
+    end
+  end
+  reply[#reply + 1] = payload
+end
+return reply
