@@ -1,13 +1,22 @@
 //! The Lua scripts, each in a file of its own, with the same beginning.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Arg, Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+
+use super::error::unwrapped;
 
 /// A script, known to the server by its hash.
 #[derive(Debug)]
 pub(super) struct Script {
     source: &'static str,
     hash: String,
+    /// Whether it only reads.
+    reads: bool,
+    /// Whether it is called as one that only reads: Redis lets a user who may not write call no
+    /// other, but knows such calls only from 7.0 on.
+    as_reader: AtomicBool,
 }
 
 /// All the scripts.
@@ -48,14 +57,14 @@ impl Scripts {
             leave: script!("leave.lua"),
             recover: script!("recover.lua"),
             promote: script!("promote.lua"),
-            snapshot: script!("snapshot.lua"),
+            snapshot: script!("snapshot.lua").only_reads(),
             push: script!("push.lua"),
             take: script!("take.lua"),
             clear: script!("clear.lua"),
             restore: script!("restore.lua"),
             recall: script!("recall.lua"),
             pause: script!("pause.lua"),
-            window: script!("window.lua"),
+            window: script!("window.lua").only_reads(),
             seen: script!("seen.lua"),
             pace: script!("pace.lua"),
             spend: script!("spend.lua"),
@@ -67,7 +76,19 @@ impl Scripts {
 impl Script {
     fn new(source: &'static str) -> Self {
         let hash = redis::Script::new(source).get_hash().to_owned();
-        Self { source, hash }
+        Self {
+            source,
+            hash,
+            reads: false,
+            as_reader: AtomicBool::new(false),
+        }
+    }
+
+    fn only_reads(self) -> Self {
+        Self {
+            reads: true,
+            ..self
+        }
     }
 
     /// Begins a call. The arguments are written straight into the request, without a copy each.
@@ -80,13 +101,31 @@ impl Script {
         cmd
     }
 
-    /// Sends a call; where the server does not know the script, tells it and sends the call once
-    /// more. Both go out together: calls that set out one after the other stay in that order.
+    /// Makes a call, in whichever way the user may.
     pub(super) async fn run(
         &self,
         cmd: &Cmd,
         connection: &mut impl ConnectionLike,
     ) -> RedisResult<Value> {
+        if self.as_reader.load(Ordering::Relaxed) {
+            return self.send(&as_reader(cmd), connection).await;
+        }
+        match self.send(cmd, connection).await {
+            Err(refused)
+                if self.reads && refused.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) =>
+            {
+                // What is refused like this too is told in the words of the first refusal.
+                let answer = self.send(&as_reader(cmd), connection).await;
+                self.as_reader.store(answer.is_ok(), Ordering::Relaxed);
+                answer.map_err(|_| refused)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends a call; where the server does not know the script, tells it and sends the call once
+    /// more. Both go out together: calls that set out one after the other stay in that order.
+    async fn send(&self, cmd: &Cmd, connection: &mut impl ConnectionLike) -> RedisResult<Value> {
         match cmd.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut both = redis::pipe();
@@ -100,10 +139,13 @@ impl Script {
     }
 }
 
-/// The server's own error, out of a pipeline's.
-fn unwrapped(error: RedisError) -> RedisError {
-    match error.clone().into_server_errors().as_deref() {
-        Some([(_, first), ..]) => first.clone().into(),
-        _ => error,
+/// The same call of a script that only reads.
+fn as_reader(cmd: &Cmd) -> Cmd {
+    let mut reader = redis::cmd("EVALSHA_RO");
+    for arg in cmd.args_iter().skip(1) {
+        if let Arg::Simple(arg) = arg {
+            reader.arg(arg);
+        }
     }
+    reader
 }
