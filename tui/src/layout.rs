@@ -82,6 +82,11 @@ pub(crate) fn headed(body: Rect) -> [Rect; 2] {
     Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body)
 }
 
+/// Rows of an account that are seen at once, in a window over the body.
+pub(crate) fn account(body: Rect, rows: usize) -> usize {
+    rows.min(usize::from(body.height.saturating_sub(6))).max(1)
+}
+
 /// Columns and rows of what came of a lead that was tried, in a window over the body.
 pub(crate) fn trial(body: Rect) -> (usize, usize) {
     (

@@ -34,7 +34,7 @@ pub(crate) fn start() -> Option<WorkerGuard> {
 
 /// `$XDG_STATE_HOME/redis-bridge`, or `~/.local/state/redis-bridge`. Source: the XDG Base Directory
 /// Specification 0.8.
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -9,6 +9,7 @@ use bridge_shared::store::dead_letters::DeadLetter;
 use super::list::Position;
 use super::tree::{Kind, Tree};
 use crate::keymap::Action;
+use crate::row::error_or_unknown;
 use crate::text::wrap;
 
 /// Columns that the names of facts take.
@@ -147,12 +148,7 @@ impl Letter {
                 |at| format!("{} ago, {}", human_duration(now - at), rfc3339(at)),
             )
         };
-        let error = if envelope.error.is_empty() {
-            "Unknown error"
-        } else {
-            &envelope.error
-        };
-        fact("error", error, Tone::Bad);
+        fact("error", &error_or_unknown(&self.dead), Tone::Bad);
         fact("kind", envelope.error_kind.as_str(), Tone::Plain);
         fact("station", &unknown(&envelope.station), Tone::Plain);
         fact("worker", &unknown(&envelope.worker), Tone::Plain);

@@ -9,6 +9,7 @@ use bridge_shared::stats::{Minute, Snapshot, StationStats, Totals, Worker, Worke
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
+use bridge_shared::store::trash::Trash;
 use crossterm::event::KeyEvent;
 use jiff::tz::TimeZone;
 use ratatui::layout::Size;
@@ -158,10 +159,21 @@ impl Scene {
                 total: 3,
                 entries: (0..3).map(|n| entry(*stage, n)).collect(),
             }),
+            Command::ReadTrashes => Some(Message::Trashes(trashes())),
+            Command::LookInTrash { name, start, .. } => Some(Message::InTrash {
+                name: name.clone(),
+                start: *start,
+                total: 3,
+                letters: (0..3).map(|n| letter(n, 3)).collect(),
+            }),
             Command::ReadAudit(_) => Some(Message::Audit(2, audit())),
             Command::ReadStations(hours) => Some(Message::Stations(*hours, stations())),
             Command::Listen(true) => Some(Message::Events(events(), 1_234)),
-            Command::Scan { search, filter } => {
+            Command::Scan {
+                search,
+                filter,
+                marked,
+            } => {
                 let found = self
                     .letters
                     .iter()
@@ -177,6 +189,9 @@ impl Scene {
                 for letter in found {
                     part.places.push(letter.from_end());
                     groups.add(letter);
+                    if marked.contains(letter.id()) {
+                        part.marked.push(letter.id().to_owned());
+                    }
                 }
                 part.groups = groups.drain();
                 Some(Message::Scanned(part))
@@ -283,6 +298,21 @@ fn entry(stage: Stage, n: i64) -> Entry {
         due: (stage == Stage::Retry).then_some(NOW + 40_000 + n * 10_000),
         worker: (stage == Stage::InFlight).then(|| "enrich-1-7-dljc633k3e".into()),
     }
+}
+
+fn trashes() -> Vec<Trash> {
+    let trash = |name: &str, count, minutes: i64, who: Option<&str>| Trash {
+        name: name.into(),
+        count,
+        thrown: NOW - minutes * 60_000,
+        ends: NOW - minutes * 60_000 + 86_400_000,
+        who: who.map(Into::into),
+    };
+    vec![
+        trash("dljc633k3e", 3, 7, Some("ada@ops-1")),
+        trash("vaxc2efnuy", 1_234, 700, Some("evil\u{1b}[2J@ops-2")),
+        trash("giiwcnbzrs", 1, 1_100, None),
+    ]
 }
 
 fn audit() -> Vec<AuditEntry> {

@@ -194,7 +194,7 @@ fn list_line(letter: &DeadLetter, now: i64) -> String {
         harmless(letter.id()),
         envelope.retry_count,
         harmless(&name),
-        harmless(error_or_unknown(letter)),
+        harmless(&error_or_unknown(letter)),
     )
 }
 
@@ -259,7 +259,7 @@ async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError
     let row = Row::new(letter);
     let mut lines = vec![
         format!("id          {}", harmless(row.id)),
-        format!("error       {}", harmless(row.error)),
+        format!("error       {}", harmless(&row.error)),
         format!("kind        {}", row.error_kind),
         format!("station     {}", harmless(row.station)),
         format!("worker      {}", harmless(row.worker)),

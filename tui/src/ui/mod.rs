@@ -1,7 +1,7 @@
 //! The drawing: a pure function of the state. One file for each part of the screen.
 //!
 //! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
-//! - [`overview`], [`live`], [`dlq`] with [`letter`], [`queue`], [`workers`], [`pipeline`],
+//! - [`overview`], [`live`], [`dlq`] with [`letter`] and [`trash`], [`queue`], [`workers`], [`pipeline`],
 //!   [`audit`]: the screens
 //! - [`overlay`]: what lies over them
 //! - [`chart`]: figures over time as bars
@@ -16,6 +16,7 @@ mod overlay;
 mod overview;
 mod pipeline;
 mod queue;
+mod trash;
 mod workers;
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Work that changes the dead letters: asked for, begun, stopped and accounted for.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use bridge_shared::envelope::Envelope;
 use bridge_shared::lead::Lead;
 use bridge_shared::store::dead_letters::{DeadLetter, token};
 use bytes::Bytes;
@@ -210,6 +214,7 @@ pub(super) fn try_out(app: &mut App, dead: Option<DeadLetter>) -> Vec<Command> {
         ),
         done: 0,
         total: 1,
+        begun: app.uptime,
         stopping: false,
     });
     vec![Command::Try(dead)]
@@ -276,6 +281,7 @@ pub(super) fn begin(app: &mut App, work: Work, words: String, total: u64) -> Vec
         words,
         done: 0,
         total,
+        begun: app.uptime,
         stopping: false,
     });
     vec![Command::Do(work)]
@@ -290,55 +296,27 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
 }
 
 /// Takes the account of a piece of work.
-pub(super) fn ended(app: &mut App, ended: &Ended) -> Vec<Command> {
-    app.work = None;
-    let report = &ended.report;
-    let letters = plural(report.moved, "dead letter");
-    let mut summary = match &ended.work {
-        Work::Move { trash: None, .. } | Work::Edited(_) => format!("{letters} back to work"),
-        Work::Move { trash: Some(_), .. } | Work::Clear(_) => {
-            format!("{letters} in the trash for a day")
-        }
-        Work::Restore(_) => format!("{letters} brought back"),
-        Work::Recall(_) => format!("{letters} taken back"),
-        Work::Export(_, file) => format!("{letters} written to {file}"),
-    };
+pub(super) fn ended(app: &mut App, mut ended: Ended) -> Vec<Command> {
+    let asked = app.work.take().map_or(0, |work| work.total);
     let undos = app.dlq.undos.len();
-    remember(app, ended);
-    if matches!(ended.work, Work::Restore(_)) && report.moved == 0 && ended.error.is_none() {
-        "nothing to bring back: the trash is empty, or its day is over".clone_into(&mut summary);
-    }
+    remember(app, &ended);
+    let mut summary = summary(&ended, asked);
+    let account = account(&mut ended, &summary);
+    let report = &ended.report;
     if changes(&ended.work) {
-        app.dlq.done();
+        // What was cleared is gone whatever it was called.
+        let cleared = matches!(ended.work, Work::Clear(_)) && report.moved > 0;
+        let marked = app.dlq.marks.listed(cleared);
+        app.dlq
+            .done(marked.iter().chain(&account.done).chain(&report.gone));
+        app.trash.age();
     }
-    if report.stopped {
-        summary.push_str("; stopped before the end");
-    }
-    let missing = report.gone.len() + report.refused.len();
-    let level = if ended.error.is_some() || missing > 0 || report.stopped {
+    let undone = !account.rest.is_empty();
+    let level = if ended.error.is_some() || undone || report.stopped {
         Level::Bad
     } else {
         Level::Good
     };
-    if let Some(error) = &ended.error {
-        summary = format!("{summary}, then: {error}");
-    }
-    if missing > 0 {
-        summary = format!("{summary}; {} not", thousands(missing as u64));
-        let gone = report
-            .gone
-            .iter()
-            .map(|id| (id.clone(), "not there any more"));
-        let refused = report
-            .refused
-            .iter()
-            .map(|id| (id.clone(), "cannot be a lead, so it stays"));
-        app.overlay = Some(Overlay::Account(Account {
-            summary: summary.clone(),
-            rest: gone.chain(refused).collect(),
-            at: Position::default(),
-        }));
-    }
     if changes(&ended.work) && report.moved > 0 {
         let undoable = app.dlq.undos.len() > undos;
         summary.push_str(match &ended.work {
@@ -347,8 +325,148 @@ pub(super) fn ended(app: &mut App, ended: &Ended) -> Vec<Command> {
             _ => "; too many for u to take back",
         });
     }
+    if account.count() > 1 {
+        summary.push_str("; A lists them");
+    }
+    if undone {
+        app.overlay = Some(Overlay::Account(account));
+    } else if account.count() > 0 {
+        app.account = Some(account);
+    }
     app.notices.say(app.uptime, level, summary);
     vec![Command::Refresh]
+}
+
+/// What came of a piece of work that was about this many, in one line.
+fn summary(ended: &Ended, asked: u64) -> String {
+    let report = &ended.report;
+    let letters = plural(report.moved, "dead letter");
+    let mut summary = match &ended.work {
+        Work::Restore(_) if report.moved == 0 && ended.error.is_none() => {
+            return "nothing to bring back: the trash is empty, or its day is over".into();
+        }
+        Work::Move { trash: None, .. } | Work::Edited(_) => format!("{letters} back to work"),
+        Work::Move { trash: Some(_), .. } | Work::Clear(_) => {
+            format!("{letters} in the trash for a day")
+        }
+        Work::Restore(_) => format!("{letters} brought back"),
+        Work::Recall(_) => format!("{letters} taken back"),
+        Work::Export(_, file) => format!("{letters} written to {file}"),
+    };
+    let refused = report.refused.len() as u64;
+    let whole = ended.error.is_none() && !report.stopped;
+    let gone = match &ended.work {
+        // Somebody else may have been faster before these could even be read.
+        Work::Move {
+            which: Which::Matching(_),
+            ..
+        } if whole => asked.saturating_sub(report.moved + refused),
+        _ => 0,
+    };
+    let gone = gone.max(report.gone.len() as u64);
+    if gone > 0 {
+        let was = if gone == 1 { "was" } else { "were" };
+        let _ = write!(summary, "; {} {was} already gone", thousands(gone));
+    }
+    if refused > 0 {
+        let _ = write!(
+            summary,
+            "; {} cannot be a lead, so it stays",
+            thousands(refused)
+        );
+    }
+    if report.stopped {
+        summary.push_str("; stopped, the rest is where it was");
+    }
+    if let Some(error) = &ended.error {
+        summary = format!("{summary}, then: {error}");
+    }
+    summary
+}
+
+/// What became of each, by id; the ids are taken out of the report.
+fn account(ended: &mut Ended, summary: &str) -> Account {
+    let done = ended.report.ids.take().unwrap_or_default();
+    let report = &ended.report;
+    let gone = report.gone.iter().map(|id| (id.clone(), "already gone"));
+    let stays = "cannot be a lead, so it stays";
+    let refused = report.refused.iter().map(|id| (id.clone(), stays));
+    let mut rest: Vec<_> = gone.chain(refused).collect();
+    if report.stopped || ended.error.is_some() {
+        let why = if ended.error.is_some() {
+            "not done, or its answer was lost"
+        } else {
+            "not come to: stopped before"
+        };
+        let known: HashSet<&str> = done
+            .iter()
+            .chain(rest.iter().map(|(id, _)| id))
+            .map(String::as_str)
+            .collect();
+        let asked = asked_for(&ended.work);
+        let missed = asked.into_iter().filter(|id| !known.contains(id.as_str()));
+        let missed: Vec<_> = missed.map(|id| (id, why)).collect();
+        rest.extend(missed);
+    }
+    Account {
+        summary: summary.to_owned(),
+        rest,
+        done,
+        did: match &ended.work {
+            Work::Move { trash: Some(_), .. } | Work::Clear(_) => "in the trash",
+            Work::Move { .. } | Work::Edited(_) => "back to work",
+            Work::Restore(_) => "brought back",
+            Work::Recall(_) => "taken back",
+            Work::Export(..) => "written",
+        },
+        at: Position::default(),
+    }
+}
+
+/// The ids a piece of work was about, where they were named.
+fn asked_for(work: &Work) -> Vec<String> {
+    match work {
+        Work::Move { which, .. } => match which {
+            Which::These(letters) => letters.iter().map(|dead| dead.id().to_owned()).collect(),
+            Which::Ids(ids) => ids.keys().cloned().collect(),
+            Which::Matching(_) => Vec::new(),
+        },
+        Work::Edited(dead) => vec![dead.id().to_owned()],
+        Work::Recall(put) => put
+            .iter()
+            .map(|(_, dead)| Envelope::from_dead_letter(dead).0.id)
+            .collect(),
+        Work::Clear(_) | Work::Restore(_) | Work::Export(..) => Vec::new(),
+    }
+}
+
+/// Brings back the trash under the cursor, once that has been confirmed.
+pub(super) fn restore(app: &mut App) -> Vec<Command> {
+    let Some(trash) = app.trash.under_cursor().cloned() else {
+        return refuse(app, Unchosen("there is no trash here".into()));
+    };
+    let letters = plural(trash.count, "dead letter");
+    let confirm = Confirm {
+        question: format!("Bring {letters} back from the trash {}?", trash.name),
+        notes: vec!["They come back as the newest dead letters, in their old order.".into()],
+        typed: typed(trash.count),
+        words: format!("bringing back {letters}"),
+        count: trash.count,
+        work: Work::Restore(trash.name),
+    };
+    ask(app, confirm)
+}
+
+/// Shows the account of the last bulk work.
+pub(super) fn show_account(app: &mut App) -> Vec<Command> {
+    match app.account.take() {
+        Some(account) => app.overlay = Some(Overlay::Account(account)),
+        None => {
+            let why = "no bulk work was done from this console yet";
+            return refuse(app, Unchosen(why.into()));
+        }
+    }
+    Vec::new()
 }
 
 /// Keeps what can be undone, and forgets what has been.
