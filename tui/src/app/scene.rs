@@ -136,6 +136,9 @@ impl Scene {
 
     fn answer(&self, command: &Command) -> Option<Message> {
         let total = self.letters.len() as u64;
+        // Where nothing has ever happened there is nothing else either.
+        let busy = !self.letters.is_empty();
+        let few = if busy { 3 } else { 0 };
         let read = |letters: Vec<DeadLetter>| Some(Message::Letters { letters, total });
         match command {
             Command::ReadWindow { start, count } => {
@@ -156,19 +159,25 @@ impl Scene {
             Command::Look { stage, start, .. } => Some(Message::Looked {
                 stage: *stage,
                 start: *start,
-                total: 3,
-                entries: (0..3).map(|n| entry(*stage, n)).collect(),
+                total: few,
+                entries: (0..i64::from(busy) * 3).map(|n| entry(*stage, n)).collect(),
             }),
-            Command::ReadTrashes => Some(Message::Trashes(trashes())),
+            Command::ReadTrashes => {
+                Some(Message::Trashes(if busy { trashes() } else { Vec::new() }))
+            }
             Command::LookInTrash { name, start, .. } => Some(Message::InTrash {
                 name: name.clone(),
                 start: *start,
-                total: 3,
-                letters: (0..3).map(|n| letter(n, 3)).collect(),
+                total: few,
+                letters: (0..few).map(|n| letter(n, few)).collect(),
             }),
-            Command::ReadAudit(_) => Some(Message::Audit(2, audit())),
-            Command::ReadStations(hours) => Some(Message::Stations(*hours, stations())),
-            Command::Listen(true) => Some(Message::Events(events(), 1_234)),
+            Command::ReadAudit(_) if busy => Some(Message::Audit(2, audit())),
+            Command::ReadAudit(_) => Some(Message::Audit(0, Vec::new())),
+            Command::ReadStations(hours) => {
+                let stations = if busy { stations() } else { Vec::new() };
+                Some(Message::Stations(*hours, stations))
+            }
+            Command::Listen(true) if busy => Some(Message::Events(events(), 1_234)),
             Command::Scan {
                 search,
                 filter,

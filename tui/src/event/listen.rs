@@ -84,3 +84,56 @@ async fn pass_on(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bridge_shared::config::RedisArgs;
+    use bridge_shared::sandbox::Sandbox;
+
+    #[tokio::test]
+    async fn events_of_a_newer_version_are_shown_as_far_as_they_are_known_and_told() {
+        let redis = Sandbox::start(&[]).expect("a private Redis");
+        let args = RedisArgs {
+            redis_url: Some(redis.url()),
+            queue_name: "q".into(),
+            failed_queue_name: "f".into(),
+            enriched_stream: "e".into(),
+        };
+        let store = Store::new(&args).expect("a store");
+        let (messages, mut heard) = mpsc::channel(8);
+        let listening = store.clone();
+        tokio::spawn(async move { run(&listening, &messages).await });
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let mut connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("connected");
+        let newer = r#"{"v":2,"worker":"w","events":[{"at":1,"event":"cloned","lead":"a"}]}"#;
+        for (message, expected) in [(newer, (2, 0)), (r#"{"v":3,"news":"all new"}"#, (0, 1))] {
+            // Until somebody listens.
+            while redis::cmd("PUBLISH")
+                .arg("q:events")
+                .arg(message)
+                .query_async::<u64>(&mut connection)
+                .await
+                .expect("published")
+                == 0
+            {
+                tokio::task::yield_now().await;
+            }
+            loop {
+                match heard.recv().await.expect("a message") {
+                    Message::Newer { version, unread } => {
+                        assert_eq!((version, unread), expected);
+                        break;
+                    }
+                    Message::Events(events, 0) => {
+                        assert!(events.iter().all(|told| told.event.lead == "a"));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}

@@ -14,9 +14,10 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{Ui, plain};
 use crate::app::Link;
 use crate::app::notice::Notice;
+use crate::keymap::Row;
 use crate::message::Level;
 use crate::screen::Screen;
-use crate::text::{clip, thousands, wrap};
+use crate::text::{clip, short, thousands, wrap};
 
 impl Ui<'_> {
     /// The top line.
@@ -51,7 +52,7 @@ impl Ui<'_> {
             Span::styled(" Redis Bridge", self.theme.title),
             Span::styled(name, self.theme.title),
             Span::styled(
-                format!("  {}", clip(&app.options.url, room)),
+                format!("  {}", clip(where_it_is(&app.options.url, room), room)),
                 self.theme.dim,
             ),
         ];
@@ -99,33 +100,44 @@ impl Ui<'_> {
         }
     }
 
-    /// The screens.
+    /// The screens, in words as long as there is room for all of them.
     pub(super) fn tabs(&self, frame: &mut Frame<'_>, area: Rect) {
+        let wide = self.tab_spans(Screen::title, thousands, ("[", "]", " ", " "));
+        let brief = || self.tab_spans(Screen::title, short, ("[", "]", " ", " "));
+        let narrow = || self.tab_spans(Screen::short_title, short, ("[", "] ", "", " "));
+        let room = usize::from(area.width);
+        let fits = |spans: &Vec<Span<'_>>| spans.iter().map(Span::width).sum::<usize>() <= room;
+        let spans = [wide, brief()].into_iter().find(fits);
+        let spans = spans.unwrap_or_else(narrow);
+        Self::line(frame, area, Line::from(spans), Style::new());
+    }
+
+    /// The screens, with what stands before and after the one in front, and the others.
+    fn tab_spans(
+        &self,
+        title: impl Fn(Screen) -> &'static str,
+        number: impl Fn(u64) -> String,
+        (open, close, before, after): (&str, &str, &str, &str),
+    ) -> Vec<Span<'static>> {
+        let figures = self.app.figures.as_ref();
+        let dead = figures.map_or(0, |(figures, _)| figures.dead);
         let mut spans = vec![Span::raw(" ")];
-        for (number, screen) in (1..).zip(Screen::ALL) {
+        for (key, screen) in (1..).zip(Screen::ALL) {
             let here = screen == self.app.screen;
-            let style = if here {
-                self.theme.accent.patch(self.theme.title)
+            let (style, before, after) = if here {
+                (self.theme.accent.patch(self.theme.title), open, close)
             } else {
-                self.theme.dim
+                (self.theme.dim, before, after)
             };
-            let (open, close) = if here { ("[", "]") } else { (" ", " ") };
-            let dead = self
-                .app
-                .figures
-                .as_ref()
-                .map_or(0, |(figures, _)| figures.dead);
             let count = if screen == Screen::Dlq && dead > 0 {
-                format!(" {}", thousands(dead))
+                format!(" {}", number(dead))
             } else {
                 String::new()
             };
-            spans.push(Span::styled(
-                format!("{open}{number} {}{count}{close}", screen.title()),
-                style,
-            ));
+            let text = format!("{before}{key} {}{count}{after}", title(screen));
+            spans.push(Span::styled(text, style));
         }
-        Self::line(frame, area, Line::from(spans), Style::new());
+        spans
     }
 
     /// What is being done, what was just done, or what is wrong.
@@ -236,31 +248,37 @@ impl Ui<'_> {
     /// The keys that work here.
     pub(super) fn footer(&self, frame: &mut Frame<'_>, area: Rect) {
         let scopes = self.app.scopes();
-        let mut spans = vec![Span::raw(" ")];
-        let mut used = 1;
         let mut shown = std::collections::HashSet::new();
-        for scope in &scopes {
-            for row in self.app.options.keymap.of(*scope) {
-                let (binding, key) = (row.binding, row.key());
+        let rows: Vec<_> = scopes
+            .iter()
+            .flat_map(|scope| self.app.options.keymap.of(*scope))
+            .filter(|row| {
                 let hidden =
-                    binding.label.is_empty() || (binding.changes && !self.app.may_change());
-                if hidden || !shown.insert(key.clone()) {
+                    row.binding.label.is_empty() || (row.binding.changes && !self.app.may_change());
+                !hidden && shown.insert(row.key())
+            })
+            .collect();
+        let width_of = |row: &Row| row.key().width() + row.binding.label.width() + 3;
+        // The ways out, and to all the others, must always be seen.
+        let is_last = |row: &Row| matches!(row.binding.label, "help" | "quit" | "back");
+        let last: usize = rows
+            .iter()
+            .filter(|row| is_last(row))
+            .map(|row| width_of(row))
+            .sum();
+        let mut spans = vec![Span::raw(" ")];
+        let mut left = usize::from(area.width).saturating_sub(last + 1);
+        for row in rows {
+            let width = width_of(row);
+            if !is_last(row) {
+                if width > left {
                     continue;
                 }
-                let width = key.width() + binding.label.width() + 3;
-                // The way to all the others must always be seen.
-                let last =
-                    binding.label == "help" || binding.label == "quit" || binding.label == "back";
-                if !last && used + width + 16 > usize::from(area.width) {
-                    continue;
-                }
-                used += width;
-                spans.push(Span::styled(key, self.theme.key));
-                spans.push(Span::styled(
-                    format!(" {}  ", binding.label),
-                    self.theme.dim,
-                ));
+                left -= width;
             }
+            spans.push(Span::styled(row.key(), self.theme.key));
+            let label = format!(" {}  ", row.binding.label);
+            spans.push(Span::styled(label, self.theme.dim));
         }
         match self.frame_style() {
             Some(style) => Self::line(frame, area, plain(Line::from(spans)), style),
@@ -280,6 +298,14 @@ impl Ui<'_> {
 
 /// From this time for an answer on it is told what to do about it.
 const VERY_SLOW: Duration = Duration::from_secs(1);
+
+/// The URL, without what comes before the host where there is no room for it.
+fn where_it_is(url: &str, room: usize) -> &str {
+    match url.split_once("://") {
+        Some((_, host)) if url.width() > room => host,
+        _ => url,
+    }
+}
 
 /// A length of time in words.
 fn told(time: Duration) -> String {

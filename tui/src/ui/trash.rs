@@ -100,7 +100,7 @@ impl Ui<'_> {
                 ),
                 Span::styled(fit(&trash.name, 12), self.theme.text),
                 Span::styled(
-                    format!(" {}", fit(told.unwrap_or("the audit does not tell"), who)),
+                    format!(" {}", fit(told.unwrap_or("not in the audit"), who)),
                     if told.is_some() {
                         self.theme.text
                     } else {

@@ -326,7 +326,7 @@ pub(super) fn ended(app: &mut App, mut ended: Ended) -> Vec<Command> {
         });
     }
     if account.count() > 1 {
-        summary.push_str("; A lists them");
+        summary.push_str("; a lists them");
     }
     if undone {
         app.overlay = Some(Overlay::Account(account));
