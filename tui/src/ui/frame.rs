@@ -14,6 +14,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{Ui, plain};
 use crate::app::Link;
 use crate::app::notice::Notice;
+use crate::app::overlay::Overlay;
 use crate::keymap::Row;
 use crate::message::Level;
 use crate::screen::Screen;
@@ -217,7 +218,10 @@ impl Ui<'_> {
             let told = format!("What belongs here cannot be read: {error}");
             return Some((told, self.theme.bad));
         }
-        if let Some(notice) = app.notices.last().filter(|notice| is_long(notice, width)) {
+        // An account says the same.
+        let told = matches!(app.overlay, Some(Overlay::Account(_)));
+        let notice = app.notices.last().filter(|_| !told);
+        if let Some(notice) = notice.filter(|notice| is_long(notice, width)) {
             return Some((notice.text.clone(), self.theme.bad));
         }
         let (time, now) = app.slow().filter(|(time, _)| *time >= VERY_SLOW)?;

@@ -227,21 +227,19 @@ impl Ui<'_> {
 
     fn account(&self, frame: &mut Frame<'_>, body: Rect, account: &Account) {
         let count = account.count();
-        let seen = layout::account(body, count);
-        let height = u16::try_from(seen + 2).unwrap_or(body.height);
+        let width = layout::account_width(body);
+        let summary = wrap(&account.summary, width);
+        let (above, seen) = (summary.len(), layout::account(body, summary.len(), count));
+        let height = u16::try_from(above + 1 + seen).unwrap_or(body.height);
         let title = "Done and not done: x writes a file, esc closes";
-        let inner = self.window(frame, body, title, 72, height);
-        let width = usize::from(inner.width);
-        if let Some(row) = Self::row(inner, 0) {
-            Self::line(
-                frame,
-                row,
-                Line::from(clip(&account.summary, width)),
-                self.theme.figure,
-            );
-        }
+        let columns = u16::try_from(width).unwrap_or(body.width);
+        let inner = self.window(frame, body, title, columns, height);
+        let lines = summary
+            .into_iter()
+            .map(|line| Line::styled(line, self.theme.figure));
+        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
         let rows = account.at.rows(count, seen);
-        if let Some(row) = Self::row(inner, 1) {
+        if let Some(row) = Self::row(inner, above) {
             let told = format!(
                 "{} not done, {} done by id; {} to {}",
                 thousands(account.rest.len() as u64),
@@ -252,7 +250,7 @@ impl Ui<'_> {
             Self::line(frame, row, Line::from(clip(&told, width)), self.theme.dim);
         }
         for (n, index) in rows.enumerate() {
-            let Some(row) = Self::row(inner, n + 2) else {
+            let Some(row) = Self::row(inner, above + 1 + n) else {
                 break;
             };
             let Some((id, why, done)) = account.row(index) else {

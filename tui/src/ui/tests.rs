@@ -181,6 +181,30 @@ fn work_under_way_tells_how_long_it_will_take() {
     );
 }
 
+#[test]
+fn an_account_is_shown_in_full() {
+    use crate::message::{Command, Ended};
+    let mut scene = Scene::busy(80, 24);
+    scene.press("3 space space space r y");
+    let work = scene.commands.iter().find_map(|command| match command {
+        Command::Do(work) => Some(work.clone()),
+        _ => None,
+    });
+    let report = crate::triage::Report {
+        moved: 1,
+        ids: Some(vec!["k3x-0".into()]),
+        gone: vec!["k3x-1".into()],
+        ..crate::triage::Report::default()
+    };
+    let error = StoreError::Loading("redis://127.0.0.1:6379/0".into());
+    scene.send(Message::Ended(Ended {
+        work: work.expect("work"),
+        report,
+        error: Some(error.to_string()),
+    }));
+    insta::assert_snapshot!("account-80x24", text(&scene));
+}
+
 /// The smallest size: everything in whole words.
 #[test]
 fn the_smallest_terminal_is_of_use() {

@@ -60,7 +60,10 @@ impl Ui<'_> {
                 fit(&worker.id, name),
                 format!("{}/{}", worker.in_flight, info.concurrency),
                 thousands(info.finished),
-                up(&human_duration(self.app.now() - info.started)),
+                up(&match info.started {
+                    0 => "?".into(),
+                    started => human_duration(self.app.now() - started),
+                }),
                 if worker.lease_ms > 0 {
                     human_duration(worker.lease_ms)
                 } else {

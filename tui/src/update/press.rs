@@ -407,7 +407,9 @@ fn on_account(app: &mut App, mut account: Account, event: KeyEvent) -> Vec<Comma
     let lists = [keymap::Scope::Lists];
     let binding = app.options.keymap.find(&lists, Key::of(event));
     if let Some(binding) = binding {
-        let height = layout::account(layout::areas(app.size).body, account.count());
+        let body = layout::areas(app.size).body;
+        let summary = crate::text::wrap(&account.summary, layout::account_width(body));
+        let height = layout::account(body, summary.len(), account.count());
         account.at.act(binding.action, account.count(), height);
         app.overlay = Some(Overlay::Account(account));
         return Vec::new();

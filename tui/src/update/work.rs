@@ -317,18 +317,23 @@ pub(super) fn ended(app: &mut App, mut ended: Ended) -> Vec<Command> {
     } else {
         Level::Good
     };
+    let mut more = Vec::new();
     if changes(&ended.work) && report.moved > 0 {
         let undoable = app.dlq.undos.len() > undos;
-        summary.push_str(match &ended.work {
+        more.push(match &ended.work {
             Work::Restore(_) | Work::Recall(_) => "",
-            _ if undoable => "; u undoes",
-            _ => "; too many for u to take back",
+            _ if undoable => "u undoes",
+            _ => "too many for u to take back",
         });
     }
     if account.count() > 1 {
-        summary.push_str("; a lists them");
+        more.push("a lists them");
     }
-    if undone {
+    for more in more.into_iter().filter(|more| !more.is_empty()) {
+        let _ = write!(summary, "; {more}");
+    }
+    // Of one alone the notice says it all.
+    if undone && (account.count() > 1 || ended.error.is_none()) {
         app.overlay = Some(Overlay::Account(account));
     } else if account.count() > 0 {
         app.account = Some(account);
@@ -379,7 +384,8 @@ fn summary(ended: &Ended, asked: u64) -> String {
         summary.push_str("; stopped, the rest is where it was");
     }
     if let Some(error) = &ended.error {
-        summary = format!("{summary}, then: {error}");
+        // The account goes on behind it.
+        summary = format!("{summary}, then: {}", error.trim_end_matches('.'));
     }
     summary
 }
