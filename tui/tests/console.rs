@@ -726,7 +726,6 @@ fn a_console_lives_through_all_that_redis_refuses_and_says_what_to_do() {
     console.says("It is out of memory: raise its maxmemory");
     console.sees("live");
     let _: () = redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
-    console.press("\x1b");
 
     // A replica, first one that still answers, then one that does not.
     let _: () = redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
@@ -736,7 +735,6 @@ fn a_console_lives_through_all_that_redis_refuses_and_says_what_to_do() {
     console.says("a replica that has lost its primary");
     let _: () = redis.ask(&["REPLICAOF", "NO", "ONE"]);
     console.sees("Redis answers again");
-    console.press("\x1b");
     redis.depths(0, 5);
 
     // Reading goes on for a user who may only read; writing is told.
@@ -746,7 +744,6 @@ fn a_console_lives_through_all_that_redis_refuses_and_says_what_to_do() {
     console.sees("Late Example");
     console.press("gr");
     console.says("the Redis user may not do this");
-    console.press("\x1b");
     allow(
         &mut redis,
         &["resetkeys", "~leads_to_enrich*", "~enriched_leads"],

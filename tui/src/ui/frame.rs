@@ -219,8 +219,8 @@ impl Ui<'_> {
             return Some((told, self.theme.bad));
         }
         // An account says the same.
-        let told = matches!(app.overlay, Some(Overlay::Account(_)));
-        let notice = app.notices.last().filter(|_| !told);
+        let accounted = matches!(app.overlay, Some(Overlay::Account(_)));
+        let notice = app.notices.last().filter(|_| !accounted);
         if let Some(notice) = notice.filter(|notice| is_long(notice, width)) {
             return Some((notice.text.clone(), self.theme.bad));
         }
