@@ -252,7 +252,7 @@ fn slow_way_to(server: &Sandbox, later: Duration) -> u16 {
     let port = listener.local_addr().expect("an address").port();
     let to = server.port();
     let pass = |mut from: TcpStream, mut to: TcpStream, later: Duration| {
-        let mut bytes = [0; 65_536];
+        let mut bytes = [0; 4_096];
         while let Ok(n @ 1..) = from.read(&mut bytes) {
             sleep(later);
             if to.write_all(&bytes[..n]).is_err() {

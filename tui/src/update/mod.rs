@@ -1,5 +1,6 @@
 //! What a message does to the state, and what is to be done for it.
 
+mod account;
 mod press;
 pub(crate) mod work;
 
@@ -76,7 +77,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             }
             Vec::new()
         }
-        Message::Ended(ended) => work::ended(app, ended),
+        Message::Ended(ended) => account::ended(app, ended),
         Message::Told(level, text) => {
             app.notices.say(app.uptime, level, text);
             Vec::new()

@@ -4,7 +4,7 @@ use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::Stage;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::work;
+use super::{account, work};
 use crate::app::dlq::View;
 use crate::app::list::Position;
 use crate::app::live::Live;
@@ -231,7 +231,7 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
             app.dlq.view = View::Trash;
             Vec::new()
         }
-        (_, Action::Account) => work::show_account(app),
+        (_, Action::Account) => account::show(app),
         (View::List, Action::Retry) => match app.dlq.chosen() {
             Ok(chosen) => work::retry(app, chosen),
             Err(why) => work::refuse(app, why),
