@@ -85,13 +85,11 @@ impl Account {
     /// A row: an id, what became of it, and whether that was what was asked for. What was not done
     /// comes first.
     pub(crate) fn row(&self, n: usize) -> Option<(&str, &'static str, bool)> {
-        match self.rest.get(n) {
-            Some((id, why)) => Some((id, why, false)),
-            None => {
-                let id = self.done.get(n - self.rest.len())?;
-                Some((id, self.did, true))
-            }
+        if let Some((id, why)) = self.rest.get(n) {
+            return Some((id, why, false));
         }
+        let id = self.done.get(n - self.rest.len())?;
+        Some((id, self.did, true))
     }
 
     /// All of it, as JSON lines.

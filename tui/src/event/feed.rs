@@ -190,7 +190,7 @@ impl Feed {
                 std::panic::resume_unwind(panic);
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Passes on what comes of a screen's question.

@@ -114,8 +114,8 @@ impl Ui<'_> {
             None => ["none due".into(), "none due".into()],
             Some(due) if due <= now => both("due now"),
             Some(due) => {
-                let time = human_duration(due - now);
-                [format!("next in {time}"), format!("in {time}")]
+                let left = human_duration(due - now);
+                [format!("next in {left}"), format!("in {left}")]
             }
         };
         let per_second = rate(self.done_lately());

@@ -167,13 +167,11 @@ fn asked_for(work: &Work) -> Vec<String> {
 
 /// Shows the account of the last bulk work.
 pub(super) fn show(app: &mut App) -> Vec<Command> {
-    match app.account.take() {
-        Some(account) => app.overlay = Some(Overlay::Account(account)),
-        None => {
-            let why = "no bulk work was done from this console yet";
-            return refuse(app, Unchosen(why.into()));
-        }
-    }
+    let Some(account) = app.account.take() else {
+        let why = "no bulk work was done from this console yet";
+        return refuse(app, Unchosen(why.into()));
+    };
+    app.overlay = Some(Overlay::Account(account));
     Vec::new()
 }
 
