@@ -299,6 +299,20 @@ impl Envelope {
         Some((wire.into_envelope(payload.slice(at..))?, at))
     }
 
+    /// The version of an envelope that is newer than this code can read; `None` for all else.
+    #[must_use]
+    pub fn newer_version(payload: &[u8]) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Head {
+            envelope: u64,
+        }
+        if !looks_like_envelope(payload) {
+            return None;
+        }
+        let head: Head = serde_json::from_slice(payload).ok()?;
+        (head.envelope > u64::from(VERSION)).then_some(head.envelope)
+    }
+
     /// Reads an entry of the dead letter queue, whoever wrote it.
     ///
     /// An entry without an id of its own gets one from its bytes (`raw-...`): two such entries
@@ -375,14 +389,17 @@ impl Envelope {
             Origin::Envelope => {}
             Origin::Legacy => {
                 self.id = fresh_id();
-                self.remember(Attempt {
-                    at: self.failed_at.map(rfc3339).unwrap_or_default(),
-                    station: String::new(),
-                    error: self.error.clone(),
-                    kind: ErrorKind::Unknown,
-                    ms: 0,
-                    worker: String::new(),
-                });
+                // Where nothing is known of the failure there is no attempt to tell of.
+                if !self.error.is_empty() || self.failed_at.is_some() {
+                    self.remember(Attempt {
+                        at: self.failed_at.map(rfc3339).unwrap_or_default(),
+                        station: String::new(),
+                        error: self.error.clone(),
+                        kind: ErrorKind::Unknown,
+                        ms: 0,
+                        worker: String::new(),
+                    });
+                }
             }
         }
         self.start_anew();
@@ -701,6 +718,10 @@ mod tests {
         ] {
             assert_eq!(Envelope::from_payload(&Bytes::from_static(bytes)), None);
         }
+        let newer = b"{\"envelope\":9,\"x\":[]}";
+        assert_eq!(Envelope::newer_version(newer), Some(9));
+        assert_eq!(Envelope::newer_version(b"{\"envelope\":1}"), None);
+        assert_eq!(Envelope::newer_version(b"{\"x\":{\"envelope\":9}}"), None);
         let spaced =
             Bytes::from_static(b" { \"envelope\" : 1, \"id\":\"a\", \"lead\": {\"b\": 1} }");
         let envelope = Envelope::from_payload(&spaced).expect("re-encoded by another language");
@@ -725,6 +746,17 @@ mod tests {
             ("fresh-1", 1, 0)
         );
         assert_eq!(back.attempts[0].error, "boom");
+
+        // Of types that nobody expects there: nothing is known, and nothing is made up.
+        let odd = br#"{"lead":{"name":"Ada"},"error":{},"retry_count":"three","failed_at":7}"#;
+        let (envelope, origin) = Envelope::from_dead_letter(&Bytes::from_static(odd));
+        assert_eq!(
+            (origin, envelope.error.as_str(), envelope.retry_count),
+            (Origin::Legacy, "", 0)
+        );
+        let back = envelope.redriven(origin, || "fresh-2".into());
+        let back = Envelope::from_payload(&back).expect("an envelope");
+        assert_eq!(back.attempts, []);
 
         for bare in [
             &br#"{"name":"Ada"}"#[..],

@@ -26,7 +26,8 @@ pub enum EventKind {
     Skipped,
     /// Failed, and due again later.
     RetryScheduled,
-    /// Given up: now in the dead letter queue.
+    /// Given up, or brought back by a person from the trash or from the waiting list: now in the
+    /// dead letter queue.
     Dead,
     /// Its worker died or stopped; it is waiting again.
     Recovered,
@@ -75,7 +76,8 @@ pub struct Event {
     pub at: Millis,
     /// What.
     pub event: EventKind,
-    /// The lead's id.
+    /// The lead's id; empty where a newer version tells of something that is about no lead.
+    #[serde(default)]
     pub lead: String,
     /// The station concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +115,7 @@ pub struct EventBatch {
     /// The version of the message.
     pub v: u32,
     /// Who tells it: a worker's id, or an operator's console.
+    #[serde(default)]
     pub worker: String,
     /// What happened, in order.
     pub events: Vec<Event>,
@@ -162,8 +165,9 @@ mod tests {
     #[test]
     fn a_newer_workers_events_are_read_as_far_as_they_are_known() {
         let newer =
-            br#"{"v":2,"worker":"w","x":1,"events":[{"at":1,"event":"cloned","lead":"a","y":[]}]}"#;
+            br#"{"v":2,"worker":"w","x":1,"events":[{"at":1,"event":"cloned","lead":"a","y":[]},{"at":2,"event":"reloaded"}]}"#;
         let batch = EventBatch::decode(newer).unwrap();
         assert_eq!(batch.events[0].event, EventKind::Unknown);
+        assert_eq!(batch.events[1].lead, "");
     }
 }

@@ -50,6 +50,23 @@ impl Keys {
         }
     }
 
+    /// The keys of fixed names, and the type of each.
+    #[must_use]
+    pub fn types(&self) -> [(&str, &'static str); 10] {
+        [
+            (&self.queue, "list"),
+            (&self.failed, "list"),
+            (&self.enriched, "stream"),
+            (&self.retry, "zset"),
+            (&self.workers, "zset"),
+            (&self.workers_info, "hash"),
+            (&self.stats, "hash"),
+            (&self.audit, "stream"),
+            (&self.paused, "string"),
+            (&self.trials, "list"),
+        ]
+    }
+
     /// Hash: what a worker has in hand, by delivery number.
     #[must_use]
     pub fn active(&self, worker: &str) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::clock::Millis;
 use crate::money::Money;
@@ -33,6 +34,34 @@ pub struct WorkerInfo {
     pub finished: u64,
     /// Whether it has stopped taking leads and is finishing what it has.
     pub draining: bool,
+}
+
+impl WorkerInfo {
+    /// Reads what a worker says of itself. One of another version may say more, or the same in
+    /// another form: what cannot be read is left empty.
+    #[must_use]
+    pub fn read(told: &[u8]) -> Self {
+        if let Ok(info) = serde_json::from_slice(told) {
+            return info;
+        }
+        let fields: serde_json::Map<String, Value> =
+            serde_json::from_slice(told).unwrap_or_default();
+        let known = fields.into_iter().filter(|(name, value)| {
+            let alone = serde_json::json!({ name: value });
+            serde_json::from_value::<Self>(alone).is_ok()
+        });
+        serde_json::from_value(Value::Object(known.collect())).unwrap_or_default()
+    }
+
+    /// Whether its version is newer than the one this code belongs to.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        let numbers = |version: &str| -> Vec<u64> {
+            let parts = version.split(['.', '-', '+']).take(3);
+            parts.map_while(|part| part.parse().ok()).collect()
+        };
+        numbers(&self.version) > numbers(env!("CARGO_PKG_VERSION"))
+    }
 }
 
 /// One worker, as the store knows it.
@@ -311,6 +340,26 @@ pub fn rate_per_second(now: Millis, this_minute: u64, previous_minute: u64) -> f
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_from_the_future_is_understood_as_far_as_possible() {
+        let told = br#"{"host":"enrich-1","pid":"a text by now","version":"99.1.0","concurrency":50,"moods":[1]}"#;
+        let info = WorkerInfo::read(told);
+        assert_eq!(
+            (info.host.as_str(), info.pid, info.concurrency),
+            ("enrich-1", 0, 50)
+        );
+        assert!(info.is_newer());
+        assert_eq!(WorkerInfo::read(b"[1]"), WorkerInfo::default());
+        assert_eq!(WorkerInfo::read(b"\xff"), WorkerInfo::default());
+        for version in [env!("CARGO_PKG_VERSION"), "0.0.9", "", "0.1.0-rc.1"] {
+            let info = WorkerInfo {
+                version: version.into(),
+                ..WorkerInfo::default()
+            };
+            assert!(!info.is_newer(), "{version}");
+        }
+    }
 
     #[test]
     fn the_rate_slides_over_the_minute_boundary() {

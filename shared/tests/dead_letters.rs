@@ -25,8 +25,10 @@ impl Bench {
             access: bridge_shared::config::RedisAccess::default(),
         };
         let client = redis::Client::open(redis.url()).expect("a URL");
+        // The whole of a long list takes longer than the driver waits, on a busy machine.
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = client
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&patient)
             .await
             .expect("a connection");
         let store = Store::connect(&args).await.expect("a store");
@@ -198,6 +200,47 @@ async fn what_was_thrown_away_comes_back_in_its_order_even_if_stopped_on_the_way
     );
     let totals = bench.store.snapshot().await.expect("read").totals;
     assert_eq!((totals.dropped, totals.restored), (1_300, 1_300));
+}
+
+#[tokio::test]
+async fn trashes_are_found_by_who_threw_them_away_and_told_of_when_they_come_back() {
+    use futures::StreamExt as _;
+    let mut bench = Bench::start().await;
+    bench.bury(0..10).await;
+    let trash = |name: &str| Trash(name.into());
+    bench.take(&[0, 3], 10, trash("few")).await;
+    bench
+        .store
+        .clear_dead("rest*", "ada@ops-1")
+        .await
+        .expect("cleared");
+    let found = bench.store.trashes().await.expect("read");
+    let told: Vec<_> = found
+        .iter()
+        .map(|trash| (trash.name.as_str(), trash.count, trash.who.as_deref()))
+        .collect();
+    assert!(told.contains(&("few", 2, Some("test"))), "{told:?}");
+    assert!(told.contains(&("rest*", 8, Some("ada@ops-1"))), "{told:?}");
+    let now = bench.store.now();
+    for trash in &found {
+        assert!((now - trash.thrown).abs() < 60_000, "{trash:?}");
+        assert!((trash.ends - now - 86_400_000).abs() < 60_000, "{trash:?}");
+    }
+    let (total, inside) = bench.store.trash_window("few", 1, 5).await.expect("read");
+    assert_eq!((total, inside.len()), (2, 1));
+    assert_eq!(&inside[0].bytes[..], br#"{"n":0}"#);
+
+    let mut events = Box::pin(bench.store.subscribe().await.expect("listening"));
+    let back = bench.store.restore_dead("few", "test", |_| true);
+    assert_eq!(back.await.expect("restored"), 2);
+    let batch = events.next().await.expect("told");
+    let batch = bridge_shared::event::EventBatch::decode(&batch).expect("a message");
+    assert_eq!((batch.worker.as_str(), batch.events.len()), ("test", 2));
+    for event in batch.events {
+        assert_eq!(event.event.as_str(), "dead");
+        assert_eq!(event.error.as_deref(), Some("brought back from the trash"));
+    }
+    assert_eq!(bench.store.trashes().await.expect("read").len(), 1);
 }
 
 #[tokio::test]

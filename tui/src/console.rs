@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bridge_shared::store::Store;
@@ -17,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::app::{App, Options};
+use crate::app::{App, Link, Options};
 use crate::cli::output::{CommandError, line};
 use crate::config::ConfigError;
 use crate::environments::Environments;
@@ -29,7 +30,7 @@ use crate::theme::{Theme, ThemeName};
 use crate::ui;
 use crate::update::update;
 use crate::update::work::editable;
-use crate::{editor, once, picture};
+use crate::{editor, once, panic, picture};
 
 /// What the console takes.
 #[derive(Debug, Clone, Args)]
@@ -120,6 +121,10 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 /// What drawing has cost.
 #[derive(Debug, Default)]
 struct Cost {
+    /// From the start of the program to the end of the first frame, and of the first one with
+    /// figures.
+    first: Option<Duration>,
+    first_figures: Option<Duration>,
     frames: u32,
     drawing: Duration,
     slowest: Duration,
@@ -147,9 +152,17 @@ pub(crate) async fn run(
             "cannot take the terminal over: {error}; for scripts there is: bridge status"
         ))
     })?;
-    let mut trouble = None;
+    let (mut trouble, mut opened) = (None, *STARTED);
     let result = loop {
-        let console = Console::new(screen, store.clone(), options.clone(), theme.clone(), args);
+        let (store_here, options_here) = (store.clone(), options.clone());
+        let console = Console::new(
+            screen,
+            store_here,
+            options_here,
+            theme.clone(),
+            args,
+            opened,
+        );
         let console = match console {
             Ok(console) => console.run(trouble.take()).await,
             Err(error) => Err(error),
@@ -170,6 +183,7 @@ pub(crate) async fn run(
             Err(error) => trouble = Some(error.to_string()),
         }
         screen = console.screen;
+        opened = Instant::now();
     };
     terminal::give_back();
     let console = result?;
@@ -248,7 +262,12 @@ async fn once(
     trouble.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// When the program began, as far as it knows: the first frame is timed from there.
+pub(crate) static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 struct Console {
+    /// What the first frame is timed from.
+    opened: Instant,
     screen: Screen,
     app: App,
     theme: Theme,
@@ -269,10 +288,12 @@ impl Console {
         options: Options,
         theme: Theme,
         args: &ConsoleArgs,
+        opened: Instant,
     ) -> Result<Self, CommandError> {
         let size = screen.size()?;
         let (feed, messages) = Feed::start(store);
         Ok(Self {
+            opened,
             app: App::new(options, size),
             theme,
             screen,
@@ -297,6 +318,7 @@ impl Console {
         while !self.app.quit {
             tokio::select! {
                 biased;
+                () = self.feed.panicked() => break,
                 key = next_key(&mut self.input) => match key {
                     Some(message) => changed |= self.take(message)?,
                     // The terminal has gone, and with it whoever looked at it.
@@ -350,6 +372,12 @@ impl Console {
         self.screen.draw(|frame| ui::draw(frame, app, theme))?;
         crossterm::queue!(self.screen.backend_mut(), EndSynchronizedUpdate)?;
         io::Write::flush(self.screen.backend_mut())?;
+        let since_start = || self.opened.elapsed();
+        self.cost.first.get_or_insert_with(since_start);
+        if matches!(app.link, Link::Live) {
+            self.cost.first_figures.get_or_insert_with(since_start);
+            panic::if_asked_for("draw");
+        }
         let took = begun.elapsed();
         self.cost.frames += 1;
         self.cost.drawing += took;
@@ -397,6 +425,17 @@ impl Console {
         #[allow(clippy::cast_precision_loss)]
         let bytes = terminal::bytes_sent() as f64;
         let mean = cost.drawing / cost.frames.max(1);
+        let ms = |time: Option<Duration>| {
+            time.map_or_else(
+                || "never".into(),
+                |time| format!("after {:.1} ms", time.as_secs_f64() * 1e3),
+            )
+        };
+        eprintln!(
+            "first frame {}, first figures {}",
+            ms(cost.first),
+            ms(cost.first_figures)
+        );
         eprintln!(
             "{} frames in {seconds:.1} s, {:.2} ms each, {:.2} ms at most; {:.1} KB, {:.2} KB/s",
             cost.frames,

@@ -137,7 +137,7 @@ fn cells(letter: &DeadLetter) -> [String; COLUMNS.len()] {
         letter.id().to_owned(),
         of(bridge_shared::lead::Lead::full_name),
         of(bridge_shared::lead::Lead::linkedin_url),
-        error_or_unknown(letter).to_owned(),
+        error_or_unknown(letter).into_owned(),
         envelope.error_kind.as_str().to_owned(),
         envelope.station.clone(),
         envelope.attempts.len().to_string(),

@@ -11,6 +11,7 @@ use crate::screen::Screen;
 /// Something a key can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
+    Account,
     Back,
     ClearAll,
     Copy,
@@ -49,6 +50,7 @@ pub(crate) enum Action {
     Try,
     ToBottom,
     ToTop,
+    Trash,
     Undo,
     Up,
 }
@@ -70,6 +72,8 @@ pub(crate) enum Scope {
     Groups,
     /// One dead letter, opened.
     Letter,
+    /// What was thrown away.
+    Trash,
     /// The waiting, in-flight and retry entries.
     Queue,
     /// The stations.
@@ -78,7 +82,7 @@ pub(crate) enum Scope {
 
 impl Scope {
     /// All of them.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Everywhere,
         Self::Lists,
         Self::Overview,
@@ -86,6 +90,7 @@ impl Scope {
         Self::Dlq,
         Self::Groups,
         Self::Letter,
+        Self::Trash,
         Self::Queue,
         Self::Pipeline,
     ];
@@ -100,6 +105,7 @@ impl Scope {
             Self::Dlq => "dlq",
             Self::Groups => "groups",
             Self::Letter => "letter",
+            Self::Trash => "trash",
             Self::Queue => "queue",
             Self::Pipeline => "pipeline",
         }
@@ -115,6 +121,7 @@ impl Scope {
             Self::Dlq => "Dead letters",
             Self::Groups => "Groups",
             Self::Letter => "One dead letter",
+            Self::Trash => "Trash",
             Self::Queue => "Queue",
             Self::Pipeline => "Pipeline",
         }
@@ -189,12 +196,19 @@ pub(crate) const BINDINGS: &[Binding] = &[
     reads(Scope::Dlq, "v", Action::MarkRange, "", "mark from here: go to the other end and press v again"),
     reads(Scope::Dlq, "*", Action::MarkAll, "", "mark all that match the filter, or none"),
     reads(Scope::Dlq, "x", Action::Export, "", "write the marked ones, or all that match, to a JSON lines or .csv file"),
+    reads(Scope::Dlq, "T", Action::Trash, "", "what was thrown away in the last day, by whom, and bringing it back"),
+    reads(Scope::Dlq, "a", Action::Account, "", "the account of the last bulk work: what was done and what was not, by id"),
     reads(Scope::Dlq, "y", Action::Copy, "", "copy the lead to the clipboard of this terminal"),
     reads(Scope::Groups, "enter l right", Action::Open, "look into", "show only this group"),
     reads(Scope::Groups, "f", Action::Groups, "list", "back to the list"),
     changes(Scope::Groups, "r", Action::Retry, "retry", "put the whole group back to work"),
     changes(Scope::Groups, "d", Action::Drop, "drop", "throw the whole group into the trash"),
     changes(Scope::Groups, "u", Action::Undo, "undo", "undo the last retry, as far as nobody has begun, or the last drop"),
+    reads(Scope::Groups, "T", Action::Trash, "", "what was thrown away in the last day, by whom, and bringing it back"),
+    reads(Scope::Groups, "a", Action::Account, "", "the account of the last bulk work: what was done and what was not, by id"),
+    changes(Scope::Trash, "u", Action::Undo, "bring back", "bring back everything that is in this trash"),
+    reads(Scope::Trash, "enter l right", Action::Open, "look inside", "look at what is in this trash, without touching it"),
+    reads(Scope::Trash, "esc q h left", Action::Back, "back", "back"),
     changes(Scope::Letter, "r", Action::Retry, "retry", "put this dead letter back to work"),
     changes(Scope::Letter, "d", Action::Drop, "drop", "throw it into the trash"),
     changes(Scope::Letter, "e", Action::Edit, "edit", "open the lead in $EDITOR, and put it back to work as edited"),

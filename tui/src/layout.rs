@@ -112,6 +112,17 @@ pub(crate) fn headed(body: Rect) -> [Rect; 2] {
     Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body)
 }
 
+/// Columns of an account, in a window over the body.
+pub(crate) fn account_width(body: Rect) -> usize {
+    usize::from(body.width.saturating_sub(8).min(72))
+}
+
+/// Rows of an account that are seen at once, under a summary of so many lines.
+pub(crate) fn account(body: Rect, summary: usize, rows: usize) -> usize {
+    let room = usize::from(body.height).saturating_sub(3 + summary);
+    rows.min(room).max(1)
+}
+
 /// Columns and rows of what came of a lead that was tried, in a window over the body.
 pub(crate) fn trial(body: Rect) -> (usize, usize) {
     (

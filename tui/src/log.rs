@@ -13,12 +13,15 @@ const DAYS: usize = 7;
 /// Starts the log at the level of `RUST_LOG`, or `info`; it is written until the guard is dropped.
 /// A folder that cannot be written to leaves the console without a log, which hinders nobody.
 pub(crate) fn start() -> Option<WorkerGuard> {
+    let folder = folder()?;
+    // Where it is not there yet, looking for old files in it complains on the terminal.
+    std::fs::create_dir_all(&folder).ok()?;
     let file = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("bridge")
         .filename_suffix("log")
         .max_log_files(DAYS)
-        .build(folder()?)
+        .build(folder)
         .ok()?;
     let (writer, guard) = tracing_appender::non_blocking(file);
     let filter = EnvFilter::builder()
@@ -35,7 +38,7 @@ pub(crate) fn start() -> Option<WorkerGuard> {
 
 /// `$XDG_STATE_HOME/redis-bridge`, or `~/.local/state/redis-bridge`. Source: the XDG Base Directory
 /// Specification 0.8.
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

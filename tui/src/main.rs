@@ -26,6 +26,7 @@ mod layout;
 mod log;
 mod message;
 mod once;
+mod panic;
 mod picture;
 mod row;
 mod screen;
@@ -37,6 +38,7 @@ mod ui;
 mod update;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
@@ -109,6 +111,7 @@ fn main() -> color_eyre::Result<ExitCode> {
         eprintln!("bridge: {message}");
         return Ok(ExitCode::FAILURE);
     }
+    LazyLock::force(&console::STARTED);
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let is_flag = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
@@ -121,7 +124,7 @@ fn main() -> color_eyre::Result<ExitCode> {
     .into_iter()
     .filter(|name| is_flag(name))
     .collect();
-    install_hooks()?;
+    panic::install()?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing has chosen a provider before main");
@@ -139,20 +142,6 @@ fn main() -> color_eyre::Result<ExitCode> {
     // Whatever still waits for a Redis that has gone is not waited for.
     runtime.shutdown_background();
     Ok(code)
-}
-
-/// A panic is a bug of ours: the terminal is given back first, then the report is printed.
-fn install_hooks() -> color_eyre::Result<()> {
-    let (panics, errors) = color_eyre::config::HookBuilder::default()
-        .panic_section("This is a bug in the bridge. No lead is lost by it: they are all in Redis.")
-        .into_hooks();
-    errors.install()?;
-    let report = panics.into_panic_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        terminal::give_back();
-        report(panic);
-    }));
-    Ok(())
 }
 
 async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {

@@ -1,7 +1,8 @@
 //! What comes in, and what goes out: the console's state changes by messages only, and touches the
 //! world by commands only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::filter::Filter;
@@ -9,11 +10,13 @@ use bridge_shared::stats::{Minute, Snapshot, StationStats};
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
+use bridge_shared::store::trash::Trash;
 use bytes::Bytes;
 use crossterm::event::{KeyEvent, MouseEvent};
 
 use crate::app::live::Told;
 use crate::groups::Group;
+use crate::screen::Screen;
 use crate::triage::{Matching, Report};
 
 /// Something that happened.
@@ -31,8 +34,12 @@ pub(crate) enum Message {
     Tick,
     /// Every figure, read in one step.
     Reading(Box<Snapshot>),
+    /// How long the last reading took, from the question to the answer.
+    Took(Duration),
     /// Redis did not answer a reading.
     Trouble(StoreError),
+    /// Redis answers, but not what this screen asks for.
+    Refused(Screen, StoreError),
     /// What happened minute by minute; those known before are replaced.
     Minutes(Vec<Minute>),
     /// The newest dead letters, by cause: how many were looked at, and the causes, the most
@@ -49,6 +56,26 @@ pub(crate) enum Message {
     Scanned(Scanned),
     /// Events as they came, and how many more came that are not among them.
     Events(Vec<Told>, u64),
+    /// Events of a newer version came.
+    Newer {
+        /// Which version; 0 where it could not be read.
+        version: u32,
+        /// Messages that could not be read at all.
+        unread: u64,
+    },
+    /// The trashes that are there.
+    Trashes(Vec<Trash>),
+    /// Dead letters in the trash of a name.
+    InTrash {
+        /// The trash.
+        name: String,
+        /// The first row.
+        start: u64,
+        /// How many there are in all.
+        total: u64,
+        /// Those read.
+        letters: Vec<DeadLetter>,
+    },
     /// Leads of a stage that were looked at.
     Looked {
         /// The stage.
@@ -105,6 +132,8 @@ pub(crate) struct Scanned {
     pub(crate) places: Vec<u64>,
     /// Matches since the last part, by cause.
     pub(crate) groups: Vec<Group>,
+    /// Those of the marked ones that match, since the last part.
+    pub(crate) marked: Vec<String>,
     /// Whether that was the last part.
     pub(crate) finished: bool,
 }
@@ -129,6 +158,19 @@ pub(crate) enum Command {
         search: u64,
         /// What to look for.
         filter: Filter,
+        /// Ids that are marked, to be told of where they match.
+        marked: HashSet<String>,
+    },
+    /// Look which trashes there are.
+    ReadTrashes,
+    /// Look into a trash, from a row on.
+    LookInTrash {
+        /// Its name.
+        name: String,
+        /// The first row.
+        start: u64,
+        /// How many.
+        count: u64,
     },
     /// Look at leads of a stage, from a row on.
     Look {
@@ -157,6 +199,8 @@ pub(crate) enum Command {
     SetPaused(bool),
     /// Open a lead in the editor; this text, where it was there before.
     Edit(DeadLetter, Option<String>),
+    /// Write this text to a new file of this name.
+    Save(String, String),
     /// Put a text into the terminal's clipboard.
     Copy(String),
     /// Draw everything anew.

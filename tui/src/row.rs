@@ -1,8 +1,11 @@
 //! A dead letter as scripts and files get it.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use bridge_shared::clock::rfc3339;
+use bridge_shared::envelope::Envelope;
 use bridge_shared::store::dead_letters::DeadLetter;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,7 +19,7 @@ pub(crate) struct Row<'a> {
     /// The lead's bytes, where `lead_data` cannot show them all: they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     lead_base64: Option<String>,
-    pub(crate) error: &'a str,
+    pub(crate) error: Cow<'a, str>,
     pub(crate) retry_count: u32,
     pub(crate) failed_at: String,
     pub(crate) error_kind: &'a str,
@@ -64,10 +67,18 @@ fn lead_as_json(lead: &[u8]) -> Box<RawValue> {
     })
 }
 
-/// Its error, as the old readers show it.
-pub(crate) fn error_or_unknown(letter: &DeadLetter) -> &str {
+/// Its error, as the old readers show it; of what a newer bridge wrote, why it cannot be told.
+pub(crate) fn error_or_unknown(letter: &DeadLetter) -> Cow<'_, str> {
     match letter.envelope.error.as_str() {
-        "" => "Unknown error",
-        error => error,
+        "" => newer(letter).map_or(Cow::Borrowed("Unknown error"), Cow::Owned),
+        error => Cow::Borrowed(error),
     }
+}
+
+/// What to do about an entry that a newer bridge wrote, where it is one.
+pub(crate) fn newer(letter: &DeadLetter) -> Option<String> {
+    let version = Envelope::newer_version(&letter.bytes)?;
+    Some(format!(
+        "written by a newer bridge (envelope version {version}): update this one to read it; a retry puts it back whole"
+    ))
 }

@@ -44,6 +44,16 @@ impl Screen {
         }
     }
 
+    /// Its name where there is little room.
+    pub(crate) const fn short_title(self) -> &'static str {
+        match self {
+            Self::Overview => "Home",
+            Self::Workers => "Work",
+            Self::Pipeline => "Route",
+            Self::Live | Self::Dlq | Self::Queue | Self::Audit => self.title(),
+        }
+    }
+
     /// The one `steps` further on, round and round.
     pub(crate) fn step(self, steps: isize) -> Self {
         let here = Self::ALL.iter().position(|screen| *screen == self);

@@ -41,6 +41,11 @@ impl Write for FrameWriter {
         if self.frame.is_empty() {
             return Ok(());
         }
+        // After a panic elsewhere the terminal is no longer ours: what is on it now is the report.
+        if !TAKEN.load(Ordering::Relaxed) {
+            self.frame.clear();
+            return Ok(());
+        }
         let mut out = self.out.lock();
         out.write_all(&self.frame)?;
         out.flush()?;

@@ -107,6 +107,17 @@ pub(crate) fn age(now: i64, then: Option<i64>) -> String {
     )
 }
 
+/// A number in five columns at most, as long as there are less than a billion: `9,999`, `12k`,
+/// `1.2M`. What is left out is rounded down.
+pub(crate) fn short(n: u64) -> String {
+    match n {
+        0..10_000 => thousands(n),
+        10_000..1_000_000 => format!("{}k", n / 1_000),
+        1_000_000..100_000_000 => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
+        _ => format!("{}M", thousands(n / 1_000_000)),
+    }
+}
+
 /// A number with its thousands set apart: `1,234,567`.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();

@@ -206,6 +206,20 @@ fn what_is_thrown_away_is_kept_for_a_day() {
     let audit: u64 = bridge.redis(&[b"XLEN", b"leads_to_enrich:audit"]);
     assert_eq!(audit, 2);
     let name = cleared["trash"].as_str().expect("a name");
+    let known = bridge.json(&["dlq", "trash"]);
+    let found = known["trashes"].as_array().expect("a list");
+    let this = found.iter().find(|trash| trash["trash"] == name);
+    let this = this.expect("the one cleared into");
+    assert_eq!((found.len(), &this["count"]), (2, &2.into()));
+    assert!(
+        this["who"].as_str().is_some_and(|who| who.contains('@')),
+        "{this}"
+    );
+    let said = bridge.says(&["dlq", "trash"]);
+    assert!(
+        said.contains(name) && said.contains("3 dead letters in the trash"),
+        "{said}"
+    );
     assert!(
         bridge
             .says(&["dlq", "restore", name])

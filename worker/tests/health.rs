@@ -71,7 +71,7 @@ fn a_worker_that_redis_refuses_is_ill() {
     let _worker = bridge.worker(&["--health-file", file.to_str().expect("a plain path")]);
     eventually("registered", || says(&file, true, "registered as"));
     let () = bridge.redis("ACL SETUSER default -evalsha -eval");
-    eventually("ill", || says(&file, false, "may not do this"));
+    eventually("ill", || says(&file, false, "may not heartbeat"));
 }
 
 #[test]

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::trash::TRASH_SECONDS;
 use super::window::{Piece, READ};
 use super::{Store, StoreError, convert};
 use crate::envelope::{Envelope, Opened, Origin};
+use crate::event::{Event, EventBatch, EventKind};
 use crate::lead;
-
-/// How long what was thrown away is kept, in seconds.
-pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
 
 /// Entries that one call may move. The script stops by itself before it holds the server too
 /// long, so this bounds the request, not the work.
@@ -19,8 +18,6 @@ const BATCH: usize = 200;
 const RUN: u64 = 500;
 /// The largest entry that is read whole, in bytes, to be put back to work.
 const READ_WHOLE: u64 = 16 << 20;
-/// Entries that come back from the trash in one step.
-const RESTORE_BATCH: usize = 500;
 
 /// An entry of the dead letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,9 +152,19 @@ impl Store {
         if count == 0 {
             return Ok((self.dead_count().await?, Vec::new()));
         }
+        self.window_of(&self.keys().failed, start, count).await
+    }
+
+    /// Reads a window, of one entry at least, of a list of dead letters.
+    pub(super) async fn window_of(
+        &self,
+        key: &str,
+        start: u64,
+        count: u64,
+    ) -> Result<(u64, Vec<DeadLetter>), StoreError> {
         let first = i64::try_from(start).unwrap_or(i64::MAX);
-        let last = i64::try_from(start.saturating_add(count) - 1).unwrap_or(i64::MAX);
-        let (total, pieces) = self.window(&self.keys().failed, first, last).await?;
+        let last = i64::try_from(start.saturating_add(count.max(1)) - 1).unwrap_or(i64::MAX);
+        let (total, pieces) = self.window(key, first, last).await?;
         let letters = (start..)
             .zip(pieces)
             .map(|(index, piece)| DeadLetter::of_piece(index, total, piece));
@@ -245,47 +252,6 @@ impl Store {
         }
     }
 
-    /// Throws all dead letters into the trash of a name, where they stay for a day; returns how
-    /// many.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn clear_dead(&self, trash: &str, who: &str) -> Result<u64, StoreError> {
-        let keys = self.keys();
-        let script = &self.scripts().clear;
-        let mut cmd = script.call(&[&keys.failed, &keys.trash(trash), &keys.stats, &keys.audit]);
-        cmd.arg(who).arg(TRASH_SECONDS);
-        self.run(script, &cmd).await?.next()
-    }
-
-    /// Brings back what was thrown away under a name, as the newest dead letters and in their old
-    /// order; returns how many. Each step on the server is short; `progress` hears how many came
-    /// back so far and may end the rest by `false`.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet. What came back until then is back.
-    pub async fn restore_dead(
-        &self,
-        trash: &str,
-        who: &str,
-        mut progress: impl FnMut(u64) -> bool,
-    ) -> Result<u64, StoreError> {
-        let keys = self.keys();
-        let script = &self.scripts().restore;
-        let mut restored = 0;
-        loop {
-            let mut cmd =
-                script.call(&[&keys.trash(trash), &keys.failed, &keys.stats, &keys.audit]);
-            cmd.arg(who).arg(RESTORE_BATCH).arg(READ);
-            let mut reply = self.run(script, &cmd).await?;
-            let (moved, left): (u64, u64) = (reply.next()?, reply.next()?);
-            restored += moved;
-            if !progress(restored) || left == 0 || moved == 0 {
-                return Ok(restored);
-            }
-        }
-    }
-
     /// Takes leads that were put back to work back into the dead letter queue, as long as nobody
     /// has begun to work on them: each is looked for among the newest that wait. `put` has the
     /// bytes that wait, and those that were dead before. Tells for each whether it came back, and
@@ -313,12 +279,47 @@ impl Store {
             if found.is_empty() {
                 return Err(StoreError::Answer("the waiting list did not move".into()));
             }
+            let here = batch.iter().zip(&found).filter(|(_, found)| **found == 1);
+            self.tell_dead(
+                who,
+                "taken back before anybody began",
+                here.map(|((_, dead), _)| dead),
+            )
+            .await;
             back.extend(found.into_iter().map(|found| found == 1));
             if !progress(back.iter().filter(|back| **back).count()) {
                 break;
             }
         }
         Ok(back)
+    }
+
+    /// Tells everybody who listens that entries are dead letters again; returns how many listen.
+    /// They are: that nobody can be told of it is no reason to call it failed.
+    pub(super) async fn tell_dead<'a>(
+        &self,
+        who: &str,
+        why: &str,
+        entries: impl Iterator<Item = &'a Bytes>,
+    ) -> u64 {
+        let events: Vec<Event> = entries
+            .map(|entry| Event {
+                error: Some(why.to_owned()),
+                ..Event::new(
+                    self.now(),
+                    EventKind::Dead,
+                    Envelope::from_dead_letter(entry).0.id,
+                )
+            })
+            .collect();
+        if events.is_empty() {
+            return 0;
+        }
+        let told = self.publish(&EventBatch::new(who, events)).await;
+        told.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what came back could not be told over pub/sub");
+            0
+        })
     }
 
     /// Reads dead letters by their places counted from the oldest, which is 1; in no order. Those

@@ -307,6 +307,7 @@ impl Followed {
             StoreError::Unreachable { .. }
                 | StoreError::ReadOnly(_)
                 | StoreError::Loading(_)
+                | StoreError::MasterDown(_)
                 | StoreError::Moved(_)
                 | StoreError::ClusterDown { .. }
         );

@@ -54,15 +54,26 @@ pub enum StoreError {
     BadAccess(String),
     /// The user may not do this.
     #[error(
-        "the Redis user {0}. Give it that right, or use another user: assets/acl has what each program needs, and ACL LOG on the server names what was refused."
+        "the Redis user {cause}.{} Give it that right, or use another user: assets/acl has what each program needs, and ACL LOG on the server names what was refused.",
+        no_access(.keys)
     )]
-    NotAllowed(String),
+    NotAllowed {
+        /// Who may not do what, and the server's words.
+        cause: String,
+        /// Keys of the bridge that the user has no access to at all, where that is known.
+        keys: Vec<String>,
+    },
     /// The server reads its data after a start.
     #[error("Redis at {0} is still loading its data. It answers when that is done.")]
     Loading(String),
     /// The server is a replica.
     #[error("Redis at {0} is a read-only replica. Set --redis-url to the primary.")]
     ReadOnly(String),
+    /// The server is a replica that has lost its primary.
+    #[error(
+        "Redis at {0} is a replica that has lost its primary, and serves nothing until it has it back. Set --redis-url to the primary, or see why the two do not reach each other (INFO replication)."
+    )]
+    MasterDown(String),
     /// No sentinel answers.
     #[error(
         "no sentinel of {url} answers: {cause}. Are they running, and on these ports? They listen on 26379 where nothing else is set."
@@ -132,7 +143,7 @@ pub enum StoreError {
         cause: String,
     },
     /// The server has no room or may not write.
-    #[error("Redis at {url} refuses to write: {cause}")]
+    #[error("Redis at {url} refuses to write: {cause}. {}", room(.cause))]
     WriteRefused {
         /// The URL, without its password.
         url: String,
@@ -151,9 +162,15 @@ pub enum StoreError {
     },
     /// A key holds another type than the bridge keeps there.
     #[error(
-        "a key of the bridge holds something else: {0}. Is QUEUE_NAME, FAILED_QUEUE_NAME or ENRICHED_STREAM used by another program?"
+        "{} Is QUEUE_NAME, FAILED_QUEUE_NAME or ENRICHED_STREAM used by another program? RENAME the key, and the bridge goes on.",
+        wrong_type(.keys, .cause)
     )]
-    WrongType(String),
+    WrongType {
+        /// The server's words, which do not name the key.
+        cause: String,
+        /// The keys found to be of another type: each with what it holds and what it should.
+        keys: Vec<(String, String, &'static str)>,
+    },
     /// Anything else the server says.
     #[error("Redis answered: {0}")]
     Answer(String),
@@ -163,6 +180,7 @@ impl StoreError {
     /// Puts a driver's error into words.
     pub(super) fn new(error: &RedisError, url: &str) -> Self {
         let url = url.to_owned();
+        let error = &unwrapped(error.clone());
         let cause = words(error);
         match error.kind() {
             ErrorKind::AuthenticationFailed => return Self::Login { url, cause },
@@ -188,11 +206,10 @@ impl StoreError {
             }
             ErrorKind::InvalidClientConfig => return Self::BadUrl { url, why: cause },
             ErrorKind::Server(kind) => match kind {
-                ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown => {
-                    return Self::Loading(url);
-                }
+                ServerErrorKind::BusyLoading => return Self::Loading(url),
+                ServerErrorKind::MasterDown => return Self::MasterDown(url),
                 ServerErrorKind::ReadOnly => return Self::ReadOnly(url),
-                ServerErrorKind::NoPerm => return Self::NotAllowed(cause),
+                ServerErrorKind::NoPerm => return Self::not_allowed(cause),
                 ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain
                     if is_cluster(&url) =>
                 {
@@ -216,8 +233,10 @@ impl StoreError {
         if says("NOAUTH") || says("WRONGPASS") {
             Self::Login { url, cause }
         } else if says("NOPERM") || says("The user executing the script can't") {
-            // Redis 7.0 has no code of its own for what a script of the user is refused.
-            Self::NotAllowed(cause)
+            // The second is what Redis says of a command inside a script, with no code of its own.
+            Self::not_allowed(cause)
+        } else if says("MASTERDOWN") {
+            Self::MasterDown(url)
         } else if says("READONLY") {
             Self::ReadOnly(url)
         } else if says("LOADING") {
@@ -225,11 +244,50 @@ impl StoreError {
         } else if says("OOM") || says("MISCONF") || says("NOREPLICAS") {
             Self::WriteRefused { url, cause }
         } else if says("WRONGTYPE") {
-            Self::WrongType(cause)
+            Self::WrongType {
+                cause,
+                keys: Vec::new(),
+            }
         } else if says("cluster support disabled") {
             Self::NotACluster(url)
         } else {
             Self::Answer(cause)
+        }
+    }
+
+    fn not_allowed(cause: String) -> Self {
+        Self::NotAllowed {
+            cause,
+            keys: Vec::new(),
+        }
+    }
+
+    /// In two or three words, for where there is room for no more.
+    #[must_use]
+    pub const fn brief(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "no Redis",
+            Self::Tls { .. } => "no TLS",
+            Self::Login { .. } | Self::SentinelLogin { .. } => "login refused",
+            Self::NotAllowed { .. } => "not allowed",
+            Self::Loading(_) => "loading",
+            Self::ReadOnly(_) => "replica",
+            Self::MasterDown(_) | Self::NoSentinel { .. } | Self::NoPrimary(_) => "no primary",
+            Self::Moved(_) => "moving",
+            Self::ClusterDown { .. } => "cluster down",
+            Self::WriteRefused { .. } => "not writable",
+            Self::TooOld { .. } => "too old",
+            Self::WrongType { .. } => "wrong type",
+            Self::Answer(_) => "Redis error",
+            Self::BadUrl { .. }
+            | Self::BadAccess(_)
+            | Self::SameNames(..)
+            | Self::NotASentinel(_)
+            | Self::UnknownPrimary { .. }
+            | Self::IsSentinel(_)
+            | Self::InCluster(_)
+            | Self::NotACluster(_)
+            | Self::Scattered(_) => "wrong settings",
         }
     }
 
@@ -242,6 +300,7 @@ impl StoreError {
             Self::Unreachable { .. }
                 | Self::Loading(_)
                 | Self::ReadOnly(_)
+                | Self::MasterDown(_)
                 | Self::NoSentinel { .. }
                 | Self::NoPrimary(_)
                 | Self::Moved(_)
@@ -249,6 +308,45 @@ impl StoreError {
                 | Self::WriteRefused { .. }
                 | Self::Answer(_)
         )
+    }
+}
+
+/// Which keys the user has no access to, as a sentence.
+fn no_access(keys: &[String]) -> String {
+    if keys.is_empty() {
+        String::new()
+    } else {
+        format!(" It has no access to {}.", keys.join(", "))
+    }
+}
+
+/// Which keys hold what they should not, as a sentence.
+fn wrong_type(keys: &[(String, String, &str)], cause: &str) -> String {
+    if keys.is_empty() {
+        return format!("a key of the bridge holds something else: {cause}.");
+    }
+    let told = keys.iter().map(|(key, holds, wants)| {
+        format!("the key {key} is a {holds}, and the bridge keeps a {wants} there")
+    });
+    told.collect::<Vec<_>>().join("; ") + "."
+}
+
+/// What to do where the server has no room.
+fn room(cause: &str) -> &'static str {
+    if cause.contains("OOM") {
+        "It is out of memory: raise its maxmemory, or free some. What was asked for was not done."
+    } else if cause.contains("NOREPLICAS") {
+        "It wants more replicas than are connected (min-replicas-to-write). What was asked for was not done."
+    } else {
+        "Its disk may be full: its log tells why, and it goes on by itself when it can save again. What was asked for was not done."
+    }
+}
+
+/// The server's own error, out of a pipeline's.
+pub(super) fn unwrapped(error: RedisError) -> RedisError {
+    match error.clone().into_server_errors().as_deref() {
+        Some([(_, first), ..]) => first.clone().into(),
+        _ => error,
     }
 }
 
@@ -263,7 +361,12 @@ pub(super) fn words(error: &RedisError) -> String {
             error.to_string()
         };
     }
-    match (error.code(), error.detail()) {
+    // Where in which script it happened says nothing to whoever reads it.
+    let detail = error.detail().map(|detail| {
+        let at = detail.find(" script: ").unwrap_or(detail.len());
+        detail[..at].trim_end_matches(['.', '\n'])
+    });
+    match (error.code(), detail) {
         (Some("ERR") | None, Some(detail)) => detail.to_owned(),
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),

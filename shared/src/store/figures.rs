@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{Store, StoreError, convert, time_or_none};
 use crate::clock::Millis;
-use crate::stats::{Minute, Snapshot, StationStats, Totals, Worker, rate_per_second};
+use crate::stats::{Minute, Snapshot, StationStats, Totals, Worker, WorkerInfo, rate_per_second};
 
 impl Store {
     /// Reads every figure in one step.
@@ -33,12 +33,11 @@ impl Store {
         let (this, previous): (Vec<Option<u64>>, Vec<Option<u64>>) = (reply.next()?, reply.next()?);
         let sum = |counts: Vec<Option<u64>>| counts.into_iter().flatten().sum();
         let workers = reply
-            .rest::<(String, Millis, String, u64)>()?
+            .rest::<(String, Millis, Vec<u8>, u64)>()?
             .into_iter()
             .map(|(id, deadline, info, in_flight)| Worker {
                 id,
-                // A worker from another version may say more or less of itself.
-                info: serde_json::from_str(&info).unwrap_or_default(),
+                info: WorkerInfo::read(&info),
                 in_flight,
                 lease_ms: deadline - now,
             })
@@ -137,8 +136,10 @@ fn figure_of(field: &str) -> Option<(String, String, String)> {
     serde_json::from_str(field).ok()
 }
 
-fn totals(fields: &HashMap<String, u64>) -> Totals {
-    let get = |field: &str| fields.get(field).copied().unwrap_or(0);
+/// The totals; what a worker of another version counts in another form is left out.
+fn totals(fields: &HashMap<String, Vec<u8>>) -> Totals {
+    let number = |value: &Vec<u8>| std::str::from_utf8(value).ok()?.parse::<u64>().ok();
+    let get = |field: &str| fields.get(field).and_then(number).unwrap_or(0);
     Totals {
         received: get("received"),
         done: get("done"),
@@ -154,7 +155,9 @@ fn totals(fields: &HashMap<String, u64>) -> Totals {
         pushed: get("pushed"),
         retries_by_attempt: fields
             .iter()
-            .filter_map(|(field, n)| Some((field.strip_prefix("retry:")?.parse().ok()?, *n)))
+            .filter_map(|(field, n)| {
+                Some((field.strip_prefix("retry:")?.parse().ok()?, number(n)?))
+            })
             .collect(),
     }
 }

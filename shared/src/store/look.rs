@@ -207,23 +207,41 @@ impl Store {
             .arg("COUNT")
             .arg(count);
         let (total, rows): (u64, Rows) = self.pipeline(&pipe).await?;
-        let entries = rows.into_iter().map(|(id, mut fields)| {
-            let mut take = |field: &str| {
-                let value = fields.remove(field).unwrap_or_default();
-                String::from_utf8_lossy(&value).into_owned()
-            };
-            AuditEntry {
-                at: id
-                    .split('-')
-                    .next()
-                    .and_then(|ms| ms.parse().ok())
-                    .unwrap_or(0),
-                who: take("who"),
-                what: take("what"),
-                count: take("count").parse().unwrap_or(0),
-                detail: take("detail"),
-            }
-        });
-        Ok((total, entries.collect()))
+        Ok((total, rows.into_iter().map(audit_entry).collect()))
+    }
+
+    /// Up to `count` entries of the audit, newest first, from an id on (`+` the newest, `(id` those
+    /// before that one), each with its id.
+    pub(super) async fn audit_before(
+        &self,
+        from: &str,
+        count: u64,
+    ) -> Result<Vec<(String, AuditEntry)>, StoreError> {
+        let mut cmd = redis::cmd("XREVRANGE");
+        cmd.arg(&self.keys().audit).arg(from).arg("-");
+        cmd.arg("COUNT").arg(count);
+        let rows: Rows = self.query(&cmd).await?;
+        let entries = rows.into_iter();
+        Ok(entries
+            .map(|row| (row.0.clone(), audit_entry(row)))
+            .collect())
+    }
+}
+
+fn audit_entry((id, mut fields): (String, HashMap<String, Vec<u8>>)) -> AuditEntry {
+    let mut take = |field: &str| {
+        let value = fields.remove(field).unwrap_or_default();
+        String::from_utf8_lossy(&value).into_owned()
+    };
+    AuditEntry {
+        at: id
+            .split('-')
+            .next()
+            .and_then(|ms| ms.parse().ok())
+            .unwrap_or(0),
+        who: take("who"),
+        what: take("what"),
+        count: take("count").parse().unwrap_or(0),
+        detail: take("detail"),
     }
 }

@@ -7,6 +7,7 @@
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
 //! - [`produce`]: pushing leads in, and looking for those already there
 //! - [`route`]: what stations share: rates, money, what they found before, their figures
+//! - [`trash`]: what was thrown away, and bringing it back
 //! - [`trial`]: trying a lead without recording anything
 //! - [`control`]: pause, resume, the audit
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
@@ -24,6 +25,7 @@ pub mod figures;
 pub mod look;
 pub mod produce;
 pub mod route;
+pub mod trash;
 pub mod trial;
 pub mod work;
 
@@ -142,7 +144,7 @@ impl Store {
     pub async fn check(&self) -> Result<(), StoreError> {
         match self.query::<String>(redis::cmd("INFO").arg("server")).await {
             Ok(info) => self.check_info(&info)?,
-            Err(StoreError::NotAllowed(_)) => {}
+            Err(StoreError::NotAllowed { .. }) => {}
             Err(error) => return Err(error),
         }
         self.observe_time().await.map(|_| ())
@@ -237,16 +239,14 @@ impl Store {
             pubsub.subscribe(&self.shared.keys.events).await?;
             Ok(pubsub)
         };
-        let refused = |error: redis::RedisError| {
-            self.refused(&error, || format!("SUBSCRIBE {}", self.keys().events))
-        };
         let pubsub = tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
             .map_err(|_| StoreError::Unreachable {
                 url: self.shared.url.clone(),
                 cause: "no answer in time".into(),
-            })?
-            .map_err(refused)?;
+            })?;
+        let what = || format!("SUBSCRIBE {}", self.keys().events);
+        let pubsub = self.told(pubsub, what).await?;
         Ok(pubsub
             .into_on_message()
             .map(|message| Bytes::copy_from_slice(message.get_payload_bytes()))
@@ -301,43 +301,97 @@ impl Store {
         error
     }
 
-    /// Says also who was refused what: of what a script did, or of a key, the server says neither.
-    fn refused(&self, error: &redis::RedisError, what: impl FnOnce() -> String) -> StoreError {
-        match self.error(error) {
-            StoreError::NotAllowed(cause) => {
-                // Redis 7.0 adds where in the script it was, by a hash that nobody knows.
-                let cause = cause.split(" script: ").next().unwrap_or_default();
-                let cause = cause.trim_end_matches('.');
-                let user = &self.shared.user;
-                StoreError::NotAllowed(format!("{user} may not {}: {cause}", what()))
-            }
-            error => error,
-        }
-    }
-
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
-        cmd.query_async(&mut self.door.connection().await?)
-            .await
-            .map_err(|error| self.refused(&error, || beginning(cmd)))
+        let answer = cmd.query_async(&mut self.door.connection().await?).await;
+        self.told(answer, || beginning(cmd)).await
     }
 
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        pipeline
+        let answer = pipeline
             .query_async(&mut self.door.connection().await?)
-            .await
-            .map_err(|error| {
-                let cmds: Vec<String> = pipeline.cmd_iter().map(beginning).take(3).collect();
-                self.refused(&error, || cmds.join(", "))
-            })
+            .await;
+        let cmds = || {
+            let cmds: Vec<String> = pipeline.cmd_iter().map(beginning).take(3).collect();
+            cmds.join(", ")
+        };
+        self.told(answer, cmds).await
+    }
+
+    /// Puts what went wrong into words that name the key, and who was refused what: the server's
+    /// do not.
+    async fn told<T>(
+        &self,
+        answer: redis::RedisResult<T>,
+        what: impl FnOnce() -> String,
+    ) -> Result<T, StoreError> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(match self.error(&error) {
+                StoreError::WrongType { cause, .. } => StoreError::WrongType {
+                    cause,
+                    keys: Box::pin(self.wrong_types()).await,
+                },
+                StoreError::NotAllowed { cause, .. } => StoreError::NotAllowed {
+                    cause: self.refusal(&cause, &what()),
+                    keys: Box::pin(self.no_access()).await,
+                },
+                error => error,
+            }),
+        }
+    }
+
+    /// Who may not do what, and the server's words.
+    fn refusal(&self, cause: &str, what: &str) -> String {
+        // Redis 7.0 adds where in the script it was, by a hash that nobody knows.
+        let cause = cause.split(" script: ").next().unwrap_or_default();
+        let cause = cause.trim_end_matches('.');
+        format!("{} may not {what}: {cause}", self.shared.user)
+    }
+
+    /// The keys that hold something else than the bridge keeps there.
+    async fn wrong_types(&self) -> Vec<(String, String, &'static str)> {
+        let mut wrong = Vec::new();
+        for (key, wants) in self.keys().types() {
+            if let Some(Ok(holds)) = self.type_of(key).await
+                && holds != wants
+                && holds != "none"
+            {
+                wrong.push((key.to_owned(), holds, wants));
+            }
+        }
+        wrong
+    }
+
+    /// The keys that the user has no access to at all.
+    async fn no_access(&self) -> Vec<String> {
+        let mut none = Vec::new();
+        for (key, _) in self.keys().types() {
+            // A user who may not ask for the type at all is told so in other words.
+            if let Some(Err(error)) = self.type_of(key).await
+                && error.to_string().contains("keys")
+            {
+                none.push(key.to_owned());
+            }
+        }
+        none
+    }
+
+    async fn type_of(&self, key: &str) -> Option<redis::RedisResult<String>> {
+        let mut connection = self.door.connection().await.ok()?;
+        Some(
+            redis::cmd("TYPE")
+                .arg(key)
+                .query_async(&mut connection)
+                .await,
+        )
     }
 
     /// Runs a script; its answer is a list that begins with the server's time, which is noted
     /// and taken off.
     async fn run(&self, script: &Script, cmd: &Cmd) -> Result<Reply, StoreError> {
-        let answer = script
-            .run(cmd, &mut self.door.connection().await?)
-            .await
-            .map_err(|error| self.refused(&error, || script.name().to_owned()))?;
+        let answer = script.run(cmd, &mut self.door.connection().await?).await;
+        let name = || script.name().to_owned();
+        let answer = self.told(answer, name).await?;
         let Value::Array(values) = answer else {
             return Err(unexpected(&answer));
         };

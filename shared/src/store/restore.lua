@@ -2,10 +2,14 @@
 --
 -- KEYS  1 trash  2 failed  3 stats  4 audit
 -- ARGV  1 who  2 how many at most  3 bytes after which to stop
--- Returns {now, how many came back, how many are left}
+--       4 '1' where what came back is to be told
+-- Returns {now, how many came back, how many are left, entry that came back...}
 make_sure_of_room(KEYS[3])
+-- Entries above that are not sent along to be told of.
+local TOLD = 65536
 local left, room, ask = tonumber(ARGV[2]), tonumber(ARGV[3]), 8
 local restored = 0
+local told = {}
 while left > 0 and room > 0 do
   -- A few at a time, so that a run of huge entries cannot hold the server up.
   ask = math.min(left, ask)
@@ -20,6 +24,9 @@ while left > 0 and room > 0 do
   end
   for _, entry in ipairs(moved) do
     room = room - #entry
+    if ARGV[4] == '1' and #entry <= TOLD then
+      told[#told + 1] = entry
+    end
   end
   redis.call('LPUSH', KEYS[2], unpack(moved))
   redis.call('LTRIM', KEYS[1], 0, -n - 1)
@@ -31,4 +38,8 @@ if restored > 0 then
   count(KEYS[3], 'restored', restored)
   audit(KEYS[4], ARGV[1], 'restored', restored, KEYS[1])
 end
-return {now, restored, redis.call('LLEN', KEYS[1])}
+local reply = {now, restored, redis.call('LLEN', KEYS[1])}
+for _, entry in ipairs(told) do
+  reply[#reply + 1] = entry
+end
+return reply

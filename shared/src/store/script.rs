@@ -1,7 +1,11 @@
 //! The Lua scripts, each in a file of its own, with the same beginning.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Arg, Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+
+use super::error::unwrapped;
 
 /// A script, known to the server by its hash.
 #[derive(Debug)]
@@ -10,6 +14,11 @@ pub(super) struct Script {
     name: &'static str,
     source: &'static str,
     hash: String,
+    /// Whether it only reads.
+    reads: bool,
+    /// Whether it is called as one that only reads: Redis lets a user who may not write call no
+    /// other, but knows such calls only from 7.0 on.
+    as_reader: AtomicBool,
 }
 
 /// All the scripts.
@@ -52,20 +61,20 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             fetch: script!("fetch"),
-            in_hand: script!("in_hand"),
+            in_hand: script!("in_hand").only_reads(),
             commit: script!("commit"),
             heartbeat: script!("heartbeat"),
             leave: script!("leave"),
             recover: script!("recover"),
             promote: script!("promote"),
-            snapshot: script!("snapshot"),
+            snapshot: script!("snapshot").only_reads(),
             push: script!("push"),
             take: script!("take"),
             clear: script!("clear"),
             restore: script!("restore"),
             recall: script!("recall"),
             pause: script!("pause"),
-            window: script!("window"),
+            window: script!("window").only_reads(),
             seen: script!("seen"),
             pace: script!("pace"),
             spend: script!("spend"),
@@ -77,7 +86,20 @@ impl Scripts {
 impl Script {
     fn new(name: &'static str, source: &'static str) -> Self {
         let hash = redis::Script::new(source).get_hash().to_owned();
-        Self { name, source, hash }
+        Self {
+            name,
+            source,
+            hash,
+            reads: false,
+            as_reader: AtomicBool::new(false),
+        }
+    }
+
+    fn only_reads(self) -> Self {
+        Self {
+            reads: true,
+            ..self
+        }
     }
 
     /// What it does, in one word.
@@ -95,13 +117,31 @@ impl Script {
         cmd
     }
 
-    /// Sends a call; where the server does not know the script, tells it and sends the call once
-    /// more. Both go out together: calls that set out one after the other stay in that order.
+    /// Makes a call, in whichever way the user may.
     pub(super) async fn run(
         &self,
         cmd: &Cmd,
         connection: &mut impl ConnectionLike,
     ) -> RedisResult<Value> {
+        if self.as_reader.load(Ordering::Relaxed) {
+            return self.send(&as_reader(cmd), connection).await;
+        }
+        match self.send(cmd, connection).await {
+            Err(refused)
+                if self.reads && refused.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) =>
+            {
+                // What is refused like this too is told in the words of the first refusal.
+                let answer = self.send(&as_reader(cmd), connection).await;
+                self.as_reader.store(answer.is_ok(), Ordering::Relaxed);
+                answer.map_err(|_| refused)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends a call; where the server does not know the script, tells it and sends the call once
+    /// more. Both go out together: calls that set out one after the other stay in that order.
+    async fn send(&self, cmd: &Cmd, connection: &mut impl ConnectionLike) -> RedisResult<Value> {
         match cmd.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut both = redis::pipe();
@@ -115,10 +155,13 @@ impl Script {
     }
 }
 
-/// The server's own error, out of a pipeline's.
-fn unwrapped(error: RedisError) -> RedisError {
-    match error.clone().into_server_errors().as_deref() {
-        Some([(_, first), ..]) => first.clone().into(),
-        _ => error,
+/// The same call of a script that only reads.
+fn as_reader(cmd: &Cmd) -> Cmd {
+    let mut reader = redis::cmd("EVALSHA_RO");
+    for arg in cmd.args_iter().skip(1) {
+        if let Arg::Simple(arg) = arg {
+            reader.arg(arg);
+        }
     }
+    reader
 }

@@ -511,7 +511,7 @@ impl Waiter {
                     server.note(&error);
                     // A user who may not silence the server still may wait.
                     self.doubt = !openly;
-                    Err(self.store.refused(&error, || what))
+                    self.store.told(Err(error), || what).await
                 }
                 Err(_) => Err(StoreError::Unreachable {
                     url: self.store.url().to_owned(),

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::App;
 use crate::keymap::Key;
 use crate::screen::Screen;
-use crate::text::thousands;
+use crate::text::{short, thousands};
 
 /// Columns before the first screen, and before the first key.
 pub(crate) const MARGIN: usize = 1;
@@ -27,28 +27,46 @@ impl FooterKey {
 }
 
 impl App {
-    /// The screens, as the tabs have them.
-    pub(crate) fn tabs(&self) -> impl Iterator<Item = (Screen, String)> {
-        (1..).zip(Screen::ALL).map(|(number, screen)| {
-            let here = screen == self.screen;
-            let (open, close) = if here { ("[", "]") } else { (" ", " ") };
-            let figures = self.figures.as_ref();
-            let dead = figures.map_or(0, |(figures, _)| figures.dead);
+    /// The screens, as the tabs have them: in words as long as there is room for all of them.
+    pub(crate) fn tabs(&self, width: usize) -> Vec<(Screen, String)> {
+        let wide = self.tabs_in(Screen::title, thousands, ("[", "]", " ", " "));
+        let brief = || self.tabs_in(Screen::title, short, ("[", "]", " ", " "));
+        let narrow = || self.tabs_in(Screen::short_title, short, ("[", "] ", "", " "));
+        let fits = |tabs: &Vec<(Screen, String)>| {
+            MARGIN + tabs.iter().map(|(_, text)| text.width()).sum::<usize>() <= width
+        };
+        let tabs = [wide, brief()].into_iter().find(fits);
+        tabs.unwrap_or_else(narrow)
+    }
+
+    /// The screens, with what stands before and after the one in front, and the others.
+    fn tabs_in(
+        &self,
+        title: impl Fn(Screen) -> &'static str,
+        number: impl Fn(u64) -> String,
+        (open, close, before, after): (&str, &str, &str, &str),
+    ) -> Vec<(Screen, String)> {
+        let figures = self.figures.as_ref();
+        let dead = figures.map_or(0, |(figures, _)| figures.dead);
+        let tab = |(key, screen): (u8, Screen)| {
+            let (before, after) = if screen == self.screen {
+                (open, close)
+            } else {
+                (before, after)
+            };
             let count = if screen == Screen::Dlq && dead > 0 {
-                format!(" {}", thousands(dead))
+                format!(" {}", number(dead))
             } else {
                 String::new()
             };
-            (
-                screen,
-                format!("{open}{number} {}{count}{close}", screen.title()),
-            )
-        })
+            let text = format!("{before}{key} {}{count}{after}", title(screen));
+            (screen, text)
+        };
+        (1..).zip(Screen::ALL).map(tab).collect()
     }
 
     /// The keys that work here, as many as there is room for.
     pub(crate) fn footer(&self, width: usize) -> Vec<FooterKey> {
-        let mut used = MARGIN;
         let mut keys: Vec<FooterKey> = Vec::new();
         for scope in self.scopes() {
             for row in self.options.keymap.of(scope) {
@@ -57,19 +75,26 @@ impl App {
                 let Some(key) = row.keys.first().filter(|_| !hidden) else {
                     continue;
                 };
-                let key = FooterKey {
-                    key: *key,
-                    label: binding.label,
-                };
-                // The way to all the others must always be seen.
-                let last = matches!(key.label, "help" | "quit" | "back");
-                let room = last || used + key.width() + 16 <= width;
-                if room && keys.iter().all(|known| known.key != key.key) {
-                    used += key.width();
-                    keys.push(key);
+                if keys.iter().all(|known| known.key != *key) {
+                    keys.push(FooterKey {
+                        key: *key,
+                        label: binding.label,
+                    });
                 }
             }
         }
+        let is_last = |key: &FooterKey| matches!(key.label, "help" | "quit" | "back");
+        let last = keys.iter().filter(|key| is_last(key));
+        let last: usize = last.map(FooterKey::width).sum();
+        let mut left = width.saturating_sub(MARGIN + last);
+        // The ways out, and to all the others, must always be seen.
+        keys.retain(|key| {
+            let fits = is_last(key) || key.width() <= left;
+            if fits && !is_last(key) {
+                left -= key.width();
+            }
+            fits
+        });
         keys
     }
 }

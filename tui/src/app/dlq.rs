@@ -33,6 +33,8 @@ pub(crate) enum View {
     Groups,
     /// One dead letter.
     Letter,
+    /// What was thrown away.
+    Trash,
 }
 
 /// Marked dead letters. They stay marked while the list scrolls and changes.
@@ -58,6 +60,21 @@ impl Marks {
         } else {
             ids
         }
+    }
+
+    /// The ids that are marked one by one.
+    fn ids(&self) -> HashSet<String> {
+        if self.all {
+            HashSet::new()
+        } else {
+            self.ids.keys().cloned().collect()
+        }
+    }
+
+    /// The ids that are marked one by one, where they are wanted.
+    pub(crate) fn listed(&self, wanted: bool) -> Vec<String> {
+        let ids = self.ids.keys().filter(|_| wanted);
+        ids.cloned().collect()
     }
 
     fn toggle(&mut self, letter: &DeadLetter) {
@@ -118,6 +135,8 @@ pub(crate) struct Dlq {
     pub(crate) writing: Option<Writing>,
     /// What is wrong with what is being written.
     pub(crate) mistake: Option<String>,
+    /// Something to be said.
+    pub(crate) told: Option<&'static str>,
     /// The search for what the filter, or the groups, want.
     pub(crate) search: Option<Search>,
     /// A search that takes the place of the other one when it is finished.
@@ -183,6 +202,15 @@ impl Dlq {
     /// The dead letters that are in memory.
     pub(crate) fn known(&self) -> impl Iterator<Item = &DeadLetter> {
         self.rows.values().flatten()
+    }
+
+    /// How many of the marked ones the filter hides, as far as is known.
+    pub(crate) fn hidden(&self) -> u64 {
+        let Some(search) = self.listed().filter(|_| !self.marks.all) else {
+            return 0;
+        };
+        let hidden = self.marks.ids.keys().filter(|id| search.hides(id));
+        hidden.count() as u64
     }
 
     /// The causes, the most frequent first.
@@ -471,7 +499,13 @@ impl Dlq {
         text.trim().clone_into(&mut self.filter_text);
         self.before_group = None;
         self.filter = filter;
-        self.marks = Marks::default();
+        if self.marks.all {
+            // They were all that matched; what that was goes with the filter.
+            self.marks = Marks::default();
+            self.told = Some(
+                "the marks went with the filter they were made by; * marks all that match now",
+            );
+        }
         self.range = None;
         self.at = Position::default();
         self.anchor = None;
@@ -486,7 +520,7 @@ impl Dlq {
 
     fn search_now(&mut self) -> Vec<Command> {
         self.searches += 1;
-        self.search = Some(Search::new(self.searches));
+        self.search = Some(Search::new(self.searches, self.marks.ids()));
         self.next = None;
         self.scan()
     }
@@ -498,7 +532,7 @@ impl Dlq {
             return Vec::new();
         }
         self.searches += 1;
-        self.next = Some(Search::new(self.searches));
+        self.next = Some(Search::new(self.searches, self.marks.ids()));
         self.scan()
     }
 
@@ -506,6 +540,7 @@ impl Dlq {
         vec![Command::Scan {
             search: self.searches,
             filter: self.filter.clone(),
+            marked: self.marks.ids(),
         }]
     }
 
@@ -517,10 +552,18 @@ impl Dlq {
         }
         if !self.marks.ids.is_empty() {
             let count = self.marks.ids.len() as u64;
+            let mut words = crate::text::plural(count, "marked dead letter");
+            let hidden = self.hidden();
+            if hidden > 0 {
+                words = format!(
+                    "{words}, {} of them not shown,",
+                    crate::text::thousands(hidden)
+                );
+            }
             return Ok(Chosen {
                 which: Which::Ids(self.marks.ids.clone()),
                 count,
-                words: crate::text::plural(count, "marked dead letter"),
+                words,
                 // Each of them was looked at.
                 loose: 0,
             });
@@ -631,9 +674,14 @@ impl Dlq {
         self.letter = None;
     }
 
-    /// Takes note that a piece of work is done: what it was about is no longer marked.
-    pub(crate) fn done(&mut self) {
-        self.marks = Marks::default();
+    /// Takes note that a piece of work is done: what has gone with it is no longer marked.
+    pub(crate) fn done<'a>(&mut self, gone: impl Iterator<Item = &'a String>) {
+        if self.marks.all {
+            self.marks = Marks::default();
+        }
+        for id in gone {
+            self.marks.ids.remove(id);
+        }
         self.range = None;
         self.stale = true;
         if self.view == View::Letter {

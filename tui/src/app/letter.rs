@@ -13,6 +13,7 @@ use super::input::Input;
 use super::list::Position;
 use super::tree::{Kind, Tree};
 use crate::keymap::Action;
+use crate::row::error_or_unknown;
 use crate::text::wrap;
 
 /// The largest lead that is shown as a tree, in bytes; and how much is shown of a larger one, and of
@@ -279,12 +280,7 @@ impl Letter {
                 |at| format!("{} ago, {}", human_duration(now - at), rfc3339(at)),
             )
         };
-        let error = if envelope.error.is_empty() {
-            "Unknown error"
-        } else {
-            &envelope.error
-        };
-        fact("error", beginning(error), Tone::Bad);
+        fact("error", beginning(&error_or_unknown(&self.dead)), Tone::Bad);
         fact("kind", envelope.error_kind.as_str(), Tone::Plain);
         fact("station", &unknown(&envelope.station), Tone::Plain);
         fact("worker", &unknown(&envelope.worker), Tone::Plain);

@@ -31,6 +31,10 @@ pub(crate) struct Live {
     pub(crate) received: u64,
     /// How many of these were never shown, because too many came at once.
     pub(crate) skipped: u64,
+    /// The newest version of events among them that is newer than this console's.
+    pub(crate) newer: Option<u32>,
+    /// How many messages could not be read at all.
+    pub(crate) unread: u64,
     /// Whether the lines are held still.
     pub(crate) held: bool,
     /// Only lines that contain this are shown.

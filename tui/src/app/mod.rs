@@ -4,6 +4,7 @@
 //! - [`dlq`]: the dead letter screen, with [`complete`], [`search`], [`letter`], [`tree`] and
 //!   [`find`]
 //! - [`live`]: the live events
+//! - [`trash`]: what was thrown away
 //! - [`trial`]: a lead that a worker has tried
 //! - [`trend`]: figures over time
 //! - [`window`]: lists that are read in windows and hold on to nothing
@@ -23,6 +24,7 @@ pub(crate) mod overlay;
 #[cfg(test)]
 pub(crate) mod scene;
 pub(crate) mod search;
+pub(crate) mod trash;
 pub(crate) mod tree;
 pub(crate) mod trend;
 pub(crate) mod trial;
@@ -47,9 +49,15 @@ use dlq::{Dlq, View};
 use list::Position;
 use live::Live;
 use notice::Notices;
-use overlay::Overlay;
+use overlay::{Account, Overlay};
+use trash::Trashes;
 use trend::{Span, Trend};
 use window::Window;
+
+/// From this age on figures are called stale.
+const STALE: Duration = Duration::from_secs(3);
+/// A reading that takes this long is told: figures are that much behind, and so is every key.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// How the console stands with Redis.
 #[derive(Debug, Clone)]
@@ -97,8 +105,23 @@ pub(crate) struct UnderWay {
     pub(crate) done: u64,
     /// How much there is to do.
     pub(crate) total: u64,
+    /// When it began, counted from the console's start.
+    pub(crate) begun: Duration,
     /// Whether it was told to stop.
     pub(crate) stopping: bool,
+}
+
+impl UnderWay {
+    /// How long the rest will take at the pace so far; `None` before that can be told.
+    pub(crate) fn left(&self, uptime: Duration) -> Option<Duration> {
+        let spent = uptime.saturating_sub(self.begun);
+        if self.done == 0 || self.done >= self.total || spent < Duration::from_secs(1) {
+            return None;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let rest = (self.total - self.done) as f64 / self.done as f64;
+        Some(spent.mul_f64(rest))
+    }
 }
 
 /// The newest dead letters by cause.
@@ -160,6 +183,10 @@ pub(crate) struct App {
     pub(crate) overlay: Option<Overlay>,
     /// How the console stands with Redis.
     pub(crate) link: Link,
+    /// How long the last reading took, from the question to the answer.
+    pub(crate) took: Duration,
+    /// What Redis does not let each screen read, though it answers.
+    pub(crate) refused: HashMap<Screen, StoreError>,
     /// The last reading, and when it came.
     pub(crate) figures: Option<(Snapshot, Duration)>,
     /// The figures over time.
@@ -184,6 +211,10 @@ pub(crate) struct App {
     pub(crate) audit: Window<AuditEntry>,
     /// Where the cursor is among the workers.
     pub(crate) workers_at: Position,
+    /// What was thrown away.
+    pub(crate) trash: Trashes,
+    /// The account of the last bulk work.
+    pub(crate) account: Option<Account>,
     /// What there is to say.
     pub(crate) notices: Notices,
     /// The piece of work under way.
@@ -206,6 +237,8 @@ impl App {
             screen: Screen::Overview,
             overlay: None,
             link: Link::Connecting,
+            took: Duration::ZERO,
+            refused: HashMap::new(),
             figures: None,
             trend: Trend::default(),
             span: Span::default(),
@@ -218,6 +251,8 @@ impl App {
             queue: Window::default(),
             audit: Window::default(),
             workers_at: Position::default(),
+            trash: Trashes::default(),
+            account: None,
             notices: Notices::default(),
             work: None,
             locked: false,
@@ -266,6 +301,19 @@ impl App {
         Some(self.uptime.saturating_sub(*read))
     }
 
+    /// How long Redis has been keeping the console waiting, or did so last time, where that is
+    /// noticeably long; and whether it is doing so now.
+    pub(crate) fn slow(&self) -> Option<(Duration, bool)> {
+        if !matches!(self.link, Link::Live) {
+            return None;
+        }
+        match self.age() {
+            // The next reading sets out a second after the last one came.
+            Some(age) if age > STALE => Some((age, true)),
+            _ => (self.took >= SLOW).then_some((self.took, false)),
+        }
+    }
+
     /// Whether keys may change anything.
     pub(crate) fn may_change(&self) -> bool {
         !self.options.read_only && !self.locked
@@ -280,6 +328,7 @@ impl App {
                     View::List => Scope::Dlq,
                     View::Groups => Scope::Groups,
                     View::Letter => Scope::Letter,
+                    View::Trash => Scope::Trash,
                 };
                 vec![inner, Scope::Lists, Scope::Everywhere]
             }

@@ -62,14 +62,45 @@ impl Confirm {
 }
 
 /// What was done and what was not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Account {
     /// In one line.
     pub(crate) summary: String,
     /// What was not done, by id, and why.
     pub(crate) rest: Vec<(String, &'static str)>,
+    /// What was done, by id; empty where only Redis knows.
+    pub(crate) done: Vec<String>,
+    /// What was done to those.
+    pub(crate) did: &'static str,
     /// How far it is scrolled.
     pub(crate) at: Position,
+}
+
+impl Account {
+    /// How many rows it has.
+    pub(crate) fn count(&self) -> usize {
+        self.rest.len() + self.done.len()
+    }
+
+    /// A row: an id, what became of it, and whether that was what was asked for. What was not done
+    /// comes first.
+    pub(crate) fn row(&self, n: usize) -> Option<(&str, &'static str, bool)> {
+        if let Some((id, why)) = self.rest.get(n) {
+            return Some((id, why, false));
+        }
+        let id = self.done.get(n - self.rest.len())?;
+        Some((id, self.did, true))
+    }
+
+    /// All of it, as JSON lines.
+    pub(crate) fn text(&self) -> String {
+        (0..self.count())
+            .filter_map(|n| self.row(n))
+            .map(|(id, what, done)| {
+                serde_json::json!({ "id": id, "done": done, "what": what }).to_string() + "\n"
+            })
+            .collect()
+    }
 }
 
 /// The command palette.

@@ -9,6 +9,7 @@ use bridge_shared::stats::{Minute, Snapshot, StationStats, Totals, Worker, Worke
 use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
+use bridge_shared::store::trash::Trash;
 use crossterm::event::KeyEvent;
 use jiff::tz::TimeZone;
 use ratatui::layout::Size;
@@ -135,6 +136,9 @@ impl Scene {
 
     fn answer(&self, command: &Command) -> Option<Message> {
         let total = self.letters.len() as u64;
+        // Where nothing has ever happened there is nothing else either.
+        let busy = !self.letters.is_empty();
+        let few = if busy { 3 } else { 0 };
         let read = |letters: Vec<DeadLetter>| Some(Message::Letters { letters, total });
         match command {
             Command::ReadWindow { start, count } => {
@@ -155,13 +159,30 @@ impl Scene {
             Command::Look { stage, start, .. } => Some(Message::Looked {
                 stage: *stage,
                 start: *start,
-                total: 3,
-                entries: (0..3).map(|n| entry(*stage, n)).collect(),
+                total: few,
+                entries: (0..i64::from(busy) * 3).map(|n| entry(*stage, n)).collect(),
             }),
-            Command::ReadAudit(_) => Some(Message::Audit(2, audit())),
-            Command::ReadStations(hours) => Some(Message::Stations(*hours, stations())),
-            Command::Listen(true) => Some(Message::Events(events(), 1_234)),
-            Command::Scan { search, filter } => {
+            Command::ReadTrashes => {
+                Some(Message::Trashes(if busy { trashes() } else { Vec::new() }))
+            }
+            Command::LookInTrash { name, start, .. } => Some(Message::InTrash {
+                name: name.clone(),
+                start: *start,
+                total: few,
+                letters: (0..few).map(|n| letter(n, few)).collect(),
+            }),
+            Command::ReadAudit(_) if busy => Some(Message::Audit(2, audit())),
+            Command::ReadAudit(_) => Some(Message::Audit(0, Vec::new())),
+            Command::ReadStations(hours) => {
+                let stations = if busy { stations() } else { Vec::new() };
+                Some(Message::Stations(*hours, stations))
+            }
+            Command::Listen(true) if busy => Some(Message::Events(events(), 1_234)),
+            Command::Scan {
+                search,
+                filter,
+                marked,
+            } => {
                 let fit = |letter| Some((letter, filter.fit(letter, NOW)?));
                 let found = self.letters.iter().filter_map(fit);
                 let mut part = Scanned {
@@ -175,6 +196,9 @@ impl Scene {
                 for (letter, fit) in found {
                     part.places.push(letter.from_end());
                     groups.add(letter, fit);
+                    if marked.contains(letter.id()) {
+                        part.marked.push(letter.id().to_owned());
+                    }
                 }
                 part.groups = groups.drain();
                 Some(Message::Scanned(part))
@@ -282,6 +306,21 @@ fn entry(stage: Stage, n: i64) -> Entry {
         due: (stage == Stage::Retry).then_some(NOW + 40_000 + n * 10_000),
         worker: (stage == Stage::InFlight).then(|| "enrich-1-7-dljc633k3e".into()),
     }
+}
+
+fn trashes() -> Vec<Trash> {
+    let trash = |name: &str, count, minutes: i64, who: Option<&str>| Trash {
+        name: name.into(),
+        count,
+        thrown: NOW - minutes * 60_000,
+        ends: NOW - minutes * 60_000 + 86_400_000,
+        who: who.map(Into::into),
+    };
+    vec![
+        trash("dljc633k3e", 3, 7, Some("ada@ops-1")),
+        trash("vaxc2efnuy", 1_234, 700, Some("evil\u{1b}[2J@ops-2")),
+        trash("giiwcnbzrs", 1, 1_100, None),
+    ]
 }
 
 fn audit() -> Vec<AuditEntry> {

@@ -1,6 +1,6 @@
 //! A search through all dead letters: where the matches are, and what they died of.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::groups::{Group, Groups};
 use crate::message::Scanned;
@@ -19,15 +19,19 @@ pub(crate) struct Search {
     /// Places of the matches, counted from the oldest, newest first.
     places: VecDeque<u64>,
     causes: Groups,
+    /// Ids that were marked when it began, and those of them that match.
+    asked: HashSet<String>,
+    marked: HashSet<String>,
     /// The causes of the matches, the most frequent first.
     pub(crate) groups: Vec<Group>,
 }
 
 impl Search {
-    /// A search that has found nothing yet.
-    pub(crate) fn new(number: u64) -> Self {
+    /// A search that has found nothing yet; `marked` is what is marked at its beginning.
+    pub(crate) fn new(number: u64, marked: HashSet<String>) -> Self {
         Self {
             number,
+            asked: marked,
             ..Self::default()
         }
     }
@@ -38,6 +42,7 @@ impl Search {
         self.total = part.total;
         self.finished = part.finished;
         self.places.extend(part.places);
+        self.marked.extend(part.marked);
         for group in part.groups {
             self.causes.merge(group);
         }
@@ -57,6 +62,11 @@ impl Search {
     /// The place of a row.
     pub(crate) fn place(&self, row: usize) -> Option<u64> {
         self.places.get(row).copied()
+    }
+
+    /// Whether something marked is not among the matches.
+    pub(crate) fn hides(&self, id: &str) -> bool {
+        self.finished && self.asked.contains(id) && !self.marked.contains(id)
     }
 
     /// The row of a place, or of the next one after it.

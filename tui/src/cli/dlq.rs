@@ -44,6 +44,8 @@ pub(crate) enum DlqCommand {
         #[arg(required = true)]
         id: Vec<String>,
     },
+    /// List the trashes there are: how much is in each, since when, until when and by whom
+    Trash,
     /// Bring back what is in a trash, as `drop` and `clear` name it
     Restore {
         /// The trash
@@ -79,6 +81,7 @@ impl DlqCommand {
             Self::Count
             | Self::List(_)
             | Self::Groups { .. }
+            | Self::Trash
             | Self::Show { .. }
             | Self::Export { .. } => false,
         }
@@ -139,6 +142,7 @@ pub(crate) async fn run(
         DlqCommand::Show { id } => show(store, &id, as_json).await.map(|()| true),
         DlqCommand::Retry(args) => retry(store, &args, as_json).await,
         DlqCommand::Drop { id } => throw_away(store, &id, as_json).await,
+        DlqCommand::Trash => trashes(store, as_json).await.map(|()| true),
         DlqCommand::Restore { trash } => restore(store, &trash, as_json).await,
         DlqCommand::Clear { yes } => clear(store, yes, as_json).await.map(|()| true),
         DlqCommand::Export {
@@ -208,7 +212,7 @@ fn list_line(letter: &DeadLetter, now: i64) -> String {
         harmless(letter.id()),
         envelope.retry_count,
         harmless(&name),
-        harmless(error_or_unknown(letter)),
+        harmless(&error_or_unknown(letter)),
     )
 }
 
@@ -275,7 +279,7 @@ async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError
     let row = Row::new(letter);
     let mut lines = vec![
         format!("id          {}", harmless(row.id)),
-        format!("error       {}", harmless(row.error)),
+        format!("error       {}", harmless(&row.error)),
         format!("kind        {}", row.error_kind),
         format!("station     {}", harmless(row.station)),
         format!("worker      {}", harmless(row.worker)),
@@ -353,6 +357,37 @@ fn in_trash(error: &StoreError, trash: &str) -> CommandError {
     CommandError::Said(format!(
         "{error} What was thrown away before that comes back with: bridge dlq restore {trash}"
     ))
+}
+
+async fn trashes(store: &Store, as_json: bool) -> Result<(), CommandError> {
+    let found = store.trashes().await?;
+    if as_json {
+        let trashes: Vec<_> = found
+            .iter()
+            .map(|trash| {
+                serde_json::json!({
+                    "trash": trash.name,
+                    "count": trash.count,
+                    "thrown_at": rfc3339(trash.thrown),
+                    "ends_at": rfc3339(trash.ends),
+                    "who": trash.who,
+                })
+            })
+            .collect();
+        return json(&serde_json::json!({ "trashes": trashes }));
+    }
+    for trash in &found {
+        line(&format!(
+            "{:>9}  {}  thrown away {} ago  ends in {}  {}",
+            thousands(trash.count),
+            harmless(&trash.name),
+            age(store.now(), Some(trash.thrown)),
+            human_duration(trash.ends - store.now()),
+            harmless(trash.who.as_deref().unwrap_or("not in the audit")),
+        ))?;
+    }
+    let sum = found.iter().map(|trash| trash.count).sum();
+    line(&format!("{} in the trash", plural(sum, "dead letter")))
 }
 
 async fn restore(store: &Store, trash: &str, as_json: bool) -> Result<bool, CommandError> {

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{listen, scan, work};
 use crate::message::{Command, Level, Message};
+use crate::panic;
+use crate::screen::Screen;
 
 /// Between two readings of the figures.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -69,8 +71,6 @@ impl Feed {
 
     /// Carries out what belongs to Redis; anything else is left alone.
     pub(crate) fn run(&mut self, command: Command) {
-        // Those that have ended are taken off the list.
-        while self.tasks.try_join_next().is_some() {}
         let (store, messages) = (self.store.clone(), self.messages.clone());
         match command {
             Command::Refresh => self.refresh.notify_one(),
@@ -84,12 +84,16 @@ impl Feed {
                     });
                 }
             }
-            Command::Scan { search, filter } => {
+            Command::Scan {
+                search,
+                filter,
+                marked,
+            } => {
                 let stop = renew(&mut self.scan);
                 self.tasks.spawn(async move {
-                    let scan = scan::run(&store, search, &filter, &messages);
+                    let scan = scan::run(&store, search, &filter, &marked, &messages);
                     if let Some(Err(error)) = stop.run_until_cancelled(scan).await {
-                        send(&messages, Err(error)).await;
+                        send(&messages, Screen::Dlq, Err(error)).await;
                     }
                 });
             }
@@ -97,21 +101,24 @@ impl Feed {
                 let stop = renew(&mut self.work);
                 self.tasks.spawn(async move {
                     let ended = work::run(&store, work, &stop, &messages).await;
-                    send(&messages, Ok(Message::Ended(ended))).await;
+                    send(&messages, Screen::Dlq, Ok(Message::Ended(ended))).await;
                 });
             }
             Command::Try(dead) => {
                 let stop = renew(&mut self.work);
-                self.ask(async move {
+                self.ask(Screen::Dlq, async move {
                     let tried = stop.run_until_cancelled(work::try_out(&store, &dead)).await;
                     let tried = tried.unwrap_or_else(|| Err("no longer waited for".into()));
                     Ok(Message::Tried(dead, tried))
                 });
             }
             Command::Stop => self.work.cancel(),
+            Command::Save(file, text) => {
+                self.ask(Screen::Dlq, async move { Ok(save(&file, &text).await) });
+            }
             Command::SetPaused(paused) => {
                 let refresh = Arc::clone(&self.refresh);
-                self.ask(async move {
+                self.ask(Screen::Overview, async move {
                     let told = set_paused(&store, paused).await;
                     refresh.notify_one();
                     Ok(told)
@@ -125,11 +132,11 @@ impl Feed {
     fn read(&mut self, command: Command) {
         let store = self.store.clone();
         match command {
-            Command::ReadWindow { start, count } => self.ask(async move {
+            Command::ReadWindow { start, count } => self.ask(Screen::Dlq, async move {
                 let (total, letters) = store.dead_window(start, count).await?;
                 Ok(Message::Letters { letters, total })
             }),
-            Command::ReadLetters(places) => self.ask(async move {
+            Command::ReadLetters(places) => self.ask(Screen::Dlq, async move {
                 let total = store.dead_count().await?;
                 let letters = store.dead_at(&places).await?;
                 Ok(Message::Letters { letters, total })
@@ -138,7 +145,7 @@ impl Feed {
                 stage,
                 start,
                 count,
-            } => self.ask(async move {
+            } => self.ask(Screen::Queue, async move {
                 let (total, entries) = store.look(stage, start, count).await?;
                 Ok(Message::Looked {
                     stage,
@@ -147,26 +154,54 @@ impl Feed {
                     entries,
                 })
             }),
-            Command::ReadAudit(count) => self.ask(async move {
+            Command::ReadAudit(count) => self.ask(Screen::Audit, async move {
                 let (total, entries) = store.audit(count).await?;
                 Ok(Message::Audit(total, entries))
             }),
             Command::ReadStations(hours) => {
-                self.ask(async move { Ok(Message::Stations(hours, store.stations(hours).await?)) });
+                self.ask(Screen::Pipeline, async move {
+                    Ok(Message::Stations(hours, store.stations(hours).await?))
+                });
             }
+            Command::ReadTrashes => self.ask(Screen::Dlq, async move {
+                Ok(Message::Trashes(store.trashes().await?))
+            }),
+            Command::LookInTrash { name, start, count } => self.ask(Screen::Dlq, async move {
+                let (total, letters) = store.trash_window(&name, start, count).await?;
+                Ok(Message::InTrash {
+                    name,
+                    start,
+                    total,
+                    letters,
+                })
+            }),
             // The terminal's.
             _ => {}
         }
     }
 
-    /// Passes on what comes of a question.
+    /// Returns when a task has panicked, and goes on with that here, where it ends the console; or
+    /// never. The hook has told of it, and given the terminal back, already.
+    pub(crate) async fn panicked(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Passes on what comes of a screen's question.
     fn ask(
         &mut self,
+        screen: Screen,
         question: impl Future<Output = Result<Message, StoreError>> + Send + 'static,
     ) {
         let messages = self.messages.clone();
         self.tasks.spawn(async move {
-            send(&messages, question.await).await;
+            send(&messages, screen, question.await).await;
         });
     }
 }
@@ -179,10 +214,31 @@ fn renew(token: &mut CancellationToken) -> CancellationToken {
 }
 
 /// Passes a message on, or that Redis gave none. It fails only when the console has ended.
-async fn send(messages: &mpsc::Sender<Message>, message: Result<Message, StoreError>) {
-    let _ = messages
-        .send(message.unwrap_or_else(Message::Trouble))
-        .await;
+async fn send(
+    messages: &mpsc::Sender<Message>,
+    screen: Screen,
+    message: Result<Message, StoreError>,
+) {
+    let message = message.unwrap_or_else(|error| match error {
+        StoreError::Answer(_) | StoreError::WriteRefused { .. } => Message::Refused(screen, error),
+        error if error.is_transient() => Message::Trouble(error),
+        error => Message::Refused(screen, error),
+    });
+    let _ = messages.send(message).await;
+}
+
+/// Writes to a new file: one that is there already is never written over.
+async fn save(file: &str, text: &str) -> Message {
+    use tokio::io::AsyncWriteExt as _;
+    let written = async {
+        let mut out = tokio::fs::File::create_new(file).await?;
+        out.write_all(text.as_bytes()).await?;
+        out.flush().await
+    };
+    match written.await {
+        Ok(()) => Message::Told(Level::Good, format!("written to {file}")),
+        Err(error) => Message::Told(Level::Bad, format!("cannot write {file}: {error}")),
+    }
 }
 
 async fn set_paused(store: &Store, paused: bool) -> Message {
@@ -217,7 +273,10 @@ impl Poller {
             let read = self.read().await;
             let alive = read.is_ok();
             match read {
-                Ok(figures) => self.tell(Message::Reading(Box::new(figures))).await,
+                Ok(figures) => {
+                    self.tell(Message::Reading(Box::new(figures))).await;
+                    panic::if_asked_for("task");
+                }
                 Err(error) => {
                     // Whatever comes back may be another one.
                     (self.checked, all, next_minutes) = (false, true, Instant::now());
@@ -227,9 +286,12 @@ impl Poller {
             }
             if alive && Instant::now() >= next_minutes {
                 let count = if all { DAY } else { 2 };
-                if let Ok(minutes) = self.store.history(count).await {
-                    self.tell(Message::Minutes(minutes)).await;
-                    all = false;
+                match self.store.history(count).await {
+                    Ok(minutes) => {
+                        self.tell(Message::Minutes(minutes)).await;
+                        all = false;
+                    }
+                    Err(error) => send(&self.messages, Screen::Overview, Err(error)).await,
                 }
                 next_minutes = Instant::now() + MINUTES_INTERVAL;
             }
@@ -246,14 +308,23 @@ impl Poller {
             self.store.check().await?;
             self.checked = true;
         }
+        let begun = Instant::now();
         let figures = self.store.snapshot().await?;
+        self.tell(Message::Took(begun.elapsed())).await;
         let totals = &figures.totals;
         let of = (
             figures.dead,
             totals.redriven + totals.dropped + totals.restored,
         );
         if self.causes_of != Some(of) {
-            let (_, recent) = self.store.dead_window(0, RECENT).await?;
+            let recent = match self.store.dead_window(0, RECENT).await {
+                Ok((_, recent)) => recent,
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    self.tell(Message::Refused(Screen::Dlq, error)).await;
+                    return Ok(figures);
+                }
+            };
             let mut causes: HashMap<Cause, u64> = HashMap::new();
             for letter in &recent {
                 *causes.entry(Cause::of(&letter.envelope)).or_default() += 1;

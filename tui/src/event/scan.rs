@@ -1,5 +1,6 @@
 //! The search through all dead letters.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bridge_shared::filter::Filter;
@@ -13,7 +14,8 @@ use crate::triage::SCAN_WINDOW;
 /// Between two parts of an answer.
 const PART: Duration = Duration::from_millis(100);
 
-/// Looks at every dead letter from the newest to the oldest and tells of the matches in parts.
+/// Looks at every dead letter from the newest to the oldest and tells of the matches in parts, and
+/// which of the marked ones are among them.
 ///
 /// # Errors
 /// Every [`StoreError`] a call can meet.
@@ -21,6 +23,7 @@ pub(super) async fn run(
     store: &Store,
     search: u64,
     filter: &Filter,
+    marked: &HashSet<String>,
     messages: &mpsc::Sender<Message>,
 ) -> Result<(), StoreError> {
     let now = store.observe_time().await?;
@@ -36,9 +39,13 @@ pub(super) async fn run(
         seen += window.len() as u64;
         total = total.or_else(|| window.first().map(|letter| letter.of));
         for letter in &window {
-            if let Some(fit) = filter.fit(letter, now) {
-                part.places.push(letter.from_end());
-                groups.add(letter, fit);
+            let Some(fit) = filter.fit(letter, now) else {
+                continue;
+            };
+            part.places.push(letter.from_end());
+            groups.add(letter, fit);
+            if marked.contains(letter.id()) {
+                part.marked.push(letter.id().to_owned());
             }
         }
         if told.elapsed() >= PART {
@@ -64,6 +71,7 @@ async fn tell(
         total: total.unwrap_or(seen).max(seen),
         places: std::mem::take(&mut part.places),
         groups: groups.drain(),
+        marked: std::mem::take(&mut part.marked),
         finished: part.finished,
     };
     // Fails only when the console has ended.

@@ -9,6 +9,7 @@ use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use bridge_shared::store::trial::Trial;
 use bridge_shared::store::{Store, StoreError};
+use bytes::Bytes;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -46,7 +47,7 @@ pub(super) async fn run(
                     .map_or(Destination::Redrive, Destination::Trash),
                 force: false,
                 progress: &mut progress,
-                report: Report::default(),
+                report: Report::with_ids(),
             };
             let result = match which {
                 Which::These(letters) => all.letters(letters.clone()).await.map(drop),
@@ -62,7 +63,7 @@ pub(super) async fn run(
                 destination: Destination::Edited,
                 force: false,
                 progress: &mut progress,
-                report: Report::default(),
+                report: Report::with_ids(),
             };
             let result = one.letters(vec![dead.clone()]).await;
             report = one.report;
@@ -76,12 +77,11 @@ pub(super) async fn run(
                     let (here, gone): (Vec<_>, Vec<_>) =
                         put.iter().zip(back).partition(|(_, back)| *back);
                     report.moved = here.len() as u64;
+                    let id = |dead: &Bytes| Envelope::from_dead_letter(dead).0.id;
+                    report.ids = Some(here.iter().map(|((_, dead), _)| id(dead)).collect());
                     // Those that it did not come to are neither here nor gone.
                     report.stopped = here.len() + gone.len() < put.len();
-                    report.gone = gone
-                        .into_iter()
-                        .map(|((_, dead), _)| Envelope::from_dead_letter(dead).0.id)
-                        .collect();
+                    report.gone = gone.into_iter().map(|((_, dead), _)| id(dead)).collect();
                     Ok(())
                 }
                 Err(error) => Err(error.to_string()),

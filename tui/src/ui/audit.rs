@@ -12,11 +12,12 @@ use crate::text::{age, fit, thousands};
 impl Ui<'_> {
     pub(super) fn audit(&self, frame: &mut Frame<'_>, body: Rect) {
         let [heading, list] = layout::headed(body);
+        let who = if body.width < 72 { 14 } else { 20 };
         let titles = format!(
             " {:<8} {:>4}  {} {:<9} {:>7}  which",
             "at",
             "ago",
-            fit("who", 20),
+            fit("who", who),
             "did",
             "count"
         );
@@ -32,11 +33,11 @@ impl Ui<'_> {
         }
         let width = list.width.into();
         self.window_rows(frame, list, window, |entry, _| {
-            self.audit_line(entry, width)
+            self.audit_line(entry, who, width)
         });
     }
 
-    fn audit_line(&self, entry: &AuditEntry, width: usize) -> Line<'static> {
+    fn audit_line(&self, entry: &AuditEntry, who: usize, width: usize) -> Line<'static> {
         let style = match entry.what.as_str() {
             "cleared" | "dropped" => self.theme.bad,
             "paused" => self.theme.warn,
@@ -56,10 +57,13 @@ impl Ui<'_> {
                 ),
                 self.theme.dim,
             ),
-            Span::styled(fit(&entry.who, 20), self.theme.text),
+            Span::styled(fit(&entry.who, who), self.theme.text),
             Span::styled(format!(" {}", fit(&entry.what, 9)), style),
             Span::styled(format!(" {count:>7}  "), self.theme.figure),
-            Span::styled(fit(&entry.detail, width.saturating_sub(56)), self.theme.dim),
+            Span::styled(
+                fit(&entry.detail, width.saturating_sub(36 + who)),
+                self.theme.dim,
+            ),
         ])
     }
 }

@@ -24,6 +24,10 @@ pub(super) const FILTER: &str = "filter: ";
 
 impl Ui<'_> {
     pub(super) fn dlq(&self, frame: &mut Frame<'_>, body: Rect) {
+        if self.app.dlq.view == View::Trash {
+            self.trash(frame, body);
+            return;
+        }
         let areas = layout::dlq(body);
         self.summary(frame, areas.summary);
         if self.app.dlq.view == View::Groups {
@@ -93,10 +97,12 @@ impl Ui<'_> {
         }
         let marked = dlq.marks.count(dlq.count() as u64);
         if marked > 0 {
-            spans.push(Span::styled(
-                format!("  {} marked", thousands(marked)),
-                self.theme.accent,
-            ));
+            let mut told = format!("  {} marked", thousands(marked));
+            let hidden = dlq.hidden();
+            if hidden > 0 {
+                told = format!("{told}, {} not shown", thousands(hidden));
+            }
+            spans.push(Span::styled(told, self.theme.accent));
         }
         if dlq.range.is_some() {
             spans.push(Span::styled(
@@ -109,22 +115,8 @@ impl Ui<'_> {
 
     fn letters(&self, frame: &mut Frame<'_>, heading: Rect, list: Rect) {
         let dlq = &self.app.dlq;
-        let width = usize::from(list.width);
-        let name = (width.saturating_sub(17) * 2 / 5).min(28);
-        let error = width.saturating_sub(17 + name);
-        let titles = format!(
-            "   {:>5} {:>5}  {} {}",
-            "age",
-            "tries",
-            fit("name", name),
-            fit("error", error)
-        );
-        Self::line(
-            frame,
-            heading,
-            Line::from(clip(&titles, width)),
-            self.theme.dim,
-        );
+        let name = self.letter_heading(frame, heading);
+        let error = usize::from(list.width).saturating_sub(17 + name);
         let count = dlq.count();
         if count == 0 {
             self.nothing(frame, list);
@@ -136,11 +128,27 @@ impl Ui<'_> {
             };
             let here = index == dlq.at.cursor;
             let line = match dlq.letter_at(index) {
-                Some(letter) => self.letter_line(letter, index, name, error),
+                Some(letter) => self.letter_line(letter, self.sign_of(letter, index), name, error),
                 None => Line::styled(format!("   {:>5}", "..."), self.theme.dim),
             };
             self.entry(frame, row, line, here);
         }
+    }
+
+    /// The names of the columns; returns how wide the one of the names is.
+    pub(super) fn letter_heading(&self, frame: &mut Frame<'_>, heading: Rect) -> usize {
+        let width = usize::from(heading.width);
+        let name = (width.saturating_sub(17) * 2 / 5).min(28);
+        let titles = format!(
+            "   {:>5} {:>5}  {} {}",
+            "age",
+            "tries",
+            fit("name", name),
+            fit("error", width.saturating_sub(17 + name))
+        );
+        let titles = Line::from(clip(&titles, width));
+        Self::line(frame, heading, titles, self.theme.dim);
+        name
     }
 
     fn nothing(&self, frame: &mut Frame<'_>, list: Rect) {
@@ -157,20 +165,24 @@ impl Ui<'_> {
         self.note(frame, list, text);
     }
 
-    fn letter_line(
+    /// Whether a dead letter is marked, or about to be.
+    fn sign_of(&self, letter: &DeadLetter, index: usize) -> &'static str {
+        let marked = self.app.dlq.marks.contains(letter.id());
+        match (marked, self.app.dlq.in_range(index)) {
+            (true, _) => self.signs.mark,
+            (false, true) => self.signs.ring,
+            (false, false) => " ",
+        }
+    }
+
+    pub(super) fn letter_line(
         &self,
         letter: &DeadLetter,
-        index: usize,
+        sign: &str,
         name: usize,
         error: usize,
     ) -> Line<'static> {
         let envelope = &letter.envelope;
-        let marked = self.app.dlq.marks.contains(letter.id());
-        let sign = match (marked, self.app.dlq.in_range(index)) {
-            (true, _) => self.signs.mark,
-            (false, true) => self.signs.ring,
-            (false, false) => " ",
-        };
         let age = age(self.app.now(), envelope.failed_at);
         let tries = match envelope.attempts.len() {
             0 => "-".into(),
@@ -187,7 +199,7 @@ impl Ui<'_> {
             Span::styled(format!("{age:>5} {tries:>5}  "), self.theme.dim),
         ];
         let who = fit(&who, name);
-        let why = brief(error_or_unknown(letter));
+        let why = brief(&error_or_unknown(letter));
         let unseen = self.unseen(letter, &[(what, &who), (Place::Error, &clip(&why, error))]);
         let (why, aside) = match unseen {
             None => (why, Vec::new()),

@@ -1,6 +1,9 @@
 //! Around every screen: what and where this is, the screens, what was just done, and the keys.
 
+use std::time::Duration;
+
 use bridge_shared::clock::human_duration;
+use bridge_shared::store::StoreError;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -11,12 +14,11 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{Ui, plain};
 use crate::app::Link;
 use crate::app::chrome::MARGIN;
+use crate::app::notice::Notice;
+use crate::app::overlay::Overlay;
 use crate::message::Level;
 use crate::screen::Screen;
 use crate::text::{clip, thousands, wrap};
-
-/// From this age on figures are called stale.
-const STALE: u128 = 3_000;
 
 impl Ui<'_> {
     /// The top line.
@@ -51,7 +53,7 @@ impl Ui<'_> {
             Span::styled(" Redis Bridge", self.theme.title),
             Span::styled(name, self.theme.title),
             Span::styled(
-                format!("  {}", clip(&app.options.url, room)),
+                format!("  {}", clip(where_it_is(&app.options.url, room), room)),
                 self.theme.dim,
             ),
         ];
@@ -69,20 +71,26 @@ impl Ui<'_> {
     }
 
     fn state(&self) -> (String, Style) {
-        let age = self.app.age().map(|age| age.as_millis());
-        let old = |age: u128| human_duration(i64::try_from(age).unwrap_or(i64::MAX));
-        match (&self.app.link, age) {
-            (Link::Connecting, _) => (format!("{} connecting", self.signs.ring), self.theme.warn),
-            (Link::Lost { .. }, Some(age)) => (
-                format!("{} lost, figures {} old", self.signs.cross, old(age)),
-                self.theme.bad,
-            ),
-            (Link::Lost { .. }, None) => (format!("{} no Redis", self.signs.cross), self.theme.bad),
-            (Link::Live, Some(age)) if age > STALE => (
-                format!("{} stale, {} old", self.signs.ring, old(age)),
+        match (&self.app.link, self.app.age(), self.app.slow()) {
+            (Link::Connecting, ..) => (format!("{} connecting", self.signs.ring), self.theme.warn),
+            (Link::Lost { error, .. }, age, _) => {
+                let what = match error {
+                    StoreError::Unreachable { .. } if age.is_some() => "lost",
+                    error => error.brief(),
+                };
+                let old =
+                    age.map_or_else(String::new, |age| format!(", figures {} old", told(age)));
+                (format!("{} {what}{old}", self.signs.cross), self.theme.bad)
+            }
+            (Link::Live, _, Some((time, true))) => (
+                format!("{} stale, {} old", self.signs.ring, told(time)),
                 self.theme.warn,
             ),
-            (Link::Live, _) => (format!("{} live", self.signs.dot), self.theme.ok),
+            (Link::Live, _, Some((time, false))) => (
+                format!("{} slow, {}", self.signs.ring, told(time)),
+                self.theme.warn,
+            ),
+            (Link::Live, ..) => (format!("{} live", self.signs.dot), self.theme.ok),
         }
     }
 
@@ -96,7 +104,7 @@ impl Ui<'_> {
     /// The screens.
     pub(super) fn tabs(&self, frame: &mut Frame<'_>, area: Rect) {
         let mut spans = vec![Span::raw(" ".repeat(MARGIN))];
-        for (screen, text) in self.app.tabs() {
+        for (screen, text) in self.app.tabs(area.width.into()) {
             let style = if screen == self.app.screen {
                 self.theme.accent.patch(self.theme.title)
             } else {
@@ -118,8 +126,13 @@ impl Ui<'_> {
                 "esc stops"
             };
             let gauge = self.gauge(work.done, work.total, 20);
+            let left = work.left(app.uptime).map_or_else(String::new, |left| {
+                // Whole seconds: more would be made up.
+                let left = Duration::from_secs(left.as_secs().max(1));
+                format!(", about {} left", told(left))
+            });
             let told = format!(
-                " {gauge} {} of {}, {stop}: {}",
+                " {gauge} {} of {}{left}, {stop}: {}",
                 thousands(work.done),
                 thousands(work.total),
                 work.words
@@ -127,7 +140,7 @@ impl Ui<'_> {
             (told, self.theme.accent)
         } else if let (Screen::Dlq, Some(mistake)) = (app.screen, &app.dlq.mistake) {
             (format!(" {} {mistake}", self.signs.cross), self.theme.bad)
-        } else if let Some(notice) = app.notices.last() {
+        } else if let Some(notice) = app.notices.last().filter(|notice| !is_long(notice, width)) {
             let (sign, style) = match notice.level {
                 Level::Good => (self.signs.dot, self.theme.ok),
                 Level::Note => (self.signs.ring, self.theme.text),
@@ -140,13 +153,12 @@ impl Ui<'_> {
         Self::line(frame, area, Line::from(clip(&text, width)), style);
     }
 
-    /// Why Redis does not answer and what to do, over the last rows of the screen.
+    /// What is wrong and what to do, over the last rows of the screen.
     pub(super) fn trouble(&self, frame: &mut Frame<'_>, body: Rect) {
-        let Link::Lost { error, .. } = &self.app.link else {
+        let Some((told, style)) = self.troubled(body.width.into()) else {
             return;
         };
         let width = usize::from(body.width).saturating_sub(4);
-        let told = format!("{error} The console goes on trying.");
         let mut lines: Vec<Line<'_>> = wrap(&told, width)
             .into_iter()
             .map(|text| Line::from(format!("   {text}")))
@@ -163,7 +175,38 @@ impl Ui<'_> {
             .min(body.height);
         let area = Rect::new(body.x, body.bottom() - height, body.width, height);
         frame.render_widget(Clear, area);
-        frame.render_widget(Paragraph::new(lines).style(self.theme.bad), area);
+        frame.render_widget(Paragraph::new(lines).style(style), area);
+    }
+
+    /// What is wrong: with Redis, with this screen, or with what was just done, where that does not
+    /// fit into the status line.
+    fn troubled(&self, width: usize) -> Option<(String, Style)> {
+        let app = self.app;
+        if let Link::Lost { error, .. } = &app.link {
+            return Some((
+                format!("{error} The console goes on trying."),
+                self.theme.bad,
+            ));
+        }
+        if let Some(error) = app.refused.get(&app.screen) {
+            let told = format!("What belongs here cannot be read: {error}");
+            return Some((told, self.theme.bad));
+        }
+        // An account says the same.
+        let accounted = matches!(app.overlay, Some(Overlay::Account(_)));
+        let notice = app.notices.last().filter(|_| !accounted);
+        if let Some(notice) = notice.filter(|notice| is_long(notice, width)) {
+            return Some((notice.text.clone(), self.theme.bad));
+        }
+        let (time, now) = app.slow().filter(|(time, _)| *time >= VERY_SLOW)?;
+        let (url, time) = (&app.options.url, told(time));
+        let said = if now {
+            format!("Redis at {url} has not answered for {time}. The console goes on waiting.")
+        } else {
+            format!("Redis at {url} takes {time} to answer, and so does every key here.")
+        };
+        let what = "Is the way there slow (redis-cli --latency), or the server busy (SLOWLOG GET)?";
+        Some((format!("{said} {what}"), self.theme.warn))
     }
 
     /// How far something has come.
@@ -201,4 +244,25 @@ impl Ui<'_> {
             .add_modifier(Modifier::BOLD);
         (*color).map(|color| light.bg(color))
     }
+}
+
+/// From this time for an answer on it is told what to do about it.
+const VERY_SLOW: Duration = Duration::from_secs(1);
+
+/// The URL, without what comes before the host where there is no room for it.
+fn where_it_is(url: &str, room: usize) -> &str {
+    match url.split_once("://") {
+        Some((_, host)) if url.width() > room => host,
+        _ => url,
+    }
+}
+
+/// A length of time in words.
+fn told(time: Duration) -> String {
+    human_duration(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Whether bad news takes more room than the status line has.
+fn is_long(notice: &Notice, width: usize) -> bool {
+    notice.level == Level::Bad && notice.text.width() + 3 > width
 }

@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use super::Ui;
 use crate::app::live::Told;
 use crate::layout;
-use crate::text::{brief, clip, fit, thousands};
+use crate::text::{brief, clip, fit, plural, thousands};
 
 impl Ui<'_> {
     pub(super) fn live(&self, frame: &mut Frame<'_>, body: Rect) {
@@ -50,6 +50,18 @@ impl Ui<'_> {
             if live.skipped > 0 {
                 let skipped = format!("  {} too fast to show", thousands(live.skipped));
                 spans.push(Span::styled(skipped, self.theme.dim));
+            }
+            if let Some(version) = live.newer {
+                let version = match version {
+                    0 => "another version".into(),
+                    version => format!("version {version}"),
+                };
+                let unread = match live.unread {
+                    0 => String::new(),
+                    n => format!(", {} unreadable", plural(n, "message")),
+                };
+                let told = format!("  events of {version}{unread}: update this console");
+                spans.push(Span::styled(told, self.theme.warn));
             }
             if !live.filter.is_empty() {
                 spans.push(Span::styled("  filter ", self.theme.dim));

@@ -1,8 +1,8 @@
 //! The drawing: a pure function of the state. One file for each part of the screen.
 //!
 //! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
-//! - [`overview`], [`live`], [`dlq`] with [`complete`] and [`letter`], [`queue`], [`workers`], [`pipeline`],
-//!   [`audit`]: the screens
+//! - [`overview`], [`live`], [`dlq`] with [`complete`], [`letter`] and [`trash`], [`queue`],
+//!   [`workers`], [`pipeline`], [`audit`]: the screens
 //! - [`overlay`]: what lies over them
 //! - [`chart`]: figures over time as bars
 
@@ -17,6 +17,7 @@ mod overlay;
 mod overview;
 mod pipeline;
 mod queue;
+mod trash;
 mod workers;
 
 #[cfg(test)]

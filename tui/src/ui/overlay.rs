@@ -11,6 +11,7 @@ use crate::app::input::Input;
 use crate::app::letter::Tone;
 use crate::app::overlay::{Account, Confirm, Overlay, Palette};
 use crate::app::trial::{self, Trial};
+use crate::layout;
 use crate::text::{clip, fit, thousands, wrap};
 
 impl Ui<'_> {
@@ -225,32 +226,40 @@ impl Ui<'_> {
     }
 
     fn account(&self, frame: &mut Frame<'_>, body: Rect, account: &Account) {
-        let height = u16::try_from(account.rest.len() + 2)
-            .unwrap_or(u16::MAX)
-            .min(body.height.saturating_sub(4));
-        let inner = self.window(frame, body, "What was not done; esc closes", 72, height);
-        let width = usize::from(inner.width);
-        if let Some(row) = Self::row(inner, 0) {
-            Self::line(
-                frame,
-                row,
-                Line::from(clip(&account.summary, width)),
-                self.theme.figure,
+        let count = account.count();
+        let width = layout::account_width(body);
+        let summary = wrap(&account.summary, width);
+        let (above, seen) = (summary.len(), layout::account(body, summary.len(), count));
+        let height = u16::try_from(above + 1 + seen).unwrap_or(body.height);
+        let title = "Done and not done: x writes a file, esc closes";
+        let columns = u16::try_from(width).unwrap_or(body.width);
+        let inner = self.window(frame, body, title, columns, height);
+        let lines = summary
+            .into_iter()
+            .map(|line| Line::styled(line, self.theme.figure));
+        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
+        let rows = account.at.rows(count, seen);
+        if let Some(row) = Self::row(inner, above) {
+            let told = format!(
+                "{} not done, {} done by id; {} to {}",
+                thousands(account.rest.len() as u64),
+                thousands(account.done.len() as u64),
+                thousands(rows.start as u64 + 1),
+                thousands(rows.end as u64),
             );
+            Self::line(frame, row, Line::from(clip(&told, width)), self.theme.dim);
         }
-        let rows = account.at.rows(
-            account.rest.len(),
-            usize::from(inner.height.saturating_sub(2)),
-        );
         for (n, index) in rows.enumerate() {
-            let Some(row) = Self::row(inner, n + 2) else {
+            let Some(row) = Self::row(inner, above + 1 + n) else {
                 break;
             };
-            let (id, why) = &account.rest[index];
-            let here = if index == account.at.cursor {
-                self.theme.cursor
-            } else {
-                self.theme.text
+            let Some((id, why, done)) = account.row(index) else {
+                break;
+            };
+            let here = match (index == account.at.cursor, done) {
+                (true, _) => self.theme.cursor,
+                (false, true) => self.theme.text,
+                (false, false) => self.theme.bad,
             };
             Self::line(
                 frame,

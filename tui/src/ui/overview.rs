@@ -11,16 +11,17 @@ use super::Ui;
 use super::chart::{Bars, round_top};
 use super::pipeline::station_time;
 use crate::app::trend::Point;
-use crate::text::{brief, clip, fit, thousands};
+use crate::text::{brief, clip, fit, short, thousands};
 
 /// From this many rows on there is room for the stations below the workers.
 const ROOM_FOR_STATIONS: u16 = 9;
 
-/// One figure in large.
+/// One figure in large. The name and the note are given in full, and shorter for where that does
+/// not fit: no word is cut.
 struct Tile {
-    name: &'static str,
-    value: String,
-    note: String,
+    name: [&'static str; 2],
+    value: [String; 2],
+    note: [String; 2],
     style: Style,
 }
 
@@ -75,13 +76,16 @@ impl Ui<'_> {
         let columns = Layout::horizontal(vec![Constraint::Fill(1); tiles.len()]).split(area);
         for (tile, column) in tiles.into_iter().zip(columns.iter()) {
             let width = usize::from(column.width).saturating_sub(1);
+            let fitting = |[full, short]: [String; 2]| {
+                if full.len() <= width { full } else { short }
+            };
             let (value, note) = if self.app.figures.is_some() {
-                (tile.value, tile.note)
+                (fitting(tile.value), fitting(tile.note))
             } else {
                 ("-".into(), String::new())
             };
             let lines = [
-                (tile.name.to_owned(), self.theme.dim),
+                (fitting(tile.name.map(Into::into)), self.theme.dim),
                 (value, tile.style),
                 (note, self.theme.dim),
             ];
@@ -107,9 +111,9 @@ impl Ui<'_> {
             .iter()
             .map(|worker| u64::from(worker.info.concurrency))
             .sum();
-        let tile = |name, value, note, style| Tile {
+        let tile = |name, value: u64, note, style| Tile {
             name,
-            value,
+            value: [thousands(value), short(value)],
             note,
             style,
         };
@@ -120,50 +124,65 @@ impl Ui<'_> {
                 self.theme.figure
             }
         };
+        let both = |text: &str| [text.to_owned(), text.to_owned()];
+        let retry_note = match figures.next_retry {
+            None => ["none due".into(), "none due".into()],
+            Some(due) if due <= now => both("due now"),
+            Some(due) => {
+                let left = human_duration(due - now);
+                [format!("next in {left}"), format!("in {left}")]
+            }
+        };
+        let per_second = rate(self.done_lately());
         vec![
             tile(
-                "waiting",
-                thousands(figures.waiting),
+                ["waiting"; 2],
+                figures.waiting,
                 self.time_to_empty(),
                 self.theme.figure,
             ),
             tile(
-                "in flight",
-                thousands(figures.in_flight),
-                format!("of {} slots", thousands(slots)),
+                ["in flight"; 2],
+                figures.in_flight,
+                [
+                    format!("of {} slots", thousands(slots)),
+                    format!("of {}", short(slots)),
+                ],
                 self.theme.figure,
             ),
             tile(
-                "retry",
-                thousands(figures.retry),
-                match figures.next_retry {
-                    None => "none due".into(),
-                    Some(due) if due <= now => "due now".into(),
-                    Some(due) => format!("next in {}", human_duration(due - now)),
-                },
+                ["retry"; 2],
+                figures.retry,
+                retry_note,
                 lively(figures.retry, self.theme.warn),
             ),
             tile(
-                "dead",
-                thousands(figures.dead),
-                format!("{} in all", thousands(totals.dead)),
+                ["dead"; 2],
+                figures.dead,
+                [
+                    format!("{} in all", thousands(totals.dead)),
+                    format!("of {}", short(totals.dead)),
+                ],
                 lively(figures.dead, self.theme.bad),
             ),
             tile(
-                "done",
-                thousands(totals.done),
-                "in all".into(),
+                ["done"; 2],
+                totals.done,
+                both("in all"),
                 self.theme.figure.patch(self.theme.ok),
             ),
-            tile(
-                "per second",
-                rate(self.done_lately()),
-                match self.app.trend.lately() {
-                    Some(lately) => format!("{} failing", rate(lately.failed)),
-                    None => "last minute".into(),
+            Tile {
+                name: ["per second", "per s"],
+                value: [per_second.clone(), per_second],
+                note: match self.app.trend.lately() {
+                    Some(lately) => {
+                        let failed = rate(lately.failed);
+                        [format!("{failed} failing"), format!("{failed} bad")]
+                    }
+                    None => ["last minute".into(), "a minute".into()],
                 },
-                self.theme.figure,
-            ),
+                style: self.theme.figure,
+            },
         ]
     }
 
@@ -175,24 +194,25 @@ impl Ui<'_> {
     }
 
     /// When the waiting list will be empty at the present rate.
-    fn time_to_empty(&self) -> String {
+    fn time_to_empty(&self) -> [String; 2] {
         let figures = self.figures();
-        if figures.waiting == 0 {
-            return "empty".into();
-        }
-        if figures.paused {
-            return "paused".into();
-        }
-        if figures.workers.is_empty() {
-            return "no worker".into();
-        }
         let done = self.done_lately();
-        if done < 0.05 {
-            return "not moving".into();
+        let why = if figures.waiting == 0 {
+            Some(["empty"; 2])
+        } else if figures.paused {
+            Some(["paused"; 2])
+        } else if figures.workers.is_empty() {
+            Some(["no worker"; 2])
+        } else {
+            (done < 0.05).then_some(["not moving", "still"])
+        };
+        if let Some(why) = why {
+            return why.map(Into::into);
         }
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
         let ms = (figures.waiting as f64 / done * 1_000.0) as i64;
-        format!("empty in {}", human_duration(ms))
+        let time = human_duration(ms);
+        [format!("empty in {time}"), format!("in {time}")]
     }
 
     fn throughput(&self, frame: &mut Frame<'_>, area: Rect) {

@@ -27,13 +27,22 @@ impl Ui<'_> {
             Span::styled(format!("  over {}", stations.span()), self.theme.dim),
         ]);
         Self::line(frame, summary, told, Style::new());
-        let name = usize::from(body.width).saturating_sub(61).clamp(8, 40);
+        // Where there is little room, what matters least is left out, and not cut.
+        let passed = |text: &str| {
+            if body.width < 70 {
+                String::new()
+            } else {
+                format!(" {text:>7}")
+            }
+        };
+        let used = 53 + passed("").len();
+        let name = usize::from(body.width).saturating_sub(used).clamp(8, 40);
         let titles = format!(
-            " {} {:>8} {:>7} {:>7} {:>7} {:>6} {:>6} {:>9}",
+            " {} {:>8} {:>7}{} {:>7} {:>6} {:>6} {:>9}",
             fit("station", name),
             "calls",
             "failed",
-            "passed",
+            passed("passed"),
             "p50",
             "p95",
             "p99",
@@ -61,7 +70,9 @@ impl Ui<'_> {
             let Some(row) = Self::row(list, n) else {
                 break;
             };
-            let line = self.station_line(&known[index], name);
+            let station = &known[index];
+            let passed = passed(&thousands(station.skipped + station.cached));
+            let line = self.station_line(station, name, &passed);
             let here = index == stations.at.cursor;
             self.entry(frame, row, line, here);
         }
@@ -70,7 +81,7 @@ impl Ui<'_> {
         }
     }
 
-    fn station_line(&self, station: &StationStats, name: usize) -> Line<'static> {
+    fn station_line(&self, station: &StationStats, name: usize, passed: &str) -> Line<'static> {
         let failed: u64 = station.failures.values().sum();
         let within = |share| station_time(station, share);
         let label = format!("{}/{}", station.pipeline, station.station);
@@ -90,8 +101,7 @@ impl Ui<'_> {
             ),
             Span::styled(
                 format!(
-                    " {:>7} {:>7} {:>6} {:>6} {:>9}",
-                    thousands(station.skipped + station.cached),
+                    "{passed} {:>7} {:>6} {:>6} {:>9}",
                     within(0.5),
                     within(0.95),
                     within(0.99),

@@ -1,7 +1,9 @@
 //! What every screen looks like, and that nothing foreign gets through.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use bridge_shared::store::StoreError;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -10,7 +12,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::draw;
 use crate::app::scene::Scene;
+use crate::message::{Level, Message};
 use crate::picture;
+use crate::screen::Screen;
 use crate::theme::{Theme, ThemeName};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -30,7 +34,7 @@ type Make = fn(u16, u16) -> Scene;
 
 #[test]
 fn every_screen_at_every_size() {
-    let scenes: [(&str, Make, &str); 22] = [
+    let scenes: [(&str, Make, &str); 28] = [
         ("connecting", Scene::new, "1"),
         ("overview-empty", Scene::empty, "1"),
         ("overview", Scene::busy, "1"),
@@ -47,16 +51,22 @@ fn every_screen_at_every_size() {
         ("dlq-confirm", Scene::busy, "3 R"),
         ("help", Scene::busy, "3 ?"),
         ("workers", Scene::busy, "5 j"),
-        ("live-empty", Scene::new, "2"),
+        ("workers-empty", Scene::empty, "5"),
+        ("live-empty", Scene::empty, "2"),
         ("live", Scene::busy, "2"),
         ("live-timeline", Scene::busy, "2 k enter"),
+        ("queue-empty", Scene::empty, "4"),
         ("queue-waiting", Scene::busy, "4 j"),
         ("queue-in-flight", Scene::busy, "4 t"),
         ("queue-retry", Scene::busy, "4 t t"),
-        ("pipeline-empty", Scene::new, "6"),
+        ("pipeline-empty", Scene::empty, "6"),
         ("pipeline", Scene::busy, "6 t"),
-        ("audit-empty", Scene::new, "7"),
+        ("audit-empty", Scene::empty, "7"),
         ("audit", Scene::busy, "7"),
+        ("trash-empty", Scene::empty, "3 T"),
+        ("trash", Scene::busy, "3 T j"),
+        ("trash-inside", Scene::busy, "3 T j enter j"),
+        ("trash-confirm", Scene::busy, "3 T u"),
     ];
     for (name, make, keys) in scenes {
         for (columns, rows) in SIZES {
@@ -67,13 +77,170 @@ fn every_screen_at_every_size() {
     }
 }
 
+/// Every screen, with something to go wrong on each.
+fn broken() -> [(&'static str, &'static str, Message); 9] {
+    let url = || "redis://127.0.0.1:6379/0".to_owned();
+    let not_allowed = |keys: &[&str]| StoreError::NotAllowed {
+        cause: "NOPERM this user has no permissions to access one of the keys used as arguments"
+            .into(),
+        keys: keys.iter().map(ToString::to_string).collect(),
+    };
+    let unreachable = StoreError::Unreachable {
+        url: url(),
+        cause: "connection refused".into(),
+    };
+    let wrong_type = StoreError::WrongType {
+        cause: "WRONGTYPE".into(),
+        keys: vec![("leads_to_enrich".into(), "string".into(), "list")],
+    };
+    let out_of_memory = StoreError::WriteRefused {
+        url: url(),
+        cause: "OOM command not allowed when used memory > 'maxmemory'".into(),
+    };
+    [
+        ("overview", "1", Message::Trouble(unreachable)),
+        (
+            "live",
+            "2",
+            Message::Refused(Screen::Live, not_allowed(&[])),
+        ),
+        ("dlq", "3", Message::Trouble(StoreError::Loading(url()))),
+        (
+            "dlq-notice",
+            "3",
+            Message::Told(Level::Bad, out_of_memory.to_string()),
+        ),
+        ("queue", "4", Message::Trouble(wrong_type)),
+        (
+            "workers",
+            "5",
+            Message::Trouble(StoreError::MasterDown(url())),
+        ),
+        ("pipeline", "6", Message::Took(Duration::from_millis(2_300))),
+        (
+            "audit",
+            "7",
+            Message::Refused(Screen::Audit, not_allowed(&["leads_to_enrich:audit"])),
+        ),
+        (
+            "trash",
+            "3 T",
+            Message::Trouble(StoreError::ReadOnly(url())),
+        ),
+    ]
+}
+
 #[test]
-fn a_broken_link_is_told_with_its_age_and_what_to_do() {
+fn what_is_wrong_is_told_on_every_screen_with_what_to_do() {
     for (columns, rows) in SIZES {
-        let mut scene = Scene::busy(columns, rows);
-        scene.break_link();
-        scene.wait(75);
-        insta::assert_snapshot!(format!("broken-{columns}x{rows}"), text(&scene));
+        for (name, keys, message) in broken() {
+            let mut scene = Scene::busy(columns, rows);
+            scene.press(keys);
+            let lost = matches!(message, Message::Trouble(_));
+            scene.send(message);
+            if lost {
+                scene.wait(75);
+            }
+            insta::assert_snapshot!(format!("broken-{name}-{columns}x{rows}"), text(&scene));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_answer_is_told_while_it_does_not() {
+    let mut scene = Scene::busy(80, 24);
+    scene.wait(5);
+    let shown = text(&scene);
+    assert!(shown.contains("stale, 5s old"), "{shown}");
+    assert!(shown.contains("has not answered for 5s"), "{shown}");
+}
+
+#[test]
+fn workers_from_the_future_are_told() {
+    let mut scene = Scene::busy(80, 24);
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.workers[0].info.version = "99.0.0".into();
+    scene.send(Message::Reading(Box::new(figures.clone())));
+    scene.press("5");
+    insta::assert_snapshot!("workers-newer-80x24", text(&scene));
+    figures.workers[0].info = bridge_shared::stats::WorkerInfo::default();
+    scene.send(Message::Reading(Box::new(figures)));
+    let shown = text(&scene);
+    assert!(shown.contains("1 worker says nothing"), "{shown}");
+}
+
+#[test]
+fn work_under_way_tells_how_long_it_will_take() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("3 R y");
+    assert!(!text(&scene).contains("left"));
+    scene.wait(5);
+    scene.send(Message::Progress(20));
+    let shown = text(&scene);
+    assert!(
+        shown.contains("20 of 46, about 6s left, esc stops"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_account_is_shown_in_full() {
+    use crate::message::{Command, Ended};
+    let mut scene = Scene::busy(80, 24);
+    scene.press("3 space space space r y");
+    let work = scene.commands.iter().find_map(|command| match command {
+        Command::Do(work) => Some(work.clone()),
+        _ => None,
+    });
+    let report = crate::triage::Report {
+        moved: 1,
+        ids: Some(vec!["k3x-0".into()]),
+        gone: vec!["k3x-1".into()],
+        ..crate::triage::Report::default()
+    };
+    let error = StoreError::Loading("redis://127.0.0.1:6379/0".into());
+    scene.send(Message::Ended(Ended {
+        work: work.expect("work"),
+        report,
+        error: Some(error.to_string()),
+    }));
+    insta::assert_snapshot!("account-80x24", text(&scene));
+}
+
+/// The smallest size: everything in whole words.
+#[test]
+fn the_smallest_terminal_is_of_use() {
+    for (name, keys) in [
+        ("overview", "1"),
+        ("live", "2"),
+        ("dlq", "3 j space"),
+        ("groups", "3 f"),
+        ("letter", "3 enter"),
+        ("confirm", "3 R"),
+        ("trash", "3 T"),
+        ("queue", "4"),
+        ("workers", "5"),
+        ("pipeline", "6"),
+        ("audit", "7"),
+    ] {
+        let mut scene = Scene::busy(60, 15);
+        scene.press(keys);
+        let shown = text(&scene);
+        let tabs = shown.lines().nth(1).unwrap_or_default();
+        let words = ["Home", "Live", "DLQ 46", "Queue", "Work", "Route", "Audit"];
+        assert!(words.iter().all(|word| tabs.contains(word)), "{tabs}");
+        insta::assert_snapshot!(format!("small-{name}"), shown);
+    }
+    for dead in [9_999, 12_345, 1_234_567, 99_999_999] {
+        let mut scene = Scene::busy(60, 15);
+        let mut figures = scene.app.figures.clone().expect("read").0;
+        (figures.dead, figures.waiting) = (dead, dead * 1_000);
+        scene.send(Message::Reading(Box::new(figures)));
+        let shown = text(&scene);
+        assert!(
+            shown.contains("7 Audit") && !shown.lines().nth(3).expect("tiles").contains('…'),
+            "{shown}"
+        );
     }
 }
 
@@ -98,7 +265,7 @@ fn a_tried_lead_is_shown_station_by_station() {
         "outcome": "failed", "station": "enrich", "kind": "permanent", "reason": "HTTP 404: nobody", "cost": 0.01,
     });
     let dead = scene.letters[0].clone();
-    scene.send(crate::message::Message::Tried(dead, Ok(answer)));
+    scene.send(Message::Tried(dead, Ok(answer)));
     insta::assert_snapshot!(text(&scene));
 }
 
@@ -107,7 +274,7 @@ fn many_must_be_typed() {
     let mut scene = Scene::busy(80, 24);
     let mut figures = scene.app.figures.clone().expect("read").0;
     figures.dead = 1_234;
-    scene.send(crate::message::Message::Reading(Box::new(figures)));
+    scene.send(Message::Reading(Box::new(figures)));
     scene.press("3 C 1 2");
     insta::assert_snapshot!(text(&scene));
 }
@@ -185,7 +352,7 @@ fn a_lead_is_searched_in_its_tree() {
     }
 }
 
-/// Every theme, as a letter for each style in use.
+/// Every screen in every theme, as a letter for each style in use.
 #[test]
 fn every_theme() {
     for (name, theme) in [
@@ -194,7 +361,20 @@ fn every_theme() {
         ("16", ThemeName::Sixteen),
         ("mono", ThemeName::Mono),
     ] {
-        for (screen, keys) in [("overview", "1"), ("dlq", "3 j space j")] {
+        for (screen, keys) in [
+            ("overview", "1"),
+            ("live", "2"),
+            ("dlq", "3 j space j"),
+            ("groups", "3 f"),
+            ("letter", "3 j enter"),
+            ("trash", "3 T"),
+            ("confirm", "3 R"),
+            ("help", "3 ?"),
+            ("queue", "4"),
+            ("workers", "5"),
+            ("pipeline", "6"),
+            ("audit", "7"),
+        ] {
             let mut scene = Scene::busy(80, 24);
             scene.press(keys);
             insta::assert_snapshot!(
@@ -202,6 +382,11 @@ fn every_theme() {
                 styles(&frame(&scene, theme))
             );
         }
+        let mut scene = Scene::busy(80, 24);
+        scene.break_link();
+        scene.wait(75);
+        let broken = styles(&frame(&scene, theme));
+        insta::assert_snapshot!(format!("theme-{name}-broken"), broken);
     }
 }
 
@@ -240,6 +425,8 @@ fn nothing_from_a_lead_reaches_the_terminal_as_a_command() {
         "3 j j j enter",
         "3 G ctrl-u k k k k k k k k k k k enter",
         "3 f",
+        "3 T",
+        "3 T enter",
         "1",
         "2",
         "4",

@@ -1,30 +1,40 @@
 //! The workers.
 
 use bridge_shared::clock::human_duration;
-use bridge_shared::stats::Worker;
+use bridge_shared::stats::{Worker, WorkerInfo};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
+use ratatui::widgets::{Clear, Paragraph};
 
 use super::Ui;
 use crate::layout;
-use crate::text::{fit, thousands};
+use crate::text::{fit, plural, thousands, wrap};
 
 impl Ui<'_> {
     pub(super) fn workers(&self, frame: &mut Frame<'_>, body: Rect) {
         let [heading, list] = layout::headed(body);
         let width = usize::from(body.width);
         let name = width.saturating_sub(62).clamp(12, 44);
+        // Where there is little room, what matters least is left out, and not cut.
+        let up = |text: &str| {
+            if width < 72 {
+                String::new()
+            } else {
+                format!("{text:>6} ")
+            }
+        };
+        let rest = width.saturating_sub(name + 43 + up("").len());
         let titles = format!(
-            "   {} {:<9} {:>9} {:>10} {:>6} {:>7} {:<10}",
+            "   {} {:<9} {:>9} {:>10} {}{:>7} {}",
             fit("worker", name),
             "state",
             "in hand",
             "finished",
-            "up",
+            up("up"),
             "lease",
-            "version"
+            if rest < 7 { "" } else { "version" }
         );
         Self::line(frame, heading, Line::from(titles), self.theme.dim);
         let Some((figures, _)) = &self.app.figures else {
@@ -46,20 +56,24 @@ impl Ui<'_> {
             let (sign, word, style) = self.worker_state(worker);
             let info = &worker.info;
             let text = format!(
-                " {sign} {} {word:<9} {:>9} {:>10} {:>6} {:>7} {}",
+                " {sign} {} {word:<9} {:>9} {:>10} {}{:>7} {}",
                 fit(&worker.id, name),
                 format!("{}/{}", worker.in_flight, info.concurrency),
                 thousands(info.finished),
-                human_duration(self.app.now() - info.started),
+                up(&match info.started {
+                    0 => "?".into(),
+                    started => human_duration(self.app.now() - started),
+                }),
                 if worker.lease_ms > 0 {
                     human_duration(worker.lease_ms)
                 } else {
                     "over".into()
                 },
-                fit(
-                    &format!("{} {}", info.version, info.pipeline),
-                    width.saturating_sub(name + 50)
-                ),
+                if rest < 7 {
+                    String::new()
+                } else {
+                    fit(&version(info), rest)
+                },
             );
             let style = if n == at.cursor {
                 self.theme.cursor
@@ -68,6 +82,36 @@ impl Ui<'_> {
             };
             Self::line(frame, row, Line::from(text), style);
         }
+        self.strangers(frame, list, &figures.workers);
+    }
+
+    /// Which workers are of a version that this console knows less of, in the last row.
+    fn strangers(&self, frame: &mut Frame<'_>, list: Rect, workers: &[Worker]) {
+        let newer = workers.iter().filter(|worker| worker.info.is_newer());
+        let silent = workers
+            .iter()
+            .filter(|worker| worker.info == WorkerInfo::default());
+        let told = match (newer.count() as u64, silent.count() as u64) {
+            (0, 0) => return,
+            (0, n) => format!(
+                "{} nothing of themselves that this console can read: is it too old for them?",
+                saying(n)
+            ),
+            (n, _) => format!(
+                "{} newer than this console ({}): update it, or what is new in them is not shown",
+                being(n),
+                env!("CARGO_PKG_VERSION")
+            ),
+        };
+        let lines = wrap(&told, usize::from(list.width).saturating_sub(2));
+        let height = u16::try_from(lines.len()).unwrap_or(1).min(list.height);
+        let area = Rect::new(list.x, list.bottom() - height, list.width, height);
+        let lines: Vec<_> = lines
+            .into_iter()
+            .map(|line| Line::from(format!(" {line}")))
+            .collect();
+        frame.render_widget(Clear, area);
+        frame.render_widget(Paragraph::new(lines).style(self.theme.warn), area);
     }
 
     /// A worker's sign, state and style.
@@ -80,4 +124,23 @@ impl Ui<'_> {
             (self.signs.dot, "working", self.theme.text)
         }
     }
+}
+
+fn version(info: &WorkerInfo) -> String {
+    let more = if info.is_newer() {
+        "newer"
+    } else {
+        &info.pipeline
+    };
+    format!("{} {more}", info.version)
+}
+
+fn being(n: u64) -> String {
+    let are = if n == 1 { "is" } else { "are" };
+    format!("{} {are}", plural(n, "worker"))
+}
+
+fn saying(n: u64) -> String {
+    let say = if n == 1 { "says" } else { "say" };
+    format!("{} {say}", plural(n, "worker"))
 }

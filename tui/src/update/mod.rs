@@ -1,5 +1,6 @@
 //! What a message does to the state, and what is to be done for it.
 
+mod account;
 mod mouse;
 mod press;
 pub(crate) mod work;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ratatui::layout::Size;
 
+use crate::app::dlq::View;
 use crate::app::{App, Causes, Link};
 use crate::message::{Command, Level, Message};
 use crate::screen::Screen;
@@ -43,8 +45,20 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             app.queue.age();
             app.audit.age();
             app.stations.stale = true;
+            app.trash.age();
             app.figures = Some((*figures, app.uptime));
             commands
+        }
+        Message::Took(time) => {
+            app.took = time;
+            Vec::new()
+        }
+        Message::Refused(screen, error) => {
+            if screen == Screen::Dlq {
+                app.dlq.trouble();
+            }
+            app.refused.insert(screen, error);
+            Vec::new()
         }
         Message::Trouble(error) => {
             app.dlq.trouble();
@@ -66,7 +80,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             }
             Vec::new()
         }
-        Message::Ended(ended) => work::ended(app, &ended),
+        Message::Ended(ended) => account::ended(app, ended),
         Message::Told(level, text) => {
             app.notices.say(app.uptime, level, text);
             Vec::new()
@@ -76,6 +90,9 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             Vec::new()
         }
     };
+    if let Some(told) = app.dlq.told.take() {
+        app.notices.say(app.uptime, Level::Note, told);
+    }
     commands.extend(wants(app));
     commands
 }
@@ -84,6 +101,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
 fn wants(app: &mut App) -> Option<Command> {
     let height = app.height();
     match app.screen {
+        Screen::Dlq if app.dlq.view == View::Trash => app.trash.wants(height),
         Screen::Dlq => app.dlq.wants(height),
         Screen::Queue => {
             let (start, count) = app.queue.wants(height)?;
@@ -110,7 +128,34 @@ fn wants(app: &mut App) -> Option<Command> {
 /// Takes what was read.
 fn learn(app: &mut App, message: Message) {
     let height = app.height();
+    // What can be read again is refused no longer.
+    let read = match &message {
+        Message::Minutes(_) => Some(Screen::Overview),
+        Message::Letters { .. }
+        | Message::Scanned(_)
+        | Message::Trashes(_)
+        | Message::InTrash { .. } => Some(Screen::Dlq),
+        Message::Events(..) => Some(Screen::Live),
+        Message::Looked { .. } => Some(Screen::Queue),
+        Message::Stations(..) => Some(Screen::Pipeline),
+        Message::Audit(..) => Some(Screen::Audit),
+        _ => None,
+    };
+    if let Some(screen) = read {
+        app.refused.remove(&screen);
+    }
     match message {
+        Message::Trashes(list) => app.trash.learn(list, height),
+        Message::InTrash {
+            name,
+            start,
+            total,
+            letters,
+        } => app.trash.look(&name, start, total, letters, height),
+        Message::Newer { version, unread } => {
+            app.live.newer = app.live.newer.max(Some(version));
+            app.live.unread += unread;
+        }
         Message::Minutes(minutes) => {
             app.trend.learn(minutes);
         }

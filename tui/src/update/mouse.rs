@@ -49,7 +49,10 @@ fn click(app: &mut App, at: Cell) -> Vec<Command> {
     let areas = layout::areas(app.size);
     let column = usize::from(at.x);
     if areas.tabs.contains(at) {
-        let tabs = app.tabs().map(|(screen, text)| (screen, text.width()));
+        let tabs = app.tabs(areas.tabs.width.into());
+        let tabs = tabs
+            .into_iter()
+            .map(|(screen, text)| (screen, text.width()));
         let screen = at_column(tabs, column);
         return screen.map_or_else(Vec::new, |screen| press::act(app, Action::Show(screen)));
     }
@@ -101,7 +104,9 @@ fn rows(app: &App) -> Rect {
     let area = app.list_area();
     match (app.screen, app.dlq.view) {
         // They have the whole width.
-        (Screen::Dlq, View::Groups) => Rect::new(0, area.y, app.size.width, area.height),
+        (Screen::Dlq, View::Groups | View::Trash) => {
+            Rect::new(0, area.y, app.size.width, area.height)
+        }
         _ => area,
     }
 }
@@ -129,6 +134,7 @@ fn list(app: &mut App) -> Option<(&mut Position, usize)> {
                 let count = letter.lines(area.width.into(), now).len();
                 Some((&mut letter.at, count))
             }
+            View::Trash => Some(app.trash.cursor()),
         },
         Screen::Queue => {
             let count = app.queue.count();

@@ -4,12 +4,13 @@ use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::Stage;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{work, write};
+use super::{account, work, write};
 use crate::app::dlq::{Unchosen, View};
 use crate::app::letter::Letter;
 use crate::app::list::Position;
 use crate::app::live::Live;
 use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette};
+use crate::app::trash::Trashes;
 use crate::app::trial::Trial;
 use crate::app::window::Window;
 use crate::app::{App, Stations};
@@ -194,6 +195,7 @@ fn back(app: &mut App) -> Option<Vec<Command>> {
         return Some(work::stop(app));
     }
     match app.screen {
+        Screen::Dlq if app.dlq.view == View::Trash && app.trash.back() => Some(Vec::new()),
         Screen::Dlq => app.dlq.back(),
         Screen::Live if !app.live.filter.is_empty() => {
             let height = app.height();
@@ -208,7 +210,18 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
     let area = app.list_area();
     let (width, height) = (usize::from(area.width), usize::from(area.height));
     match (app.dlq.view, action) {
+        (View::Trash, Action::Undo) => work::restore(app),
+        (View::Trash, action) => {
+            app.trash.act(action, height);
+            Vec::new()
+        }
         (_, Action::Undo) => work::undo(app),
+        (_, Action::Trash) => {
+            app.trash = Trashes::default();
+            app.dlq.view = View::Trash;
+            Vec::new()
+        }
+        (_, Action::Account) => account::show(app),
         (View::List, Action::Retry) => match app.dlq.chosen() {
             Ok(chosen) => work::retry(app, chosen),
             Err(why) => work::refuse(app, why),
@@ -345,12 +358,22 @@ fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> 
 fn on_account(app: &mut App, mut account: Account, event: KeyEvent) -> Vec<Command> {
     let lists = [keymap::Scope::Lists];
     let binding = app.options.keymap.find(&lists, Key::of(event));
-    let height = usize::from(app.size.height).saturating_sub(10).max(1);
     if let Some(binding) = binding {
-        account.at.act(binding.action, account.rest.len(), height);
+        let body = layout::areas(app.size).body;
+        let summary = crate::text::wrap(&account.summary, layout::account_width(body));
+        let height = layout::account(body, summary.len(), account.count());
+        account.at.act(binding.action, account.count(), height);
         app.overlay = Some(Overlay::Account(account));
+        return Vec::new();
     }
-    Vec::new()
+    let save = event.code == KeyCode::Char('x');
+    let commands = save.then(|| {
+        let file = format!("account-{}.jsonl", app.now() / 1_000);
+        Command::Save(file, account.text())
+    });
+    // It can be looked at again.
+    app.account = Some(account);
+    commands.into_iter().collect()
 }
 
 fn on_trial(app: &mut App, mut trial: Trial, event: KeyEvent) -> Vec<Command> {

@@ -373,13 +373,146 @@ fn an_account_tells_what_was_not_done_by_id() {
     };
     let told: Vec<&str> = account.rest.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(told, ["k3x-1", "raw-1", "raw-2"]);
-    assert!(
-        account
-            .summary
-            .contains("40 dead letters back to work; 3 not")
-    );
+    // 46 were asked for: whoever took the others did so before they could be read.
+    let said = "40 dead letters back to work; 4 were already gone; 2 cannot be a lead";
+    assert!(account.summary.contains(said), "{}", account.summary);
     scene.press("esc");
     assert!(scene.app.overlay.is_none() && !scene.app.quit);
+}
+
+#[test]
+fn an_account_of_all_that_was_done_can_be_looked_at_again_and_written() {
+    let mut scene = dlq();
+    scene.press("a");
+    assert!(scene.app.overlay.is_none());
+    scene.press("space j space space r y");
+    let stopped = Report {
+        moved: 1,
+        ids: Some(vec!["k3x-0".into()]),
+        gone: vec!["k3x-2".into()],
+        stopped: true,
+        ..Report::default()
+    };
+    end(&mut scene, stopped);
+    let Some(Overlay::Account(account)) = &scene.app.overlay else {
+        panic!("no account");
+    };
+    let rows: Vec<_> = (0..account.count())
+        .filter_map(|n| account.row(n))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("k3x-2", "already gone", false),
+            ("k3x-3", "not come to: stopped before", false),
+            ("k3x-0", "back to work", true),
+        ]
+    );
+    // What was not come to is still marked.
+    let marks = &scene.app.dlq.marks;
+    assert!(marks.contains("k3x-3") && !marks.contains("k3x-0") && !marks.contains("k3x-2"));
+    scene.press("esc a");
+    assert!(matches!(scene.app.overlay, Some(Overlay::Account(_))));
+    scene.commands.clear();
+    scene.press("x");
+    let [Command::Save(file, text)] = &scene.commands[..] else {
+        panic!("{:?}", scene.commands);
+    };
+    assert!(
+        file.starts_with("account-") && text.lines().count() == 3,
+        "{file}: {text}"
+    );
+    assert!(
+        text.contains(r#"{"id":"k3x-0","done":true,"what":"back to work"}"#),
+        "{text}"
+    );
+}
+
+#[test]
+fn marks_survive_another_filter_and_work_on_something_else() {
+    let mut scene = dlq();
+    scene.press("space space");
+    scene.press("/");
+    scene.write("error:404");
+    scene.press("enter");
+    let told = |scene: &Scene| (scene.app.dlq.marks.count(DEAD), scene.app.dlq.hidden());
+    assert_eq!(told(&scene), (2, 2));
+    // One that is shown is marked beside them.
+    scene.press("space r");
+    let Some(Overlay::Confirm(confirm)) = &scene.app.overlay else {
+        panic!("no question");
+    };
+    let asked = "Put 3 marked dead letters, 2 of them not shown, back to work?";
+    assert_eq!(confirm.question, asked);
+    scene.press("n enter r");
+    end(
+        &mut scene,
+        Report {
+            ids: Some(vec!["k3x-8".into()]),
+            ..moved(1)
+        },
+    );
+    assert_eq!(told(&scene), (3, 2), "another one was retried");
+    // What was marked as all goes with its filter, and that is said.
+    let mut scene = dlq();
+    scene.press("* /");
+    scene.write("error:404");
+    scene.press("enter");
+    assert_eq!(told(&scene), (0, 0));
+    let said = scene.app.notices.last().map(|notice| notice.text.clone());
+    assert!(said.is_some_and(|said| said.contains("marks went with the filter")));
+}
+
+#[test]
+fn what_one_screen_may_not_read_is_no_lost_link() {
+    let mut scene = Scene::busy(80, 24);
+    scene.press("7");
+    let error = bridge_shared::store::StoreError::NotAllowed {
+        cause: "NOPERM".into(),
+        keys: Vec::new(),
+    };
+    scene.send(Message::Refused(Screen::Audit, error));
+    assert!(matches!(scene.app.link, Link::Live));
+    assert!(scene.app.refused.contains_key(&Screen::Audit));
+    let figures = scene.app.figures.clone().expect("read").0;
+    scene.send(Message::Reading(Box::new(figures)));
+    assert!(
+        scene.app.refused.is_empty(),
+        "it was asked for again, and answered"
+    );
+    assert!(scene.app.notices.last().is_none(), "nothing came back");
+}
+
+#[test]
+fn a_trash_of_somebody_else_is_looked_into_and_brought_back() {
+    let mut scene = dlq();
+    scene.press("T enter");
+    let inside = scene
+        .app
+        .trash
+        .letter()
+        .map(|letter| letter.id().to_owned());
+    assert_eq!(inside.as_deref(), Some("k3x-0"));
+    scene.press("r d e");
+    assert_eq!(
+        begun(&scene),
+        None,
+        "nothing in the trash is retried or dropped from there"
+    );
+    scene.press("u y");
+    assert_eq!(begun(&scene), Some(&Work::Restore("dljc633k3e".into())));
+    end(&mut scene, moved(3));
+    scene.press("esc");
+    assert_eq!(
+        (scene.app.dlq.view, scene.app.trash.open.is_none()),
+        (View::Trash, true)
+    );
+    scene.press("esc");
+    assert_eq!(scene.app.dlq.view, View::List);
+    scene.commands.clear();
+    scene.app.locked = true;
+    scene.press("T u");
+    assert!(scene.app.overlay.is_none() && begun(&scene).is_none());
 }
 
 #[test]

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use super::press::{ask, changes};
 use crate::app::dlq::{Chosen, Unchosen, Undo};
 use crate::app::input::Input;
-use crate::app::list::Position;
-use crate::app::overlay::{Account, Confirm, Overlay};
+use crate::app::overlay::{Confirm, Overlay};
 use crate::app::trial::Trial;
 use crate::app::{App, UnderWay};
-use crate::message::{Command, Ended, Level, Which, Work};
+use crate::message::{Command, Level, Which, Work};
 use crate::text::{plural, thousands};
 
 /// From this many on the number must be typed.
@@ -247,6 +246,7 @@ pub(super) fn try_out(app: &mut App, dead: Option<DeadLetter>) -> Vec<Command> {
         ),
         done: 0,
         total: 1,
+        begun: app.uptime,
         stopping: false,
     });
     vec![Command::Try(dead)]
@@ -313,6 +313,7 @@ pub(super) fn begin(app: &mut App, work: Work, words: String, total: u64) -> Vec
         words,
         done: 0,
         total,
+        begun: app.uptime,
         stopping: false,
     });
     vec![Command::Do(work)]
@@ -326,106 +327,21 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
     vec![Command::Stop]
 }
 
-/// Takes the account of a piece of work.
-pub(super) fn ended(app: &mut App, ended: &Ended) -> Vec<Command> {
-    app.work = None;
-    let report = &ended.report;
-    let letters = plural(report.moved, "dead letter");
-    let mut summary = match &ended.work {
-        Work::Move { trash: None, .. } | Work::Edited(_) => format!("{letters} back to work"),
-        Work::Move { trash: Some(_), .. } | Work::Clear(_) => {
-            format!("{letters} in the trash for a day")
-        }
-        Work::Restore(_) => format!("{letters} brought back"),
-        Work::Recall(_) => format!("{letters} taken back"),
-        Work::Export(_, file) => format!("{letters} written to {file}"),
+/// Brings back the trash under the cursor, once that has been confirmed.
+pub(super) fn restore(app: &mut App) -> Vec<Command> {
+    let Some(trash) = app.trash.under_cursor().cloned() else {
+        return refuse(app, Unchosen("there is no trash here".into()));
     };
-    let undos = app.dlq.undos.len();
-    remember(app, ended);
-    if matches!(ended.work, Work::Restore(_)) && report.moved == 0 && ended.error.is_none() {
-        "nothing to bring back: the trash is empty, or its day is over".clone_into(&mut summary);
-    }
-    if changes(&ended.work) {
-        app.dlq.done();
-    }
-    if report.stopped {
-        summary.push_str("; stopped before the end");
-    }
-    let missing = report.gone.len() + report.refused.len();
-    let level = if ended.error.is_some() || missing > 0 || report.stopped {
-        Level::Bad
-    } else {
-        Level::Good
+    let letters = plural(trash.count, "dead letter");
+    let confirm = Confirm {
+        question: format!("Bring {letters} back from the trash {}?", trash.name),
+        notes: vec!["They come back as the newest dead letters, in their old order.".into()],
+        typed: typed(trash.count),
+        words: format!("bringing back {letters}"),
+        count: trash.count,
+        work: Work::Restore(trash.name),
     };
-    if let Some(error) = &ended.error {
-        summary = format!("{summary}, then: {error}");
-    }
-    if missing > 0 {
-        summary = format!("{summary}; {} not", thousands(missing as u64));
-        let gone = report
-            .gone
-            .iter()
-            .map(|id| (id.clone(), "not there any more"));
-        let refused = report
-            .refused
-            .iter()
-            .map(|id| (id.clone(), "cannot be a lead, so it stays"));
-        app.overlay = Some(Overlay::Account(Account {
-            summary: summary.clone(),
-            rest: gone.chain(refused).collect(),
-            at: Position::default(),
-        }));
-    }
-    if changes(&ended.work) && report.moved > 0 {
-        let undoable = app.dlq.undos.len() > undos;
-        summary.push_str(match &ended.work {
-            Work::Restore(_) | Work::Recall(_) => "",
-            _ if undoable => "; u undoes",
-            _ => "; too many for u to take back",
-        });
-    }
-    app.notices.say(app.uptime, level, summary);
-    vec![Command::Refresh]
-}
-
-/// Keeps what can be undone, and forgets what has been.
-fn remember(app: &mut App, ended: &Ended) {
-    let report = &ended.report;
-    let undos = &mut app.dlq.undos;
-    match &ended.work {
-        Work::Move {
-            trash: Some(name), ..
-        }
-        | Work::Clear(name)
-            // Where the answer was lost more may be in the trash than is known.
-            if report.moved > 0 || ended.error.is_some() =>
-        {
-            undos.push(Undo::Trash(name.clone(), report.moved));
-        }
-        Work::Move { trash: None, .. } | Work::Edited(_)
-            if report.moved > 0 && report.put.len() as u64 == report.moved =>
-        {
-            undos.push(Undo::Retried(report.put.clone()));
-        }
-        Work::Restore(name) => {
-            let at = |undo: &Undo| matches!(undo, Undo::Trash(trash, _) if trash == name);
-            if !report.stopped && ended.error.is_none() {
-                undos.retain(|undo| !at(undo));
-            } else if let Some(Undo::Trash(_, left)) = undos.iter_mut().find(|undo| at(undo)) {
-                *left = left.saturating_sub(report.moved);
-            }
-        }
-        Work::Recall(put) if ended.error.is_none() => {
-            undos.retain(|undo| !matches!(undo, Undo::Retried(of) if of == put));
-            // What is in somebody's hands by now cannot be taken back later either; what it did
-            // not come to can.
-            let looked_at = usize::try_from(report.moved).unwrap_or(usize::MAX) + report.gone.len();
-            if report.stopped && looked_at < put.len() {
-                undos.push(Undo::Retried(put[looked_at..].to_vec()));
-            }
-        }
-        _ => {}
-    }
+    ask(app, confirm)
 }
 
 /// The number that must be typed, where it is a large one.
