@@ -407,7 +407,7 @@ impl Push<'_> {
                             eprintln!(
                                 "trying again for a minute: {}",
                                 harmless(&error.to_string())
-                            )
+                            );
                         });
                         told = true;
                     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::support::{Running, Server, bridge, eventually, fails, said, service, succeeds, worker};
+use crate::support::{
+    Running, Server, bridge, dead_ids, eventually, fails, said, service, succeeds, worker,
+};
 
 /// Rights that only a Redis behind sentinels or a cluster makes use of.
 const ELSEWHERE: [&str; 3] = ["role", "cluster|keyslot", "cluster|slots"];
@@ -59,9 +61,9 @@ fn every_right_is_used(server: &mut Server, role: &str) {
         .lines()
         .filter_map(|line| Some(line.strip_prefix("cmdstat_")?.split_once(':')?.0))
         .collect();
-    let user = shipped(role);
-    let rights = user
-        .split(|c: char| c == ' ' || c == '(' || c == ')' || c == '\n')
+    let shipped = shipped(role);
+    let rights = shipped
+        .split([' ', '(', ')', '\n'])
         .filter_map(|word| word.strip_prefix('+'));
     let unused: BTreeSet<&str> = rights
         .filter(|right| !used.contains(right) && !ELSEWHERE.contains(right))
@@ -232,16 +234,6 @@ fn bury(server: &mut Server, n: usize) {
     let _: u64 = server.call(&parts);
 }
 
-fn ids(url: &str) -> Vec<String> {
-    let list = succeeds(bridge(url, &["dlq", "list", "--json"]));
-    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
-    let items = list["items"].as_array().expect("items");
-    items
-        .iter()
-        .map(|item| item["id"].as_str().expect("an id").to_owned())
-        .collect()
-}
-
 /// Every screen of the console.
 #[track_caller]
 fn screens(url: &str) {
@@ -278,7 +270,7 @@ fn a_console_does_all_its_work_with_its_own_rights() {
         &["push", "--dedupe", "--max-depth", "100", &leads],
     ));
     succeeds(bridge(&url, &["status"]));
-    let ids = ids(&url);
+    let ids = dead_ids(&url);
     succeeds(bridge(&url, &["dlq", "count"]));
     succeeds(bridge(&url, &["dlq", "groups"]));
     succeeds(bridge(&url, &["dlq", "show", &ids[0]]));
@@ -342,7 +334,7 @@ fn a_viewer_sees_everything_and_changes_nothing() {
     let leads = server.file("leads.jsonl", "{\"name\":\"Grace\"}\n");
     succeeds(bridge(&url, &["push", "--dedupe", "--dry-run", &leads]));
     succeeds(bridge(&url, &["status"]));
-    let ids = ids(&url);
+    let ids = dead_ids(&url);
     succeeds(bridge(&url, &["dlq", "groups"]));
     succeeds(bridge(&url, &["dlq", "show", &ids[0]]));
     succeeds(bridge(&url, &["dlq", "export", "-"]));
