@@ -359,6 +359,10 @@ fn no_secret_is_found_anywhere() {
         "{events}"
     );
     assert!(folder.join("state").is_dir(), "the console has a log");
-    let log = std::fs::read_to_string(folder.join("text.log")).expect("a log");
-    assert!(log.contains("TRACE") && log.contains("${EXEC_KEY}"));
+    let logs = ["text.log", "json.log"].map(|name| {
+        let log = std::fs::read_to_string(folder.join(name)).expect("a log");
+        assert!(log.contains("TRACE"), "{name}");
+        log
+    });
+    assert!(logs.concat().contains("${EXEC_KEY}"));
 }

@@ -173,7 +173,10 @@ fn questions(server: &Server, url: &str) -> Vec<Command> {
         url,
         &["pipeline", "run", &route, "--lead", &lead_file, "--json"],
     ));
-    commands.push(worker(url, &["pipeline", "run", &route, "--lead", HOSTILE]));
+    commands.push(worker(
+        url,
+        &["pipeline", "run", &route, "--lead", "\u{1b}[2J\u{9b}2J"],
+    ));
     commands.push(worker(url, &["pipeline", "check", "\u{1b}[2J\u{9b}2J"]));
     commands
 }
