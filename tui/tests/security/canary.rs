@@ -359,10 +359,8 @@ fn no_secret_is_found_anywhere() {
         "{events}"
     );
     assert!(folder.join("state").is_dir(), "the console has a log");
-    let logs = ["text.log", "json.log"].map(|name| {
+    for name in ["text.log", "json.log"] {
         let log = std::fs::read_to_string(folder.join(name)).expect("a log");
         assert!(log.contains("TRACE"), "{name}");
-        log
-    });
-    assert!(logs.concat().contains("${EXEC_KEY}"));
+    }
 }
