@@ -408,7 +408,7 @@ impl Push<'_> {
                             eprintln!(
                                 "trying again for a minute: {}",
                                 harmless(&error.to_string())
-                            )
+                            );
                         });
                         told = true;
                     }

@@ -3,13 +3,14 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{
+    Console, Running, Server, bridge, dead_ids, eventually, said, service, worker,
+};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
-
-use crate::support::{Running, Server, bridge, eventually, said, service, worker};
 
 /// The secrets, each with characters that change their form on the way through a URL.
 const CANARIES: [(&str, &str); 7] = [
@@ -221,7 +222,7 @@ fn what_leaks_is_found() {
         assert!(finds.0.len() > before, "{said}");
     }
     let mut finds = Finds::default();
-    let mut process = std::process::Command::new("sh")
+    let mut process = Command::new("sh")
         .args(["-c", "read -r _", "planted/canary/process"])
         .stdin(std::process::Stdio::piped())
         .spawn()
@@ -233,9 +234,54 @@ fn what_leaks_is_found() {
     assert!(finds.0.contains("PLANTED"), "{}", finds.0);
 }
 
+/// Everything that answers, asked with the right password and with wrong ones.
+fn questions(server: &Server, url: &str, route: &str, health: &str) -> Vec<Command> {
+    let export = server.file_name("export.csv");
+    let id = &dead_ids(url)[0];
+    let (server_at, nobody_at) = (format!(":{}/0", server.redis.port()), ":1/0");
+    let mut commands = vec![
+        bridge(&url.replace(&server_at, nobody_at), &["status"]),
+        bridge(&url.replace(&server_at, ":x/0"), &["status"]),
+        worker(&url.replace("canary", "wrong"), &[]),
+    ];
+    for args in [
+        &["--help"][..],
+        &["status"],
+        &["status", "--json"],
+        &["dlq", "list"],
+        &["dlq", "show", id],
+        &["dlq", "show", id, "--json"],
+        &["dlq", "groups"],
+        &["dlq", "export", "-"],
+        &["dlq", "export", &export],
+        &["push", "/nonexistent"],
+        &["pause"],
+        &["resume"],
+        &["--once", "svg", "--keys", "3 enter J"],
+    ] {
+        commands.push(bridge(url, args));
+    }
+    for screen in ["1", "2", "3 enter", "3 t", "4", "5", "6", "7"] {
+        commands.push(bridge(url, &["--once", "text", "--keys", screen]));
+    }
+    commands.push(bridge(url, &["dlq", "retry", id]));
+    let lead = server.file("lead.json", r#"{"name":"dead"}"#);
+    for args in [
+        &["--help"][..],
+        &["pipeline", "check", route],
+        &["pipeline", "show", route],
+        &["pipeline", "show", route, "--json"],
+        &["pipeline", "run", route, "--lead", &lead],
+        &["pipeline", "run", route, "--lead", &lead, "--json"],
+        &["healthcheck", "--health-file", health],
+    ] {
+        commands.push(worker(url, args));
+    }
+    commands
+}
+
 #[test]
 fn no_secret_is_found_anywhere() {
-    let mut finds = Finds::default();
     let password = CANARIES[0].1;
     let acl = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(&acl, format!("user default on >{password} ~* &* +@all\n")).expect("written");
@@ -245,67 +291,32 @@ fn no_secret_is_found_anywhere() {
     let url = format!("redis://{login}127.0.0.1:{}/0", server.redis.port());
     let heard = listen(&url);
     let route = server.file("route.toml", &ROUTE.replace("SERVICE", &service(gossip)));
-    let state = server.path("state");
-    let with = |mut command: std::process::Command| {
-        command.envs(CANARIES);
-        command.env("XDG_STATE_HOME", &state);
-        command.env("RUST_LOG", "trace");
-        command.env("RUST_BACKTRACE", "full");
+    let state = server.file_name("state");
+    let mut settings = vec![
+        ("XDG_STATE_HOME", state.as_str()),
+        ("RUST_LOG", "trace"),
+        ("RUST_BACKTRACE", "full"),
+    ];
+    settings.extend(CANARIES);
+    let with = |mut command: Command| {
+        command.envs(settings.iter().copied());
         command
     };
 
-    // Two workers: one with its URL in the environment, one with it on its command line.
-    let health = server
-        .path("health")
-        .to_str()
-        .expect("a plain path")
-        .to_owned();
-    let flags = [
-        "--pipeline",
-        &route,
-        "--max-retries",
-        "0",
-        "--health-file",
-        &health,
-    ];
-    let in_environment = Running::start(with(worker(&url, &flags)), server.path("json.log"));
+    // Two workers: one with its URL in the environment, one with it on its command line. And a
+    // console that has it there too.
+    let health = server.file_name("health");
+    let flags = ["--pipeline", &route, "--max-retries", "0"];
+    let in_environment = worker(&url, &[&flags[..], &["--health-file", &health]].concat());
+    let in_environment = Running::start(with(in_environment), server.path("json.log"));
     let flag = format!("--redis-url={url}");
     let mut as_flag = with(worker(
         "",
-        &[&["--log-format", "text", &flag], &flags[..4]].concat(),
+        &[&flags[..], &["--log-format", "text", &flag]].concat(),
     ));
     as_flag.env_remove("REDIS_URL");
     let as_flag = Running::start(as_flag, server.path("text.log"));
-    // And a console that stays.
-    let pty = native_pty_system()
-        .openpty(PtySize::default())
-        .expect("a terminal");
-    let mut console = CommandBuilder::new(env!("CARGO_BIN_EXE_bridge"));
-    console.env_clear();
-    console.args(["--redis-url", &url]);
-    for (name, value) in [
-        ("TERM", "xterm"),
-        ("RUST_LOG", "trace"),
-        ("HOME", "/nonexistent"),
-    ] {
-        console.env(name, value);
-    }
-    console.env("XDG_STATE_HOME", &state);
-    let mut console = pty.slave.spawn_command(console).expect("it starts");
-    let mut frames = pty.master.try_clone_reader().expect("a reader");
-    let shown = Arc::new(Mutex::new(Vec::new()));
-    let into = Arc::clone(&shown);
-    std::thread::spawn(move || {
-        use std::io::Read as _;
-        let mut bytes = [0; 4_096];
-        while let Ok(n @ 1..) = frames.read(&mut bytes) {
-            into.lock()
-                .expect("no panic")
-                .extend_from_slice(&bytes[..n]);
-        }
-    });
-    drop(pty.slave);
-
+    let console = Console::open(&url, &settings);
     for n in 0..4 {
         let name = if n % 2 == 0 { "dead" } else { "sound" };
         server.push(&format!(
@@ -319,102 +330,37 @@ fn no_secret_is_found_anywhere() {
         let log = in_environment.log() + &as_flag.log();
         log.contains("wait in hand")
     });
-    eventually("the console shows something", || {
-        String::from_utf8_lossy(&shown.lock().expect("no panic")).contains("leads_to_enrich")
-            || shown.lock().expect("no panic").len() > 2_000
-    });
     eventually("both workers have told who they are", || {
         server.run::<u64>("HLEN leads_to_enrich:workers:info") == 2
     });
-    // Programs that were told the password on their command line no longer have it there, once they
-    // have begun.
+    eventually("the console is open", || console.sent().len() > 2_000);
+    let mut finds = Finds::default();
     finds.look_at_processes(&CANARIES);
-
-    // Everything that answers.
-    let export = server
-        .path("export.csv")
-        .to_str()
-        .expect("a plain path")
-        .to_owned();
-    let list = bridge(&url, &["dlq", "list", "--json"])
-        .output()
-        .expect("it runs");
-    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
-    let id = list["items"][0]["id"].as_str().expect("an id").to_owned();
-    let wrong = url.replace("canary", "canarywrong");
-    let nobody = format!("redis://{login}127.0.0.1:1/0");
-    let garbled = format!("redis://{login}127.0.0.1:x/0");
-    let mut commands = vec![bridge(&nobody, &["status"]), bridge(&garbled, &["status"])];
-    for args in [
-        &["--help"][..],
-        &["status"],
-        &["status", "--json"],
-        &["dlq", "list"],
-        &["dlq", "show", &id],
-        &["dlq", "show", &id, "--json"],
-        &["dlq", "groups"],
-        &["dlq", "export", "-"],
-        &["dlq", "export", &export],
-        &["push", "/nonexistent"],
-        &["pause"],
-        &["resume"],
-        &["--once", "text"],
-        &["--once", "text", "--keys", "2"],
-        &["--once", "text", "--keys", "3 enter"],
-        &["--once", "text", "--keys", "3 t"],
-        &["--once", "text", "--keys", "4"],
-        &["--once", "text", "--keys", "5"],
-        &["--once", "text", "--keys", "6"],
-        &["--once", "text", "--keys", "7"],
-        &["--once", "svg", "--keys", "3 enter J"],
-        &["dlq", "retry", &id],
-    ] {
-        commands.push(bridge(&url, args));
-    }
-    let lead = server.file("lead.json", r#"{"name":"dead"}"#);
-    for args in [
-        &["--help"][..],
-        &["pipeline", "check", &route],
-        &["pipeline", "show", &route],
-        &["pipeline", "show", &route, "--json"],
-        &["pipeline", "run", &route, "--lead", &lead],
-        &["pipeline", "run", &route, "--lead", &lead, "--json"],
-    ] {
-        commands.push(worker(&url, args));
-    }
-    let mut ill = worker(&url, &["healthcheck"]);
-    ill.env("HEALTH_FILE", &health);
-    commands.push(ill);
-    commands.push(worker(&wrong, &[]));
-    for command in commands {
-        let shown = format!("{command:?}");
-        // What the test itself says is not what they say.
-        let shown = shown.rsplit('"').take(6).collect::<Vec<_>>().join(" ");
+    for command in questions(&server, &url, &route, &health) {
+        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         let output = with(command).output().expect("it runs");
-        finds.look(&format!("the answer of {shown}"), said(&output).as_bytes());
+        finds.look(&format!("the answer to {args:?}"), said(&output).as_bytes());
     }
-
-    let _ = console.kill();
-    let _ = console.wait();
-    finds.look("a frame of the console", &shown.lock().expect("no panic"));
-    finds.look("an event", &heard.lock().expect("no panic"));
+    finds.look("a frame of the console", &console.sent());
+    let events = heard.lock().expect("no panic").clone();
+    finds.look("an event", &events);
     for (key, bytes) in dump(&mut server) {
         finds.look(&format!("the key {key}"), &bytes);
     }
-    drop((in_environment, as_flag));
+    drop((in_environment, as_flag, console));
     let folder = server.folder.path().to_owned();
     finds.look_into(&folder);
     assert!(finds.0.is_empty(), "{}", finds.0);
-    // The test would find them: the leads' errors tell that the service was told.
-    let letters = String::from_utf8_lossy(&heard.lock().expect("no panic")).into_owned();
+    // They were all there to be found: the services told what they were told, and the libraries
+    // spoke as well.
+    let events = String::from_utf8_lossy(&events);
     assert!(
-        letters.contains("${STATION_KEY}") && letters.contains("${STATION_TOKEN}"),
-        "{letters}"
+        events.contains("${STATION_KEY}") && events.contains("${STATION_TOKEN}"),
+        "{events}"
     );
     assert!(folder.join("state").is_dir(), "the console has a log");
-    let logs = std::fs::read_to_string(folder.join("text.log")).expect("a log");
-    assert!(
-        logs.contains("TRACE") || logs.contains("DEBUG"),
-        "the libraries speak as well"
-    );
+    for name in ["text.log", "json.log"] {
+        let log = std::fs::read_to_string(folder.join(name)).expect("a log");
+        assert!(log.contains("TRACE"), "{name}");
+    }
 }

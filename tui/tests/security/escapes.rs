@@ -1,8 +1,12 @@
 //! Text from outside gives a terminal no orders, wherever it comes out.
 
+use std::process::Command;
+
 use bridge_shared::terminal::is_harmful;
 
-use crate::support::{Running, Server, bridge, eventually, said, service, worker};
+use crate::support::{
+    Console, Running, Server, bridge, dead_ids, eventually, said, service, worker,
+};
 
 /// Orders of every kind: colours, the window's title, the clipboard, a question to be answered by
 /// typing, one byte alone, what turns the direction, and a line that was never logged.
@@ -20,44 +24,9 @@ fn lead(name: &str) -> String {
     serde_json::json!({ "name": name, "linkedinUrl": "https://linkedin.com/in/x" }).to_string()
 }
 
-fn hostile_service(_: &str, _: &str) -> (u16, String) {
-    (400, HOSTILE.into())
-}
-
-#[test]
-fn what_both_programs_print_is_harmless() {
-    let mut server = Server::start(&[], "");
-    let url = server.redis.url();
-    // A worker's log, in both forms, with what a service and a program say.
-    let route = server.file(
-        "route.toml",
-        &format!(
-            "default_pipeline = \"test\"\n[[pipelines.test.stations]]\nkind = \"exec\"\nname = \"program\"\ncommand = [\"sh\", \"-c\", \"cat > /dev/null; cat hostile >&2; echo '{{}}'\"]\n[[pipelines.test.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}/x\"\n",
-            service(hostile_service)
-        ),
-    );
-    server.file("hostile", HOSTILE);
-    for format in ["text", "json"] {
-        let flags = [
-            "--pipeline",
-            &route,
-            "--log-format",
-            format,
-            "--max-retries",
-            "0",
-        ];
-        let mut working = Running::start(worker(&url, &flags), server.path(format));
-        server.push(&lead(HOSTILE));
-        eventually("the program is heard", || {
-            working.log().contains("program says")
-        });
-        eventually("the lead is dead", || {
-            server.run::<u64>("LLEN failed_leads") == if format == "text" { 1 } else { 2 }
-        });
-        working.stop();
-        is_harmless(&format!("the {format} log"), &working.log());
-    }
-    // A worker that is a stranger, an old dead letter, one that is no JSON, one that waits.
+/// Hostile text in every place that comes from outside: a worker that is a stranger, dead letters
+/// new, old and broken, leads that wait, the audit, the figures.
+fn fill(server: &mut Server) {
     let id = HOSTILE.as_bytes();
     let info =
         serde_json::json!({"host": HOSTILE, "version": HOSTILE, "pipeline": HOSTILE}).to_string();
@@ -104,16 +73,56 @@ fn what_both_programs_print_is_harmless() {
             .as_bytes(),
         b"1",
     ]);
+}
 
-    let list = bridge(&url, &["dlq", "list", "--json"])
-        .output()
-        .expect("it runs");
-    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
-    let items = list["items"].as_array().expect("items");
-    let ids: Vec<&str> = items
-        .iter()
-        .map(|item| item["id"].as_str().expect("an id"))
-        .collect();
+const ROUTE: &str = r#"
+default_pipeline = "test"
+[[pipelines.test.stations]]
+kind = "exec"
+name = "program"
+command = ["sh", "-c", "cat > /dev/null; cat hostile >&2; echo '{}'"]
+[[pipelines.test.stations]]
+kind = "http"
+name = "enrich"
+url = "SERVICE/x"
+"#;
+
+/// A route whose program and service say hostile things.
+fn route(server: &Server) -> String {
+    server.file("hostile", HOSTILE);
+    let service = service(|_, _| (400, HOSTILE.into()));
+    server.file("route.toml", &ROUTE.replace("SERVICE", &service))
+}
+
+#[test]
+fn what_a_worker_logs_is_harmless() {
+    let mut server = Server::start(&[], "");
+    let (url, route) = (server.redis.url(), route(&server));
+    for (n, format) in ["text", "json"].into_iter().enumerate() {
+        let flags = [
+            "--pipeline",
+            &route,
+            "--log-format",
+            format,
+            "--max-retries",
+            "0",
+        ];
+        let mut working = Running::start(worker(&url, &flags), server.path(format));
+        server.push(&lead(HOSTILE));
+        eventually("the program is heard", || {
+            working.log().contains("program says")
+        });
+        eventually("the lead is dead", || {
+            server.run::<usize>("LLEN failed_leads") == n + 1
+        });
+        working.stop();
+        is_harmless(&format!("the {format} log"), &working.log());
+    }
+}
+
+/// Commands that show all of it.
+fn questions(server: &Server, url: &str) -> Vec<Command> {
+    let route = route(server);
     let leads = server.file("leads.jsonl", &format!("{HOSTILE}\n{}\n", lead(HOSTILE)));
     let lead_file = server.file("lead.json", &lead(HOSTILE));
     let mut commands = Vec::new();
@@ -133,11 +142,11 @@ fn what_both_programs_print_is_harmless() {
         &["--redis-url", HOSTILE, "status"],
         &["--once", "text", "--keys", "\u{1b}[2J"],
     ] {
-        commands.push(bridge(&url, args));
+        commands.push(bridge(url, args));
     }
-    for id in &ids {
-        commands.push(bridge(&url, &["dlq", "show", id]));
-        commands.push(bridge(&url, &["dlq", "show", id, "--json"]));
+    for id in dead_ids(url) {
+        commands.push(bridge(url, &["dlq", "show", &id]));
+        commands.push(bridge(url, &["dlq", "show", &id, "--json"]));
     }
     for screen in [
         "1",
@@ -154,23 +163,61 @@ fn what_both_programs_print_is_harmless() {
         "6",
         "7",
     ] {
-        commands.push(bridge(&url, &["--once", "text", "--keys", screen]));
+        commands.push(bridge(url, &["--once", "text", "--keys", screen]));
     }
     commands.push(worker(
-        &url,
+        url,
         &["pipeline", "run", &route, "--lead", &lead_file],
     ));
     commands.push(worker(
-        &url,
+        url,
         &["pipeline", "run", &route, "--lead", &lead_file, "--json"],
     ));
     commands.push(worker(
-        &url,
-        &["pipeline", "run", &route, "--lead", HOSTILE],
+        url,
+        &["pipeline", "run", &route, "--lead", "\u{1b}[2J\u{9b}2J"],
     ));
-    commands.push(worker(&url, &["pipeline", "check", "\u{1b}[2J\u{9b}2J"]));
-    for mut command in commands {
+    commands.push(worker(url, &["pipeline", "check", "\u{1b}[2J\u{9b}2J"]));
+    commands
+}
+
+#[test]
+fn what_a_command_prints_is_harmless() {
+    let mut server = Server::start(&[], "");
+    fill(&mut server);
+    for mut command in questions(&server, &server.redis.url()) {
         let output = command.output().expect("it runs");
         is_harmless(&format!("{command:?}"), &said(&output));
+    }
+}
+
+#[test]
+fn what_the_console_sends_to_the_terminal_are_its_own_orders() {
+    let mut server = Server::start(&[], "");
+    fill(&mut server);
+    let mut console = Console::open(&server.redis.url(), &[]);
+    eventually("the console is open", || console.sent().len() > 2_000);
+    for screen in ["3", "\r", "J", "4", "5", "6", "7", "1"] {
+        console.press(screen);
+    }
+    let sent = console.sent();
+    let text = String::from_utf8_lossy(&sent);
+    assert!(text.contains("\\u{1b}"), "they are shown");
+    for order in [
+        "\u{1b}]0;",
+        "\u{1b}]52;",
+        "\u{1b}[6n",
+        "\u{7}",
+        "\u{8}",
+        "\u{7f}",
+        "\u{9b}",
+        "\u{9d}",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{200b}",
+        "\u{feff}",
+        "H\u{1b}[31m",
+    ] {
+        assert!(!text.contains(order), "{order:?}");
     }
 }

@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bridge_shared::sandbox::Sandbox;
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use redis::{Connection, FromRedisValue};
 use tempfile::TempDir;
 
@@ -113,6 +115,85 @@ impl Drop for Running {
     }
 }
 
+/// A console on a terminal of its own, and every byte that it sends there. Killed when dropped.
+pub(crate) struct Console {
+    process: Box<dyn portable_pty::Child + Send + Sync>,
+    keys: Box<dyn std::io::Write + Send>,
+    sent: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Console {
+    pub(crate) fn open(url: &str, settings: &[(&str, &str)]) -> Self {
+        let size = PtySize {
+            rows: 30,
+            cols: 120,
+            ..PtySize::default()
+        };
+        let pty = native_pty_system().openpty(size).expect("a terminal");
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_bridge"));
+        command.env_clear();
+        command.args(["--redis-url", url]);
+        for (name, value) in [
+            ("TERM", "xterm"),
+            ("LANG", "C.UTF-8"),
+            ("HOME", "/nonexistent"),
+        ] {
+            command.env(name, value);
+        }
+        for (name, value) in settings {
+            command.env(name, value);
+        }
+        let process = pty.slave.spawn_command(command).expect("it starts");
+        let mut output = pty.master.try_clone_reader().expect("a reader");
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&sent);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(n @ 1..) = output.read(&mut bytes) {
+                into.lock()
+                    .expect("no panic")
+                    .extend_from_slice(&bytes[..n]);
+            }
+        });
+        Self {
+            process,
+            keys: pty.master.take_writer().expect("a writer"),
+            sent,
+        }
+    }
+
+    pub(crate) fn sent(&self) -> Vec<u8> {
+        self.sent.lock().expect("no panic").clone()
+    }
+
+    /// Presses keys; returns when something was sent in answer.
+    pub(crate) fn press(&mut self, keys: &str) {
+        let before = self.sent().len();
+        self.keys.write_all(keys.as_bytes()).expect("typed");
+        self.keys.flush().expect("typed");
+        eventually("the console answers a key", || self.sent().len() > before);
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The ids of the dead letters.
+pub(crate) fn dead_ids(url: &str) -> Vec<String> {
+    let list = succeeds(bridge(url, &["dlq", "list", "--json"]));
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let items = list["items"].as_array().expect("items");
+    items
+        .iter()
+        .map(|item| item["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
 /// Waits until a condition is true.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -170,6 +251,11 @@ impl Server {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("a file");
         path.to_str().expect("a plain path").to_owned()
+    }
+
+    /// The name of a file that is not there yet.
+    pub(crate) fn file_name(&self, name: &str) -> String {
+        self.path(name).to_str().expect("a plain path").to_owned()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

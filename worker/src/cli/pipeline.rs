@@ -66,15 +66,14 @@ pub(crate) async fn run(
             ..source
         }
     };
-    let done = match command {
+    match command {
         PipelineCommand::Check(given) => check(&source(&given), given.json),
         PipelineCommand::Show(given) => show(&source(&given), given.json),
         PipelineCommand::Run { given, lead } => {
             let source = source(&given);
             try_out(&source, given.json, &lead, &redis, args.lead_timeout).await
         }
-    };
-    done
+    }
 }
 
 fn check(source: &Source, json: bool) -> Result<(), String> {

@@ -143,8 +143,8 @@ mod tests {
             .hide("s3cret/\"x\" s3cret%2F%22x%22 s3cret/\\\"x\\\" s3cret/\"x\" and more 1".into());
         assert_eq!(said, "${KEY} ${KEY} ${KEY} ${LONGER} 1");
         for (text, shown) in [
-            ("you said s3cret/\"x", "you said ${KEY}"),
-            ("you said s3cr", "you said ${KEY}"),
+            ("you said s3cret/\"x", "you said ${LONGER}"),
+            ("you said s3cr", "you said ${LONGER}"),
             ("you said s3c", "you said s3c"),
             ("s3cr, you said", "s3cr, you said"),
         ] {

@@ -40,10 +40,11 @@ impl Allowed {
 /// Whether a text can stand in the list of hosts.
 pub(super) fn is_host_pattern(text: &str) -> bool {
     let name = text.strip_prefix("*.").unwrap_or(text);
-    Url::parse(&format!("http://{name}/")).is_ok_and(|url| {
-        url.host_str()
-            .is_some_and(|host| host.eq_ignore_ascii_case(name))
-    })
+    !name.contains('*')
+        && Url::parse(&format!("http://{name}/")).is_ok_and(|url| {
+            url.host_str()
+                .is_some_and(|host| host.eq_ignore_ascii_case(name))
+        })
 }
 
 /// Refuses a URL whose host is such an address itself; names are looked at when they are resolved.

@@ -220,7 +220,7 @@ fn hosts(keys: &mut Keys<'_>, by_lead: bool) -> Option<Allowed> {
         );
     }
     Some(Allowed::new(
-        hosts.into_iter().map(|host| host.into_inner()),
+        hosts.into_iter().map(toml::Spanned::into_inner),
     ))
 }
 
