@@ -352,7 +352,8 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         let moved = store
             .take_dead(&redrive, &Destination::Redrive, "t@t", |_| true)
             .await;
-        assert!(moved.error.is_none() && moved.entries[0].is_some());
+        assert!(moved.error.is_none(), "{:?}", moved.error);
+        assert!(moved.entries[0].is_some());
         eventually("it is dead again", || {
             bridge.stat("dead") == 3 && bridge.dead() == 2
         });

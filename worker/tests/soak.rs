@@ -60,9 +60,9 @@ fn nothing_grows_that_has_no_end() {
         }
     });
     let route = bridge.route(&format!(
-        "[pipelines.soak]\ndaily_budget_usd = 1000000\n\
+        "[pipelines.soak]\ndaily_budget = 1000000\n\
          [[pipelines.soak.stations]]\nkind = \"identity\"\nname = \"identity\"\n\
-         [[pipelines.soak.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ncost_usd = 0.0001\n",
+         [[pipelines.soak.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ncost = 0.0001\n",
         service.url
     ));
     let flags = ["--pipeline", &route, "--retry-delay-base", "1"];
