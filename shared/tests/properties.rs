@@ -150,7 +150,7 @@ proptest! {
         if let Ok(Value::Object(fields)) = serde_json::from_slice(&bytes) {
             let mut text = format!("{{ \"envelope\" : 1 , \"of a newer one\": {more}");
             for (name, value) in fields.iter().filter(|(name, _)| *name != "envelope").rev() {
-                text.push_str(&format!(",\n{} : {value}", quoted(name)));
+                text += &[",\n", &quoted(name), " : ", &value.to_string()].concat();
             }
             text.push('}');
             let read = Envelope::from_payload(&Bytes::from(text));
@@ -247,7 +247,8 @@ proptest! {
         let mut text = ["name", "company", "notes"].join(between);
         for (a, b, c) in &rows {
             let cells = [a, b, c].map(|cell| format!("\"{}\"", cell.replace('"', "\"\"")));
-            text.push_str(&format!("\r\n{}", cells.join(between)));
+            text += "\r\n";
+            text += &cells.join(between);
         }
         let items = read(text.as_bytes(), format, chunk);
         let leads: Vec<Lead> = items.iter().map(|item| Lead::parse(item.result.as_ref().expect("a lead")).expect("JSON")).collect();

@@ -202,7 +202,7 @@ fn an_odd_lead_keeps_its_text_on_every_way() {
         r#""\ud800""#,
         "-0.0",
         r"\u001b[2J\u202e",
-        r#"[{},{},"#,
+        r"[{},{},",
     ] {
         let found = |fields: &HashMap<String, Vec<u8>>| {
             String::from_utf8_lossy(&fields["lead"]).contains(text)
@@ -315,9 +315,9 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
     eventually("the worker is at work", || bridge.done() == 50);
     let before = peak_memory(&worker);
     let huge = large(0, 100 * MIB);
-    let rubbish = vec![0xff_u8; 20 * MIB];
+    let big = large(1, 20 * MIB);
     bridge.push(&huge);
-    bridge.push(&rubbish);
+    bridge.push(&big);
     bridge.push_numbered(50);
     eventually("the rest is done", || bridge.done() == 100);
     eventually("the huge ones are dead", || bridge.dead() == 2);
@@ -330,8 +330,8 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         let store = store(&bridge).await;
         let (total, letters) = store.dead_window(0, 100).await.expect("read");
         assert_eq!((total, letters.len()), (2, 2));
-        let (huge_one, other) = (&letters[1], &letters[0]);
-        for (letter, bytes) in [(huge_one, huge.as_bytes()), (other, &rubbish)] {
+        let (huge_one, big_one) = (&letters[1], &letters[0]);
+        for (letter, bytes) in [(huge_one, huge.as_bytes()), (big_one, big.as_bytes())] {
             assert!(!letter.is_whole() && letter.bytes.len() <= 64 << 10);
             assert_eq!(letter.lead_size(), bytes.len() as u64);
             let said = format!("the lead has {} bytes, more than the 1048576", bytes.len());
@@ -344,15 +344,16 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
             assert!(whole.is_whole() && whole.envelope.lead == bytes);
             assert_eq!(whole.id(), letter.id());
         }
-        assert!(huge_one.is_lead() && !other.is_lead());
+        assert!(huge_one.is_lead() && big_one.is_lead());
 
         // Back to work, too large once more, and dead with its history and its bytes.
-        let id = huge_one.id().to_owned();
-        let redrive = [huge_one.clone()];
+        let id = big_one.id().to_owned();
+        let redrive = [big_one.clone()];
         let moved = store
             .take_dead(&redrive, &Destination::Redrive, "t@t", |_| true)
             .await;
-        assert!(moved.error.is_none() && moved.entries[0].is_some());
+        assert!(moved.error.is_none(), "{:?}", moved.error);
+        assert!(moved.entries[0].is_some());
         eventually("it is dead again", || {
             bridge.stat("dead") == 3 && bridge.dead() == 2
         });
@@ -360,7 +361,7 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         assert_eq!((again.id(), again.envelope.redrives), (&*id, 1));
         assert_eq!(again.envelope.attempts.len(), 2);
         let whole = store.whole_dead(&again).await.expect("read");
-        assert!(whole.envelope.lead == huge.as_bytes());
+        assert!(whole.envelope.lead == big.as_bytes());
 
         // Thrown away and brought back, it is the same.
         let trash = Destination::Trash("t".into());
@@ -375,7 +376,7 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         );
         let whole = newest(&store).await;
         let whole = store.whole_dead(&whole).await.expect("read");
-        assert!(whole.envelope.lead == huge.as_bytes());
+        assert!(whole.envelope.lead == big.as_bytes());
     });
     drop(worker);
 

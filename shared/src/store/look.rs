@@ -4,15 +4,14 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use redis::Value;
 
 use super::window::Piece;
-use super::{Store, StoreError, convert};
+use super::{Store, StoreError};
 use crate::clock::Millis;
-use crate::envelope::{Envelope, Opened, Origin};
+use crate::envelope::{Envelope, HEAD, Opened, Origin};
 
 /// Deliveries that one step of looking at a worker's hands asks for.
-const SCAN: u64 = 500;
+const SCAN: usize = 500;
 
 /// Where a lead is that has not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,37 +156,32 @@ impl Store {
                 continue;
             }
             let missing = count.saturating_sub(entries.len() as u64);
-            let found = self.hands(&active, skip, missing).await?;
-            entries.extend(found.into_iter().map(|payload| Entry {
+            let found = self.hands(&worker, skip, missing).await?;
+            entries.extend(found.into_iter().map(|piece| Entry {
                 worker: Some(worker.clone()),
-                ..Entry::new(payload)
+                ..Entry::of_piece(piece)
             }));
             skip = 0;
         }
         Ok((total, entries))
     }
 
-    /// Payloads in a worker's hands, from one on. They are scanned from the start every time: a
-    /// worker has no more in hand than it has slots.
-    async fn hands(&self, active: &str, skip: u64, count: u64) -> Result<Vec<Bytes>, StoreError> {
-        let (mut cursor, mut payloads) = (0_u64, Vec::new());
-        while (payloads.len() as u64) < skip + count {
-            let mut cmd = redis::cmd("HSCAN");
-            cmd.arg(active).arg(cursor).arg("COUNT").arg(SCAN);
-            let (next, fields): (u64, Vec<Value>) = self.query(&cmd).await?;
-            for payload in fields.into_iter().skip(1).step_by(2) {
-                payloads.push(Bytes::from(convert::<Vec<u8>>(payload)?));
-            }
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
+    /// Payloads in a worker's hands, from one on; large ones cut.
+    async fn hands(&self, worker: &str, skip: u64, count: u64) -> Result<Vec<Piece>, StoreError> {
+        let numbers = self.held(worker).await?;
+        let in_range = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let from = in_range(skip).min(numbers.len());
+        let to = in_range(skip.saturating_add(count)).min(numbers.len());
+        let (mut left, mut seen) = (&numbers[from..to], Vec::new());
+        while !left.is_empty() {
+            let chunk = &left[..left.len().min(SCAN)];
+            let found = self.deliveries(worker, chunk, HEAD).await?;
+            left = &left[found.asked.max(1)..];
+            seen.extend(found.deliveries.into_iter().map(|delivery| Piece {
+                bytes: delivery.payload,
+                size: delivery.size,
+            }));
         }
-        let from = usize::try_from(skip)
-            .unwrap_or(usize::MAX)
-            .min(payloads.len());
-        let mut seen = payloads.split_off(from);
-        seen.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         Ok(seen)
     }
 

@@ -8,7 +8,7 @@ use redis::aio::ConnectionLike as _;
 
 use super::door::Server;
 use super::window::Piece;
-use super::{Store, StoreError, convert, time_or_none};
+use super::{Store, StoreError, time_or_none};
 use crate::clock::Millis;
 use crate::envelope::HEAD;
 use crate::stats::WorkerInfo;
@@ -324,29 +324,17 @@ impl Store {
         self.run(script, &cmd).await?.next()
     }
 
-    /// The numbers of the deliveries in a worker's hands, in no order. Read in steps, so that a
-    /// thousand leads in hand hold nobody up.
+    /// The numbers of the deliveries in a worker's hands, in order. Only the numbers are read: a
+    /// scan would bring the leads along, which may be of any size.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn held(&self, worker: &str) -> Result<Vec<u64>, StoreError> {
-        let active = self.keys().active(worker);
-        let (mut cursor, mut numbers) = (0_u64, Vec::new());
-        loop {
-            let mut cmd = redis::cmd("HSCAN");
-            cmd.arg(&active).arg(cursor).arg("COUNT").arg(500);
-            let (next, fields): (u64, Vec<Value>) = self.query(&cmd).await?;
-            for field in fields.into_iter().step_by(2) {
-                numbers.push(convert(field)?);
-            }
-            cursor = next;
-            if cursor == 0 {
-                // A scan may show a field twice.
-                numbers.sort_unstable();
-                numbers.dedup();
-                return Ok(numbers);
-            }
-        }
+        let mut cmd = redis::cmd("HKEYS");
+        cmd.arg(self.keys().active(worker));
+        let mut numbers: Vec<u64> = self.query(&cmd).await?;
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     /// Deliveries in a worker's hands, by number; those no longer there are left out. No more come
