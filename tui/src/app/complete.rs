@@ -266,7 +266,7 @@ mod tests {
             ("\"err", &[]),
             ("'err", &[]),
             ("\"two wor", &[]),
-            ("station:", &["enrich"]),
+            ("station:", &["enrich", "identity"]),
             ("station:enrich", &[]),
             ("!kind:t", &["transient"]),
             ("colour:", &[]),

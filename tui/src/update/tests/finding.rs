@@ -19,7 +19,7 @@ fn tab_and_arrows_complete_the_filter() {
         ("a tab tab right", "age:", 6),
         ("a tab tab right tab", "age:>10m", 6),
         ("a tab tab right tab tab right", "age:>1h ", 0),
-        ("s t a right", "station:", 1),
+        ("s t a right", "station:", 2),
         ("s t a right tab", "station:enrich ", 0),
         ("! s t a tab tab", "!station:enrich ", 0),
         ("tab", "error:", 12),
