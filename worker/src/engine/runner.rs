@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::clock::rfc3339;
-use bridge_shared::envelope::{Attempt, Envelope, ErrorKind};
+use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, VERSION, newer_version};
 use bridge_shared::event::EventKind;
 use bridge_shared::money::Money;
 use bridge_shared::store::work::{Delivery, Outcome};
@@ -192,6 +192,14 @@ async fn limited(
     journey: &Journey,
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
+    if let Some(version) = newer_version(&envelope.lead) {
+        return Err(Failure::new(
+            ErrorKind::Invalid,
+            format!(
+                "an envelope of version {version}, and this worker reads up to version {VERSION}: retry it when the workers are updated"
+            ),
+        ));
+    }
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {

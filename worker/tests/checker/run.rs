@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -123,9 +124,9 @@ impl<'a> Scene<'a> {
             }
             posts.clone().for_each(|post| self.crew.hire(post));
             let producers = self.plan.pushers + self.plan.plain;
-            for i in 0..self.plan.operators {
-                scope.spawn(move || self.operate(producers + i));
-            }
+            let operators: Vec<_> = (0..self.plan.operators)
+                .map(|i| scope.spawn(move || self.operate(producers + i)))
+                .collect();
             let mut work: Vec<_> = (0..producers)
                 .map(|i| scope.spawn(move || self.produce(i)))
                 .collect();
@@ -134,10 +135,14 @@ impl<'a> Scene<'a> {
                 scope.spawn(move || stage.play(track))
             };
             work.extend(self.plan.tracks.iter().map(play));
-            for done in work {
-                done.join().expect("no panic");
-            }
+            let wait = |threads: Vec<ScopedJoinHandle<'_, ()>>| {
+                for thread in threads {
+                    thread.join().expect("no panic");
+                }
+            };
+            wait(work);
             self.quiet.store(true, Ordering::SeqCst);
+            wait(operators);
             let left = drain(&self.site);
             posts.clone().for_each(|post| self.crew.remind(post));
             posts.for_each(|post| self.crew.see_off(post, &[0]));

@@ -44,7 +44,7 @@ struct Servers {
 impl Site {
     pub fn start(kind: Kind) -> Self {
         let common = [
-            "--enable-debug-command", "yes", "--busy-reply-threshold", "30",
+            "--enable-debug-command", "yes", "--enable-protected-configs", "yes", "--busy-reply-threshold", "30",
             "--repl-diskless-sync-delay", "0", "--loading-process-events-interval-bytes", "1024",
             "--key-load-delay", "50",
         ];
