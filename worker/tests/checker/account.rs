@@ -148,17 +148,27 @@ impl Account<'_> {
         if self.forgets(from, to) {
             return true;
         }
-        let concerns = |fault: &&Fault| {
-            matches!(fault.on, On::Everybody) || fault.on == On::Worker(earlier.worker)
-        };
-        let of_worker: Vec<&Fault> = self.faults.iter().filter(concerns).collect();
-        let at_once = of_worker.iter().any(|fault| {
+        let of_earlier = self.concern(earlier.worker);
+        let at_once = of_earlier.iter().any(|fault| {
             fault.effect == Effect::Repeats && fault.from <= to && fault.to >= from
         });
+        let lease = self.plan.lease;
+        let lost = |(begun, over): &(Instant, Instant)| self.plan.outlasts_lease(*over - *begun);
+        // Either the first one lost it, or the other had it before and came late to its call.
         at_once
-            || stretches(&of_worker).iter().any(|(begun, over)| {
-                self.plan.outlasts_lease(*over - *begun) && *begun <= to && *over + self.plan.lease >= from
-            })
+            || (stretches(&of_earlier).iter().filter(|time| lost(time)))
+                .any(|(begun, over)| *begun <= to && *over + lease >= from)
+            || (stretches(&self.concern(later.worker)).iter().filter(|time| lost(time)))
+                .any(|(begun, over)| *begun <= from && *over + Duration::from_secs(1) >= to)
+    }
+
+    /// What was done to a worker, or to all.
+    fn concern(&self, worker: usize) -> Vec<&Fault> {
+        let concerns = |fault: &&Fault| match fault.on {
+            On::Everybody => true,
+            On::Worker(number) => number == worker,
+        };
+        self.faults.iter().filter(concerns).collect()
     }
 
     /// Whether the figures agree with each other and with what is there.

@@ -115,6 +115,8 @@ pub struct Plan {
     /// How long the producers take.
     pub span: Duration,
     pub operators: usize,
+    /// How long it may take after the last deed until everything is done.
+    pub patience: Duration,
     /// What happens at the same time: to the workers, to Redis, to the network.
     pub tracks: Vec<Vec<Step>>,
 }
@@ -146,6 +148,7 @@ impl Plan {
             leads: rng.usize(300..=700),
             span: ms(4_500),
             operators: 2,
+            patience: Duration::from_secs(60),
             tracks: Vec::new(),
         };
         let mut tracks = vec![plan.workers_track(&mut rng), plan.redis_track(&mut rng)];

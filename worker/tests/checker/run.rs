@@ -22,9 +22,6 @@ use crate::scripts::{Bug, Scripts};
 use crate::site::Site;
 use crate::station::Station;
 
-/// How long it may take after the last fault until everything is done.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What came of a run.
 pub struct Outcome {
     pub violations: Vec<String>,
@@ -143,7 +140,7 @@ impl<'a> Scene<'a> {
             wait(work);
             self.quiet.store(true, Ordering::SeqCst);
             wait(operators);
-            let left = drain(&self.site);
+            let left = drain(&self.site, self.plan.patience);
             posts.clone().for_each(|post| self.crew.remind(post));
             posts.for_each(|post| self.crew.see_off(post, &[0]));
             self.over.store(true, Ordering::SeqCst);
@@ -199,8 +196,8 @@ impl<'a> Scene<'a> {
 }
 
 /// Waits until nothing waits, is in hand, or is due again.
-fn drain(site: &Site) -> Option<String> {
-    let deadline = Instant::now() + PATIENCE;
+fn drain(site: &Site, patience: Duration) -> Option<String> {
+    let deadline = Instant::now() + patience;
     loop {
         let left = left(site);
         if left == [0, 0, 0] {

@@ -152,12 +152,13 @@ impl Site {
 
     fn back(&self, pause: Duration, meanwhile: impl FnOnce()) -> Effect {
         let mut servers = self.servers.lock().expect("nobody panics with it");
+        let marks = self.marks.lock().expect("nobody panics with it");
         servers.primary.kill();
         let killed = Instant::now();
         meanwhile();
         std::thread::sleep(pause);
         servers.primary.restart().expect("Redis starts again");
-        self.forgotten(killed)
+        self.forgotten(&marks, killed)
     }
 
     /// Kills the primary and waits until the sentinel has made the replica the new one.
@@ -167,6 +168,7 @@ impl Site {
         let said = connect(sentinel.port()).and_then(|mut at| run::<String>(&mut at, set));
         said.expect("the sentinel answers");
         let mut servers = self.servers.lock().expect("nobody panics with it");
+        let marks = self.marks.lock().expect("nobody panics with it");
         servers.primary.kill();
         let killed = Instant::now();
         let replica = servers.replica.take().expect("there is one failover in a run");
@@ -176,13 +178,12 @@ impl Site {
         });
         self.port.store(replica.port(), Ordering::SeqCst);
         servers.primary = replica;
-        self.forgotten(killed)
+        self.forgotten(&marks, killed)
     }
 
-    /// What the server has forgotten when it is back.
-    fn forgotten(&self, killed: Instant) -> Effect {
+    /// What the server has forgotten when it is back, before it gets another mark.
+    fn forgotten(&self, marks: &[Instant], killed: Instant) -> Effect {
         let known: Option<usize> = self.ask(&format!("GET {MARK}"));
-        let marks = self.marks.lock().expect("nobody panics with it");
         let since = known.map_or(marks[0], |known| marks[known - 1]);
         // Where everything is on the disk before it is acknowledged nothing may be forgotten.
         if self.kind == Kind::Always {
