@@ -110,6 +110,8 @@ impl<'a> Scene<'a> {
         };
         let posts = 0..self.crew.posts.len();
         std::thread::scope(|scope| {
+            // Also where something panics, or those who listen would listen for ever.
+            let end = End(self);
             scope.spawn(|| self.site.mark());
             scope.spawn(|| self.record.watch_the_machine(self.plan.lease, over));
             scope.spawn(|| {
@@ -143,8 +145,7 @@ impl<'a> Scene<'a> {
             let left = drain(&self.site, self.plan.patience);
             posts.clone().for_each(|post| self.crew.remind(post));
             posts.for_each(|post| self.crew.see_off(post, &[0]));
-            self.over.store(true, Ordering::SeqCst);
-            self.site.end();
+            drop(end);
             left
         })
     }
@@ -192,6 +193,17 @@ impl<'a> Scene<'a> {
             news: &self.news,
             reading: Reading::take(&mut self.site.connect().expect("it answers")),
         }
+    }
+}
+
+/// The end of a run.
+struct End<'a>(&'a Scene<'a>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.quiet.store(true, Ordering::SeqCst);
+        self.0.over.store(true, Ordering::SeqCst);
+        self.0.site.end();
     }
 }
 
