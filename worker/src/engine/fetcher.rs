@@ -136,6 +136,10 @@ impl Fetcher {
     }
 
     async fn start(&mut self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
+        // All of them before the first is started: one must know of the others.
+        for delivery in &deliveries {
+            self.context.in_hand.add(delivery);
+        }
         for delivery in deliveries {
             let slot = slots
                 .split(1)

@@ -18,9 +18,13 @@ use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 
 use super::committer::Committed;
+use super::in_hand::is_suspect;
 use super::saver::{Outcomes, Saving};
 use super::{Context, Settings, lead_id, panic_text};
 use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
+
+/// How long a lead that may be what kills workers goes away while another one is worked on.
+const ASIDE: Duration = Duration::from_secs(1);
 
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
 pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
@@ -35,7 +39,7 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
-    context.in_hand.add(delivery.number);
+    context.in_hand.add(&delivery);
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
         Some(mut room) => {
@@ -68,9 +72,19 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let pipeline = context.pipeline();
     let spent_before = envelope.spent;
     let journey = Journey::new(spent_before);
+    let work = async {
+        if is_suspect(&envelope) && !context.in_hand.is_alone(number).await {
+            return Ok(Arrival::Later {
+                station: String::new(),
+                wait: ASIDE,
+                reason: format!("its turn alone: {} workers died with it", envelope.deaths),
+            });
+        }
+        limited(&context, &pipeline, &envelope, &journey).await
+    };
     let result = tokio::select! {
         biased;
-        result = limited(&context, &pipeline, &envelope, &journey) => Some(result),
+        result = work => Some(result),
         () = context.give_back.cancelled() => None,
     };
     let ms = millis(started.elapsed());
@@ -140,7 +154,7 @@ fn postponed(envelope: &Envelope, station: String, wait: Duration, what: &str) -
     };
     let ended = Ended {
         kind: EventKind::RetryScheduled,
-        station: Some(station),
+        station: (!station.is_empty()).then_some(station),
         error: Some(format!("waits for {what}")),
         ms: Some(delay_ms),
         ..Ended::default()

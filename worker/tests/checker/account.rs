@@ -17,8 +17,8 @@ use crate::reading::{Place, Reading};
 use crate::record::{Effect, Fault, On, Record};
 use crate::station::Call;
 
-/// How long after a fault's end its consequences may begin.
-const AFTERMATH: Duration = Duration::from_millis(300);
+/// How long after a fault's end what was sent before it may still arrive.
+const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// All that is known at the end of a run.
 pub struct Account<'a> {
@@ -131,7 +131,7 @@ impl Account<'_> {
     /// Whether Redis may have forgotten something of that time.
     fn forgets(&self, from: Instant, to: Instant) -> bool {
         self.faults.iter().any(|fault| match fault.effect {
-            Effect::Forgets(since) => since <= to + AFTERMATH && fault.to >= from,
+            Effect::Forgets(since) => since <= to && fault.to + AFTERMATH >= from,
             _ => false,
         })
     }
@@ -150,7 +150,7 @@ impl Account<'_> {
         }
         let of_earlier = self.concern(earlier.worker);
         let at_once = of_earlier.iter().any(|fault| {
-            fault.effect == Effect::Repeats && fault.from <= to && fault.to >= from
+            fault.effect == Effect::Repeats && fault.from <= to && fault.to + AFTERMATH >= from
         });
         let lease = self.plan.lease;
         let lost = |(begun, over): &(Instant, Instant)| self.plan.outlasts_lease(*over - *begun);
