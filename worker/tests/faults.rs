@@ -192,6 +192,18 @@ fn a_lead_whose_workers_die_three_times_is_poison() {
 }
 
 #[test]
+fn a_lead_in_hand_that_nobody_works_on_is_found() {
+    let bridge = Bridge::start();
+    let _worker = bridge.worker(&[]);
+    eventually("it is registered", || bridge.workers().len() == 1);
+    // As when the network brings a fetch long after the worker has given up its answer.
+    let hand = format!("leads_to_enrich:active:{}", bridge.workers()[0]);
+    let _: usize = bridge.run(&[b"HSET", hand.as_bytes(), b"0", br#"{"n":1}"#]);
+    eventually("it is done", || bridge.done() == 1);
+    assert_eq!(bridge.in_flight(), 0);
+}
+
+#[test]
 fn sigterm_finishes_what_is_in_hand_and_takes_no_more() {
     let bridge = Bridge::start();
     let service = Service::start(|_, _| Reply::ok().after(400));

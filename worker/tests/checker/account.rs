@@ -264,24 +264,31 @@ impl Account<'_> {
 
     /// How long it took after each fault until leads were worked on again.
     pub fn recoveries(&self) -> Vec<(&'static str, Duration)> {
-        let mut starts: Vec<Instant> = self.calls.values().flatten().map(|call| call.from).collect();
-        starts.sort_unstable();
-        let after = |fault: &Fault| match fault.on {
-            // Until somebody has the lead that was in hand the longest.
-            On::Worker(worker) => self
-                .calls
-                .values()
-                .flat_map(|calls| calls.windows(2))
-                .filter(|pair| pair[0].worker == worker && pair[0].from <= fault.from)
-                .filter(|pair| pair[0].to >= fault.from && pair[1].from >= fault.from)
-                .map(|pair| pair[1].from - fault.from)
-                .max(),
-            On::Everybody => {
-                let next = starts.partition_point(|at| *at < fault.to);
-                starts.get(next).map(|at| *at - fault.to)
+        let mut calls: Vec<&Call> = self.calls.values().flatten().collect();
+        calls.sort_unstable_by_key(|call| call.from);
+        let after = |fault: &Fault| {
+            let next = |who: Option<usize>| {
+                let theirs = |call: &&&Call| who.is_none_or(|who| call.worker == who);
+                let next = calls.iter().filter(theirs).find(|call| call.from >= fault.to);
+                next.map(|call| call.from - fault.to)
+            };
+            match fault.on {
+                On::Everybody => next(None),
+                On::Worker(worker) if fault.name.starts_with("worker") => self.taken_over(worker, fault),
+                On::Worker(worker) => next(Some(worker)),
             }
         };
         self.faults.iter().filter_map(|fault| Some((fault.name, after(fault)?))).collect()
+    }
+
+    /// How long it took until somebody had the last of the leads that a worker had in hand.
+    fn taken_over(&self, worker: usize, fault: &Fault) -> Option<Duration> {
+        let pairs = self.calls.values().flat_map(|calls| calls.windows(2));
+        pairs
+            .filter(|pair| pair[0].worker == worker && pair[0].from <= fault.from)
+            .filter(|pair| pair[0].to >= fault.from && pair[1].from >= fault.from)
+            .map(|pair| pair[1].from - fault.from)
+            .max()
     }
 }
 

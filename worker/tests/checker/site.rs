@@ -141,12 +141,13 @@ impl Site {
         let file = self.file.as_ref().expect("it writes one");
         self.back(ms(50), || {
             let now = Instant::now();
-            let lengths = self.lengths.lock().expect("nobody panics with it");
+            let mut lengths = self.lengths.lock().expect("nobody panics with it");
             let lost = lengths.iter().find(|(at, _)| now - *at < UNWRITTEN);
             if let Some((_, length)) = lost {
                 let file = File::options().write(true).open(file).expect("its file");
                 file.set_len(*length).expect("a shorter file");
             }
+            lengths.clear();
         })
     }
 
