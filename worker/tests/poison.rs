@@ -47,10 +47,20 @@ fn a_lead_that_kills_its_worker_takes_no_other_lead_with_it() {
     push_with(&bridge, "deadly");
     let deadly = r#"case "$lead" in *deadly*) kill -9 $PPID;; esac; sleep 0.02"#;
     let route = route(&bridge, "", deadly);
-    let flags = ["--pipeline", &route, "--lease-seconds", "1", "--concurrency", "20"];
+    let flags = [
+        "--pipeline",
+        &route,
+        "--lease-seconds",
+        "1",
+        "--concurrency",
+        "20",
+    ];
     let dead = work_off(&bridge, &flags);
     assert_eq!(dead["lead"], json!({"name":"deadly"}));
-    assert_eq!((&dead["error_kind"], &dead["deaths"]), (&json!("poison"), &json!(3)));
+    assert_eq!(
+        (&dead["error_kind"], &dead["deaths"]),
+        (&json!("poison"), &json!(3))
+    );
     assert_eq!(bridge.stat("dead"), 1);
 }
 
@@ -60,10 +70,22 @@ fn a_lead_that_never_ends_is_given_up_when_its_time_is_up() {
     push_with(&bridge, "endless");
     let endless = r#"case "$lead" in *endless*) while :; do sleep 60; done;; esac"#;
     let route = route(&bridge, "timeout = \"0.3s\"", endless);
-    let flags = ["--pipeline", &route, "--max-retries", "1", "--retry-delay-base", "0.1", "--concurrency", "4"];
+    let flags = [
+        "--pipeline",
+        &route,
+        "--max-retries",
+        "1",
+        "--retry-delay-base",
+        "0.1",
+        "--concurrency",
+        "4",
+    ];
     let dead = work_off(&bridge, &flags);
     assert_eq!(dead["lead"], json!({"name":"endless"}));
-    assert_eq!((&dead["error_kind"], &dead["retry_count"]), (&json!("timeout"), &json!(1)));
+    assert_eq!(
+        (&dead["error_kind"], &dead["retry_count"]),
+        (&json!("timeout"), &json!(1))
+    );
 }
 
 #[test]
@@ -73,7 +95,16 @@ fn a_lead_that_eats_memory_meets_its_programs_limit_and_not_the_workers() {
     // All of /dev/zero is one line, which `tail` keeps whole.
     let hungry = r#"case "$lead" in *hungry*) exec tail -n 1 /dev/zero;; esac"#;
     let route = route(&bridge, "memory = \"64MiB\"", hungry);
-    let flags = ["--pipeline", &route, "--max-retries", "1", "--retry-delay-base", "0.1", "--concurrency", "4"];
+    let flags = [
+        "--pipeline",
+        &route,
+        "--max-retries",
+        "1",
+        "--retry-delay-base",
+        "0.1",
+        "--concurrency",
+        "4",
+    ];
     let dead = work_off(&bridge, &flags);
     assert_eq!(dead["lead"], json!({"name":"hungry"}));
     let error = dead["error"].as_str().expect("an error");

@@ -44,7 +44,9 @@ impl Bench {
         let url = SERVER.with(Sandbox::url);
         let client = redis::Client::open(url.as_str()).expect("a URL");
         let mut connection = client.get_connection().expect("a connection");
-        let () = redis::cmd("FLUSHALL").query(&mut connection).expect("it is emptied");
+        let () = redis::cmd("FLUSHALL")
+            .query(&mut connection)
+            .expect("it is emptied");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -78,19 +80,33 @@ impl Bench {
                 let _: u64 = self.run(&[b"LPUSH", b"q", &lead]);
                 Answer::Nothing
             }
-            Step::Beat { worker, alive, register } => self.beat(*worker, *alive, *register),
+            Step::Beat {
+                worker,
+                alive,
+                register,
+            } => self.beat(*worker, *alive, *register),
             Step::Fetch { worker, count } => self.fetch(*worker, *count),
-            Step::Commit { worker, outcomes, resend } => self.commit(*worker, outcomes, *resend),
+            Step::Commit {
+                worker,
+                outcomes,
+                resend,
+            } => self.commit(*worker, outcomes, *resend),
             Step::Leave { worker } => Answer::Count(self.wait(self.store.leave(&name(*worker)))),
             Step::Recover { worker, deliveries } => self.recover(*worker, deliveries),
-            Step::Promote { limit } => Answer::Count(self.wait(self.store.promote(*limit)).0 as u64),
+            Step::Promote { limit } => {
+                Answer::Count(self.wait(self.store.promote(*limit)).0 as u64)
+            }
             Step::Pause(pause) => Answer::Changed(self.wait(self.store.set_paused(*pause, "test"))),
             Step::Look { console } => {
                 let (count, read) = self.wait(self.store.dead_window(0, 1_000));
                 self.consoles[*console].read = read;
                 Answer::Count(count)
             }
-            Step::Take { console, picked, to } => self.take(*console, picked, *to),
+            Step::Take {
+                console,
+                picked,
+                to,
+            } => self.take(*console, picked, *to),
             Step::Clear { console } => {
                 Answer::Count(self.wait(self.store.clear_dead(&trash(*console), "test")))
             }
@@ -115,7 +131,8 @@ impl Bench {
         for word in words {
             cmd.arg(*word);
         }
-        cmd.query(&mut *self.connection.borrow_mut()).expect("Redis answers")
+        cmd.query(&mut *self.connection.borrow_mut())
+            .expect("Redis answers")
     }
 
     fn push(&mut self, run: usize, leads: Vec<usize>, again: bool) -> Answer {
@@ -163,7 +180,9 @@ impl Bench {
         let held: HashMap<u64, Vec<u8>> = self.run(&[b"HGETALL", active(worker).as_bytes()]);
         let outcome = |(number, ending): &(u64, Ending)| {
             // Of what is not in hand a worker would tell something as well.
-            let n = held.get(number).map_or(999_999, |payload| number_of(payload));
+            let n = held
+                .get(number)
+                .map_or(999_999, |payload| number_of(payload));
             (*number, outcome(n, *ending))
         };
         let outcomes: Vec<(u64, Outcome)> = outcomes.iter().map(outcome).collect();
@@ -175,7 +194,10 @@ impl Bench {
         let recovery = |(number, dead): &(u64, bool)| Recovery {
             number: *number,
             dead: *dead,
-            envelope: envelope(held.get(number).map_or(999_999, |payload| number_of(payload))),
+            envelope: envelope(
+                held.get(number)
+                    .map_or(999_999, |payload| number_of(payload)),
+            ),
         };
         let recoveries: Vec<Recovery> = deliveries.iter().map(recovery).collect();
         self.wait(self.store.recover(&name(worker), &recoveries))
@@ -183,13 +205,17 @@ impl Bench {
     }
 
     fn take(&mut self, console: usize, picked: &[usize], to: To) -> Answer {
-        let letters: Vec<DeadLetter> =
-            picked.iter().map(|at| self.consoles[console].read[*at].clone()).collect();
+        let letters: Vec<DeadLetter> = picked
+            .iter()
+            .map(|at| self.consoles[console].read[*at].clone())
+            .collect();
         let destination = match to {
             To::Work => Destination::Redrive,
             To::Trash => Destination::Trash(trash(console)),
         };
-        let take = self.store.take_dead(&letters, &destination, "test", |_| true);
+        let take = self
+            .store
+            .take_dead(&letters, &destination, "test", |_| true);
         let moved = self.runtime.block_on(take);
         assert!(moved.error.is_none(), "{:?}", moved.error);
         if to == To::Work {
@@ -209,7 +235,9 @@ impl Bench {
         };
         let hand = |worker| -> BTreeMap<u64, usize> {
             let held: HashMap<u64, Vec<u8>> = self.run(&[b"HGETALL", active(worker).as_bytes()]);
-            held.into_iter().map(|(number, payload)| (number, number_of(&payload))).collect()
+            held.into_iter()
+                .map(|(number, payload)| (number, number_of(&payload)))
+                .collect()
         };
         let retry: Vec<Vec<u8>> = self.run(&[b"ZRANGE", b"q:retry", b"0", b"-1"]);
         let enriched: Vec<(String, HashMap<String, Vec<u8>>)> =
@@ -222,9 +250,14 @@ impl Bench {
             dead: list("f"),
             trash: std::array::from_fn(|console| list(&format!("f:trash:{}", trash(console)))),
             retry: retry.iter().map(|entry| number_of(entry)).collect(),
-            enriched: enriched.iter().map(|(_, fields)| number_of(&fields["lead"])).collect(),
+            enriched: enriched
+                .iter()
+                .map(|(_, fields)| number_of(&fields["lead"]))
+                .collect(),
             hands: (0..WORKERS).map(hand).collect(),
-            registered: (0..WORKERS).map(|worker| registered.contains(&name(worker))).collect(),
+            registered: (0..WORKERS)
+                .map(|worker| registered.contains(&name(worker)))
+                .collect(),
             paused,
             stats: stats.into_iter().filter(|(_, n)| *n > 0).collect(),
             leads: 0,
@@ -273,8 +306,15 @@ fn outcome(n: usize, ending: Ending) -> Outcome {
             lead: lead(n).into(),
             skipped: ending == Ending::Skipped,
         },
-        Ending::Retry { due } => Outcome::Retry { envelope, delay_ms: delay(due), retry: 1 },
-        Ending::Postponed { due } => Outcome::Postponed { envelope, delay_ms: delay(due) },
+        Ending::Retry { due } => Outcome::Retry {
+            envelope,
+            delay_ms: delay(due),
+            retry: 1,
+        },
+        Ending::Postponed { due } => Outcome::Postponed {
+            envelope,
+            delay_ms: delay(due),
+        },
         Ending::Dead => Outcome::Dead { envelope },
         Ending::Requeue => Outcome::Requeue { envelope },
     }

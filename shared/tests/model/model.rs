@@ -16,8 +16,12 @@ pub enum Ending {
     Done,
     Skipped,
     /// Due at once, or in an hour.
-    Retry { due: bool },
-    Postponed { due: bool },
+    Retry {
+        due: bool,
+    },
+    Postponed {
+        due: bool,
+    },
     Dead,
     Requeue,
 }
@@ -33,27 +37,61 @@ pub enum To {
 #[derive(Debug, Clone)]
 pub enum Step {
     /// A batch through the bridge; again where its answer was lost.
-    Push { run: usize, leads: usize, again: bool },
+    Push {
+        run: usize,
+        leads: usize,
+        again: bool,
+    },
     /// A plain `LPUSH` by somebody else.
     Lpush,
     /// A sign of life; one that is not alive gets a lease that has ended already.
-    Beat { worker: usize, alive: bool, register: bool },
-    Fetch { worker: usize, count: usize },
+    Beat {
+        worker: usize,
+        alive: bool,
+        register: bool,
+    },
+    Fetch {
+        worker: usize,
+        count: usize,
+    },
     /// Outcomes of deliveries by number, some of them not, or no longer, in hand.
-    Commit { worker: usize, outcomes: Vec<(u64, Ending)>, resend: bool },
-    Leave { worker: usize },
+    Commit {
+        worker: usize,
+        outcomes: Vec<(u64, Ending)>,
+        resend: bool,
+    },
+    Leave {
+        worker: usize,
+    },
     /// What a recoverer that looked a while ago does with deliveries.
-    Recover { worker: usize, deliveries: Vec<(u64, bool)> },
-    Promote { limit: usize },
+    Recover {
+        worker: usize,
+        deliveries: Vec<(u64, bool)>,
+    },
+    Promote {
+        limit: usize,
+    },
     Pause(bool),
     /// A console reads the dead letters.
-    Look { console: usize },
+    Look {
+        console: usize,
+    },
     /// And acts on some of them, which others may have moved meanwhile.
-    Take { console: usize, picked: Vec<usize>, to: To },
-    Clear { console: usize },
-    Restore { console: usize },
+    Take {
+        console: usize,
+        picked: Vec<usize>,
+        to: To,
+    },
+    Clear {
+        console: usize,
+    },
+    Restore {
+        console: usize,
+    },
     /// It takes back what it put back to work last.
-    Recall { console: usize },
+    Recall {
+        console: usize,
+    },
 }
 
 /// What a call answers.
@@ -136,17 +174,30 @@ pub struct Seen {
 
 impl Model {
     pub fn seen(&self) -> Seen {
-        let hands: Vec<_> = self.workers.iter().map(|worker| worker.hand.clone()).collect();
+        let hands: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| worker.hand.clone())
+            .collect();
         Seen {
             waiting: self.waiting.iter().copied().collect(),
             dead: self.dead.iter().copied().collect(),
             trash: self.trash.clone().map(Vec::from),
             retry: self.retry.keys().map(|(_, n)| *n).collect(),
             enriched: self.enriched.clone(),
-            registered: self.workers.iter().map(|worker| worker.lease.is_some()).collect(),
+            registered: self
+                .workers
+                .iter()
+                .map(|worker| worker.lease.is_some())
+                .collect(),
             hands,
             paused: self.paused,
-            stats: self.stats.iter().filter(|(_, n)| **n > 0).map(|(name, n)| ((*name).into(), *n)).collect(),
+            stats: self
+                .stats
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(name, n)| ((*name).into(), *n))
+                .collect(),
             leads: self.leads,
         }
     }
@@ -198,7 +249,8 @@ impl Model {
         }
         let from = self.waiting.len().saturating_sub(count);
         let taken: Vec<(u64, usize)> = (first..).zip(self.waiting.drain(from..).rev()).collect();
-        self.redriven.retain(|n| taken.iter().all(|(_, taken)| taken != n));
+        self.redriven
+            .retain(|n| taken.iter().all(|(_, taken)| taken != n));
         self.workers[worker].hand.extend(taken.iter().copied());
         self.count("received", taken.len());
         Answer::Taken(taken)
@@ -275,7 +327,11 @@ impl Model {
     }
 
     fn promote(&mut self, limit: usize) -> Answer {
-        let due = self.retry.iter().filter(|(_, due)| **due).map(|(at, _)| *at);
+        let due = self
+            .retry
+            .iter()
+            .filter(|(_, due)| **due)
+            .map(|(at, _)| *at);
         let due: Vec<(u64, usize)> = due.take(limit).collect();
         // The longest due is next.
         for at in due.iter().rev() {
@@ -287,8 +343,10 @@ impl Model {
 
     fn take(&mut self, console: usize, picked: &[usize], to: To) -> Answer {
         // The oldest first, which is at the right end.
-        let mut letters: Vec<(usize, usize)> =
-            picked.iter().map(|at| (*at, self.consoles[console].read[*at])).collect();
+        let mut letters: Vec<(usize, usize)> = picked
+            .iter()
+            .map(|at| (*at, self.consoles[console].read[*at]))
+            .collect();
         letters.sort_unstable_by(|a, b| b.cmp(a));
         let mut moved = BTreeSet::new();
         for (at, n) in letters {
@@ -305,7 +363,14 @@ impl Model {
                 To::Trash => self.trash[console].push_front(n),
             }
         }
-        self.count(if to == To::Work { "redriven" } else { "dropped" }, moved.len());
+        self.count(
+            if to == To::Work {
+                "redriven"
+            } else {
+                "dropped"
+            },
+            moved.len(),
+        );
         if to == To::Work {
             let read = &self.consoles[console].read;
             self.consoles[console].put = moved.iter().map(|at| read[*at]).collect();
@@ -373,20 +438,35 @@ impl ReferenceStateMachine for Model {
             Ending::Requeue,
         ]);
         let numbers = |model: &Self| {
-            let last = model.workers.iter().map(|worker| worker.next).max().unwrap_or(1);
+            let last = model
+                .workers
+                .iter()
+                .map(|worker| worker.next)
+                .max()
+                .unwrap_or(1);
             1..=last
         };
         let outcomes = prop::collection::btree_map(numbers(model), ending, 1..6);
         let deliveries = prop::collection::btree_map(numbers(model), any::<bool>(), 0..6);
         let to = select(vec![To::Work, To::Work, To::Trash]);
-        let reads: Vec<usize> = model.consoles.iter().map(|console| console.read.len()).collect();
-        let take = (console.clone(), prop::collection::btree_set(0..12_usize, 1..6), to).prop_map(
-            move |(console, picked, to)| Step::Take {
+        let reads: Vec<usize> = model
+            .consoles
+            .iter()
+            .map(|console| console.read.len())
+            .collect();
+        let take = (
+            console.clone(),
+            prop::collection::btree_set(0..12_usize, 1..6),
+            to,
+        )
+            .prop_map(move |(console, picked, to)| Step::Take {
                 console,
-                picked: picked.into_iter().filter(|at| *at < reads[console]).collect(),
+                picked: picked
+                    .into_iter()
+                    .filter(|at| *at < reads[console])
+                    .collect(),
                 to,
-            },
-        );
+            });
         prop_oneof![
             4 => (0..RUNS, 1..5_usize, any::<bool>())
                 .prop_map(|(run, leads, again)| Step::Push { run, leads, again }),
@@ -420,7 +500,9 @@ impl ReferenceStateMachine for Model {
 
     fn preconditions(model: &Self, step: &Step) -> bool {
         match step {
-            Step::Take { console, picked, .. } => {
+            Step::Take {
+                console, picked, ..
+            } => {
                 let read = model.consoles[*console].read.len();
                 !picked.is_empty() && picked.iter().all(|at| *at < read)
             }
@@ -439,9 +521,17 @@ impl ReferenceStateMachine for Model {
                 model.leads += 1;
                 Answer::Nothing
             }
-            Step::Beat { worker, alive, register } => model.beat(*worker, *alive, *register),
+            Step::Beat {
+                worker,
+                alive,
+                register,
+            } => model.beat(*worker, *alive, *register),
             Step::Fetch { worker, count } => model.fetch(*worker, *count),
-            Step::Commit { worker, outcomes, resend } => model.commit(*worker, outcomes, *resend),
+            Step::Commit {
+                worker,
+                outcomes,
+                resend,
+            } => model.commit(*worker, outcomes, *resend),
             Step::Leave { worker } => model.leave(*worker),
             Step::Recover { worker, deliveries } => model.recover(*worker, deliveries),
             Step::Promote { limit } => model.promote(*limit),
@@ -452,7 +542,11 @@ impl ReferenceStateMachine for Model {
                 model.consoles[*console].read = model.dead.iter().copied().collect();
                 Answer::Count(model.dead.len() as u64)
             }
-            Step::Take { console, picked, to } => model.take(*console, picked, *to),
+            Step::Take {
+                console,
+                picked,
+                to,
+            } => model.take(*console, picked, *to),
             Step::Clear { console } => model.clear(*console),
             Step::Restore { console } => model.restore(*console),
             Step::Recall { console } => model.recall(*console),

@@ -105,7 +105,11 @@ mod tests {
             hand.add(&delivery(number, deaths));
         }
         let mut first = std::pin::pin!(hand.is_alone(1));
-        assert_eq!(first.as_mut().now_or_never(), None, "another is still in hand");
+        assert_eq!(
+            first.as_mut().now_or_never(),
+            None,
+            "another is still in hand"
+        );
         assert_eq!(hand.is_alone(2).now_or_never(), Some(false));
         hand.over([2].into_iter());
         assert_eq!(first.now_or_never(), Some(true));

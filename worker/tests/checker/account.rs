@@ -82,7 +82,10 @@ impl Account<'_> {
                 ));
             }
             if earlier.key != later.key && !self.forgets(earlier.from, later.from) {
-                wrong.push(format!("changed its key: {} and {}", earlier.key, later.key));
+                wrong.push(format!(
+                    "changed its key: {} and {}",
+                    earlier.key, later.key
+                ));
             }
         }
         wrong
@@ -99,7 +102,11 @@ impl Account<'_> {
         match place.at {
             "enriched" => {
                 let text = String::from_utf8_lossy(&place.lead);
-                let whole = ["\"score\":1.50", "\"big\":12345678901234567890123", "\"enriched\":true"];
+                let whole = [
+                    "\"score\":1.50",
+                    "\"big\":12345678901234567890123",
+                    "\"enriched\":true",
+                ];
                 if let Some(part) = whole.iter().find(|part| !text.contains(**part)) {
                     return Some(format!("came out without {part}"));
                 }
@@ -114,18 +121,13 @@ impl Account<'_> {
                 let fits = match place.kind {
                     ErrorKind::Invalid => newer,
                     ErrorKind::Permanent => matches!(self.plan.fate(n), Fate::Refused(_)),
-                    ErrorKind::Poison => place.deaths >= 3 && self.deaths() >= 3,
+                    ErrorKind::Poison => place.deaths >= 3 && self.faults.len() >= 3,
                     _ => false,
                 };
                 (!fits).then(|| format!("is dead for {} without a reason", place.kind.as_str()))
             }
             at => Some(format!("is still in {at}")),
         }
-    }
-
-    /// How often leads may have been taken from a worker.
-    fn deaths(&self) -> usize {
-        self.faults.len()
     }
 
     /// Whether Redis may have forgotten something of that time.
@@ -158,8 +160,10 @@ impl Account<'_> {
         at_once
             || (stretches(&of_earlier).iter().filter(|time| lost(time)))
                 .any(|(begun, over)| *begun <= to && *over + lease >= from)
-            || (stretches(&self.concern(later.worker)).iter().filter(|time| lost(time)))
-                .any(|(begun, over)| *begun <= from && *over + Duration::from_secs(1) >= to)
+            || (stretches(&self.concern(later.worker))
+                .iter()
+                .filter(|time| lost(time)))
+            .any(|(begun, over)| *begun <= from && *over + Duration::from_secs(1) >= to)
     }
 
     /// What was done to a worker, or to all.
@@ -175,11 +179,17 @@ impl Account<'_> {
     fn sums(&self) -> Vec<String> {
         let reading = &self.reading;
         let stat = |name: &str| reading.stats.get(name).copied().unwrap_or(0);
-        let count = |at: &str| reading.places.iter().filter(|place| place.at == at).count() as i64;
+        let number = |n: usize| i64::try_from(n).expect("a small number");
+        let count = |at: &str| number(reading.places.iter().filter(|place| place.at == at).count());
         let pushed = reading.places.iter().filter(|place| {
-            number_of(&place.lead).and_then(|n| self.pushed.get(&n)).is_some_and(|lead| lead.counted)
+            number_of(&place.lead)
+                .and_then(|n| self.pushed.get(&n))
+                .is_some_and(|lead| lead.counted)
         });
-        let by_retry = reading.stats.iter().filter(|(name, _)| name.starts_with("retry:"));
+        let by_retry = reading
+            .stats
+            .iter()
+            .filter(|(name, _)| name.starts_with("retry:"));
         let in_flight = count("hand");
         let mut sums = vec![
             ("enriched leads", count("enriched"), stat("done")),
@@ -188,14 +198,26 @@ impl Account<'_> {
                 count("failed"),
                 stat("dead") - stat("redriven") - stat("dropped") + stat("restored"),
             ),
-            ("thrown away", count("trash"), stat("dropped") - stat("restored")),
+            (
+                "thrown away",
+                count("trash"),
+                stat("dropped") - stat("restored"),
+            ),
             (
                 "received",
                 stat("received"),
-                ["done", "dead", "retried", "postponed", "recovered"].map(stat).iter().sum::<i64>() + in_flight,
+                ["done", "dead", "retried", "postponed", "recovered"]
+                    .map(stat)
+                    .iter()
+                    .sum::<i64>()
+                    + in_flight,
             ),
-            ("pushed", stat("pushed"), pushed.count() as i64),
-            ("retries by number", by_retry.map(|(_, n)| n).sum(), stat("retried")),
+            ("pushed", stat("pushed"), number(pushed.count())),
+            (
+                "retries by number",
+                by_retry.map(|(_, n)| n).sum(),
+                stat("retried"),
+            ),
         ];
         let mut minutes = reading.minutes.clone();
         minutes.remove("depth");
@@ -224,7 +246,9 @@ impl Account<'_> {
         if !self.faults.iter().any(forgets) {
             let told = self.news.told(EventKind::Succeeded);
             let false_news = told.iter().filter(|id| !done.contains(id.as_str()));
-            wrong.extend(false_news.map(|id| format!("{id} was told to have succeeded and has not")));
+            wrong.extend(
+                false_news.map(|id| format!("{id} was told to have succeeded and has not")),
+            );
         }
         if self.plan.tracks.is_empty() {
             let counts = self.news.counts();
@@ -247,17 +271,31 @@ impl Account<'_> {
 
     /// A violation with all that is known of the lead.
     fn about(&self, n: usize, what: &str, found: &[&Place]) -> String {
-        let mut text = format!("lead {n} {what} ({:?}, {:?})", self.plan.fate(n), self.plan.wrap(n));
-        if let Known::Accepted(at) = self.pushed[&n].known {
-            text += &format!("\n    accepted {:.3}", self.record.at(at));
-        }
-        for call in self.calls(n) {
+        let mut text = format!(
+            "lead {n} {what} ({:?}, {:?})",
+            self.plan.fate(n),
+            self.plan.wrap(n)
+        );
+        let accepted = match self.pushed[&n].known {
+            Known::Accepted(at) => Some(format!("accepted {:.3}", self.record.at(at))),
+            Known::Unknown => None,
+        };
+        let call = |call: &Call| {
             let (from, to) = (self.record.at(call.from), self.record.at(call.to));
             let (worker, status, key) = (call.worker, call.status, &call.key);
-            text += &format!("\n    worked on {from:.3} - {to:.3} by worker {worker}: {status} ({key})");
-        }
-        for place in found {
-            text += &format!("\n    in {} as {}", place.at, String::from_utf8_lossy(&place.entry));
+            format!("worked on {from:.3} - {to:.3} by worker {worker}: {status} ({key})")
+        };
+        let place = |place: &&Place| {
+            let entry = String::from_utf8_lossy(&place.entry);
+            format!("in {} as {entry}", place.at)
+        };
+        let known = accepted.into_iter();
+        let known = known
+            .chain(self.calls(n).iter().map(call))
+            .chain(found.iter().map(place));
+        for line in known {
+            text.push_str("\n    ");
+            text.push_str(&line);
         }
         text
     }
@@ -269,16 +307,24 @@ impl Account<'_> {
         let after = |fault: &Fault| {
             let next = |who: Option<usize>| {
                 let theirs = |call: &&&Call| who.is_none_or(|who| call.worker == who);
-                let next = calls.iter().filter(theirs).find(|call| call.from >= fault.to);
+                let next = calls
+                    .iter()
+                    .filter(theirs)
+                    .find(|call| call.from >= fault.to);
                 next.map(|call| call.from - fault.to)
             };
             match fault.on {
                 On::Everybody => next(None),
-                On::Worker(worker) if fault.name.starts_with("worker") => self.taken_over(worker, fault),
+                On::Worker(worker) if fault.name.starts_with("worker") => {
+                    self.taken_over(worker, fault)
+                }
                 On::Worker(worker) => next(Some(worker)),
             }
         };
-        self.faults.iter().filter_map(|fault| Some((fault.name, after(fault)?))).collect()
+        self.faults
+            .iter()
+            .filter_map(|fault| Some((fault.name, after(fault)?)))
+            .collect()
     }
 
     /// How long it took until somebody had the last of the leads that a worker had in hand.
@@ -297,7 +343,9 @@ fn stretches(faults: &[&Fault]) -> Vec<(Instant, Instant)> {
     let mut stretches: Vec<(Instant, Instant)> = Vec::new();
     for fault in faults {
         match stretches.last_mut() {
-            Some((_, over)) if fault.from <= *over + Duration::from_secs(1) => *over = fault.to.max(*over),
+            Some((_, over)) if fault.from <= *over + Duration::from_secs(1) => {
+                *over = fault.to.max(*over);
+            }
             _ => stretches.push((fault.from, fault.to)),
         }
     }
@@ -314,5 +362,10 @@ pub fn number_of(lead: &Bytes) -> Option<usize> {
 /// What an entry of any list is: its id, its lead's bytes, and why it failed last.
 pub fn open(entry: &Bytes) -> (String, Bytes, ErrorKind, u32) {
     let (envelope, _) = Envelope::from_dead_letter(entry);
-    (envelope.id, envelope.lead, envelope.error_kind, envelope.deaths)
+    (
+        envelope.id,
+        envelope.lead,
+        envelope.error_kind,
+        envelope.deaths,
+    )
 }

@@ -53,7 +53,13 @@ impl Stage<'_> {
 
     fn note(&self, name: &'static str, on: On, from: Instant, effect: Effect) {
         let to = Instant::now();
-        self.record.add(Fault { name, on, from, to, effect });
+        self.record.add(Fault {
+            name,
+            on,
+            from,
+            to,
+            effect,
+        });
     }
 
     fn worker(&self, post: usize) -> On {
@@ -85,12 +91,19 @@ impl Stage<'_> {
             if i > 0 {
                 std::thread::sleep(ms(30));
             }
-            posts.iter().for_each(|post| self.crew.remind(*post));
+            for post in posts {
+                self.crew.remind(*post);
+            }
         }
         for (post, on) in posts.iter().zip(on) {
-            self.crew.see_off(*post, &[0, 130][..if times > 2 { 2 } else { 1 }]);
+            self.crew
+                .see_off(*post, &[0, 130][..if times > 2 { 2 } else { 1 }]);
             let gives_back = times > 1 || from.elapsed() > self.plan.shutdown;
-            let effect = if gives_back { Effect::Repeats } else { Effect::None };
+            let effect = if gives_back {
+                Effect::Repeats
+            } else {
+                Effect::None
+            };
             self.note("worker SIGTERM", on, from, effect);
             self.crew.hire(*post);
         }

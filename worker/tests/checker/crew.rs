@@ -61,7 +61,10 @@ impl Crew {
     }
 
     fn holder(&self, post: usize) -> MutexGuard<'_, Option<(usize, Worker)>> {
-        self.posts[post].holder.lock().expect("nobody panics with it")
+        self.posts[post]
+            .holder
+            .lock()
+            .expect("nobody panics with it")
     }
 
     /// Starts a worker at a post that is free.
@@ -77,12 +80,18 @@ impl Crew {
         let seconds = |duration: std::time::Duration| duration.as_secs_f64().to_string();
         let (lease, shutdown) = (seconds(self.plan.lease), seconds(self.plan.shutdown));
         let mut worker = command(&[
-            "--pipeline", route.to_str().expect("a plain path"),
-            "--lease-seconds", &lease,
-            "--shutdown-timeout", &shutdown,
-            "--concurrency", "6",
-            "--retry-delay-base", "0.1",
-            "--lead-timeout", "30",
+            "--pipeline",
+            route.to_str().expect("a plain path"),
+            "--lease-seconds",
+            &lease,
+            "--shutdown-timeout",
+            &shutdown,
+            "--concurrency",
+            "6",
+            "--retry-delay-base",
+            "0.1",
+            "--lead-timeout",
+            "30",
         ]);
         let post_of = &self.posts[post];
         clock::shift(&mut worker, post_of.clock);
@@ -132,7 +141,10 @@ impl Crew {
             None => codes.is_empty() || !worker.log().contains("worker started"),
         };
         if !fit {
-            self.complain(format!("worker {number} ended with {code:?}:\n{}", worker.log()));
+            self.complain(format!(
+                "worker {number} ended with {code:?}:\n{}",
+                worker.log()
+            ));
         }
         for line in worker.log().lines().filter(|line| line.contains("panic")) {
             self.complain(format!("worker {number} panicked: {line}"));
@@ -140,7 +152,10 @@ impl Crew {
     }
 
     fn complain(&self, what: String) {
-        self.trouble.lock().expect("nobody panics with it").push(what);
+        self.trouble
+            .lock()
+            .expect("nobody panics with it")
+            .push(what);
     }
 
     /// Keeps the logs for whoever looks into a violation; returns where they are.

@@ -46,7 +46,10 @@ const SECONDS: u64 = 25;
 fn every_lead_is_accounted_for_whatever_happens() {
     let set = |name: &str| -> Option<u64> {
         let text = std::env::var(name).ok()?;
-        Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} is no number")),
+        )
     };
     let deadline = Instant::now() + Duration::from_secs(set("CHECKER_SECONDS").unwrap_or(SECONDS));
     let (only, mut seeds, mut failed) = (set("CHECKER_SEED"), 0, Vec::new());
@@ -68,7 +71,10 @@ fn every_lead_is_accounted_for_whatever_happens() {
     for (name, took) in &mut recoveries {
         took.sort_unstable();
         let (middle, last) = (took[took.len() / 2], took[took.len() - 1]);
-        println!("  {name:32} {:5} times  {middle:8.2?}  {last:8.2?}", took.len());
+        println!(
+            "  {name:32} {:5} times  {middle:8.2?}  {last:8.2?}",
+            took.len()
+        );
     }
     assert!(failed.is_empty(), "replay with CHECKER_SEED: {failed:?}");
 }
@@ -78,7 +84,11 @@ fn where_nothing_happens_each_lead_is_worked_on_once_and_every_figure_agrees() {
     let plan = Plan::calm(fastrand::u64(..1_000_000));
     let outcome = run(&plan, None);
     tell(&plan, &outcome);
-    assert!(outcome.violations.is_empty(), "CHECKER_SEED was {}", plan.seed);
+    assert!(
+        outcome.violations.is_empty(),
+        "CHECKER_SEED was {}",
+        plan.seed
+    );
 }
 
 /// One line where all is well, and everything where it is not.

@@ -43,7 +43,10 @@ impl News {
 
     fn hear(&self, message: &bytes::Bytes) {
         let batch = EventBatch::decode(message).expect("an event of this version");
-        self.heard.lock().expect("nobody panics with it").extend(batch.events);
+        self.heard
+            .lock()
+            .expect("nobody panics with it")
+            .extend(batch.events);
     }
 
     /// How often each kind was heard.

@@ -1,5 +1,5 @@
-//! Operators at their consoles: they retry dead letters, throw some away and bring them back, more
-//! than one at the same time.
+//! Operators at their consoles: they retry dead letters, throw some away and bring them back,
+//! and pause work for a moment; more than one at the same time.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,9 @@ impl Deeds {
     /// Whether a lead was put back to work between two moments.
     pub fn was_retried(&self, n: usize, from: Instant, to: Instant) -> bool {
         let deeds = self.0.lock().expect("nobody panics with it");
-        deeds.iter().any(|(lead, begun, over)| *lead == n && *begun <= to && *over >= from)
+        deeds
+            .iter()
+            .any(|(lead, begun, over)| *lead == n && *begun <= to && *over >= from)
     }
 }
 
@@ -40,10 +42,16 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
         // Time to read; meanwhile others are at work.
         std::thread::sleep(ms(rng.u64(5..60)));
         let picked: Vec<DeadLetter> = letters.into_iter().filter(|_| rng.u32(..3) == 0).collect();
-        match rng.u32(..10) {
+        match rng.u32(..12) {
+            10 => pause(&store, rng.u64(20..400), on),
             0 => {
                 let name = token();
-                on.block_on(store.take_dead(&picked, &Destination::Trash(name.clone()), "operator", |_| true));
+                on.block_on(store.take_dead(
+                    &picked,
+                    &Destination::Trash(name.clone()),
+                    "operator",
+                    |_| true,
+                ));
                 trash = Some(name);
             }
             1 => {
@@ -56,11 +64,23 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
     }
 }
 
+/// Pauses all work for a moment, and does not rest before it goes on.
+fn pause(store: &Store, time: u64, on: &Handle) {
+    if on.block_on(store.set_paused(true, "operator")).is_ok() {
+        std::thread::sleep(ms(time));
+    }
+    while on.block_on(store.set_paused(false, "operator")).is_err() {
+        std::thread::sleep(ms(20));
+    }
+}
+
 fn retry(store: &Store, picked: &[DeadLetter], deeds: &Deeds, on: &Handle) {
     let begun = Instant::now();
     on.block_on(store.take_dead(picked, &Destination::Redrive, "operator", |_| true));
     let over = Instant::now();
     let mut deeds = deeds.0.lock().expect("nobody panics with it");
-    let numbers = picked.iter().filter_map(|letter| number_of(&letter.envelope.lead));
+    let numbers = picked
+        .iter()
+        .filter_map(|letter| number_of(&letter.envelope.lead));
     deeds.extend(numbers.map(|n| (n, begun, over)));
 }

@@ -122,7 +122,14 @@ pub struct Plan {
 }
 
 /// How many commands of a script a trap may wait for.
-const SCRIPTS: [&str; 6] = ["fetch", "commit", "heartbeat", "recover", "promote", "leave"];
+const SCRIPTS: [&str; 6] = [
+    "fetch",
+    "commit",
+    "heartbeat",
+    "recover",
+    "promote",
+    "leave",
+];
 
 impl Plan {
     pub fn new(seed: u64) -> Self {

@@ -50,7 +50,11 @@ fn a_commit_without_the_lease_check_is_found() {
 #[test]
 fn a_retry_that_does_not_leave_the_hand_is_found() {
     let plan = plan(&[Act::Kill(0)], 400);
-    is_found(Bug::RetryWithoutRemoving, &plan, &["places", "still in hand"]);
+    is_found(
+        Bug::RetryWithoutRemoving,
+        &plan,
+        &["places", "still in hand"],
+    );
 }
 
 #[test]
@@ -59,7 +63,10 @@ fn a_lead_recovered_twice_is_found() {
     let mut plan = plan(&[Act::Kill(0), Act::Kill(1)], 700);
     plan.patience = ms(15_000);
     let slow = |post| Act::Slow(post, ms(60), ms(6_000));
-    let slow = (0..3).map(|post| Step { after: ms(0), act: slow(post) });
+    let slow = (0..3).map(|post| Step {
+        after: ms(0),
+        act: slow(post),
+    });
     plan.tracks.extend(slow.map(|step| vec![step]));
     is_found(Bug::RecoverTwice, &plan, &["places"]);
 }

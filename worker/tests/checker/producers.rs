@@ -46,7 +46,10 @@ impl Ledger {
             known,
             counted,
         };
-        self.0.lock().expect("nobody panics with it").insert(n, pushed);
+        self.0
+            .lock()
+            .expect("nobody panics with it")
+            .insert(n, pushed);
     }
 
     pub fn all(&self) -> HashMap<usize, Pushed> {
@@ -56,7 +59,10 @@ impl Ledger {
 
 /// A lead's own bytes, spaced and with numbers that no encoder would write so.
 fn lead(n: usize) -> Bytes {
-    format!("{{\"name\":\"Lead {n}\",  \"n\":{n}, \"score\":1.50, \"big\":12345678901234567890123}}").into()
+    format!(
+        "{{\"name\":\"Lead {n}\",  \"n\":{n}, \"score\":1.50, \"big\":12345678901234567890123}}"
+    )
+    .into()
 }
 
 fn payload(plan: &Plan, n: usize) -> Bytes {
@@ -130,5 +136,6 @@ pub fn lpush(
 
 /// Waits as long as it takes that all of them take the time of the plan.
 fn pace(plan: &Plan, all: usize, now: usize) {
-    std::thread::sleep(plan.span.mul_f64(now as f64 / all as f64));
+    let small = |n: usize| u32::try_from(n).expect("a small number");
+    std::thread::sleep(plan.span * small(now) / small(all));
 }

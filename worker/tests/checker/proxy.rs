@@ -157,7 +157,7 @@ impl Net {
     }
 
     fn commands(&self, number: u64, mut client: TcpStream, mut server: TcpStream) {
-        let (mut waiting, mut chunk) = (Vec::new(), [0; 64 * 1024]);
+        let (mut waiting, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
         while let Ok(n @ 1..) = client.read(&mut chunk) {
             waiting.extend_from_slice(&chunk[..n]);
             self.travel(number);
@@ -224,7 +224,7 @@ impl Net {
         let (active, count, first) = (words[4], number(words[9]), number(words[10]));
         let numbers: Vec<String> = (first..first + count).map(|n| n.to_string()).collect();
         let mut forget: Vec<&[u8]> = vec![b"HDEL", active];
-        forget.extend(numbers.iter().map(|n| n.as_bytes()));
+        forget.extend(numbers.iter().map(String::as_bytes));
         if let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.to)) {
             let _ = server.write_all(&resp::encode(&forget));
             let _ = server.shutdown(Shutdown::Write);
@@ -233,7 +233,7 @@ impl Net {
     }
 
     fn answers(&self, number: u64, mut server: TcpStream, mut client: TcpStream) {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = vec![0; 64 * 1024];
         while let Ok(n @ 1..) = server.read(&mut chunk) {
             self.travel(number);
             let dribble = self.weather().dribble_until;

@@ -38,7 +38,14 @@ impl Reading {
             places.extend(entries.into_iter().map(|entry| {
                 let entry = Bytes::from(entry);
                 let (id, lead, kind, deaths) = open(&entry);
-                Place { at: place, id, lead, kind, deaths, entry }
+                Place {
+                    at: place,
+                    id,
+                    lead,
+                    kind,
+                    deaths,
+                    entry,
+                }
             }));
         };
         add("waiting", ask(at, "LRANGE leads_to_enrich 0 -1"));
@@ -54,7 +61,8 @@ impl Reading {
         for key in with("leads_to_enrich:active:") {
             add("hand", ask(at, &format!("HVALS {key}")));
         }
-        let enriched: Vec<(String, HashMap<String, Vec<u8>>)> = ask(at, "XRANGE enriched_leads - +");
+        let enriched: Vec<(String, HashMap<String, Vec<u8>>)> =
+            ask(at, "XRANGE enriched_leads - +");
         places.extend(enriched.into_iter().map(|(_, mut fields)| {
             let lead = Bytes::from(fields.remove("lead").expect("it has a lead"));
             let id = fields.remove("id").expect("it has an id");

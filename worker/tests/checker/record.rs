@@ -51,7 +51,10 @@ impl Record {
     }
 
     pub fn add(&self, fault: Fault) {
-        self.faults.lock().expect("nobody panics with it").push(fault);
+        self.faults
+            .lock()
+            .expect("nobody panics with it")
+            .push(fault);
     }
 
     /// All of them, in the order they began.
@@ -95,7 +98,10 @@ impl Record {
                 Effect::Forgets(since) => format!("  forgets since {:.3}", self.at(since)),
             };
             let (from, to) = (self.at(fault.from), self.at(fault.to));
-            format!("  {from:7.3} - {to:7.3}  {} {}{effect}\n", fault.name, fault.on)
+            format!(
+                "  {from:7.3} - {to:7.3}  {} {}{effect}\n",
+                fault.name, fault.on
+            )
         };
         self.faults().iter().map(line).collect()
     }

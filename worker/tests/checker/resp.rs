@@ -48,8 +48,5 @@ fn commands_are_read_as_they_are_written() {
     bytes.extend(encode(&[b"PING"]));
     let (length, words) = command(&bytes).expect("whole");
     let words: Vec<&[u8]> = words.into_iter().map(|word| &bytes[word]).collect();
-    assert_eq!(
-        (length, words),
-        (whole, vec![&b"SET"[..], b"", b"a\r\nb"])
-    );
+    assert_eq!((length, words), (whole, vec![&b"SET"[..], b"", b"a\r\nb"]));
 }

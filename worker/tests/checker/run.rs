@@ -169,15 +169,22 @@ impl<'a> Scene<'a> {
         let leads: Vec<usize> = (number..plan.leads).step_by(all).collect();
         if number < plan.pushers {
             let run = format!("run{number}");
-            push(plan, &url, &run, &leads, &self.ledger, self.runtime.handle());
+            push(
+                plan,
+                &url,
+                &run,
+                &leads,
+                &self.ledger,
+                self.runtime.handle(),
+            );
             return;
         }
-        let connect = || match plan.kind {
-            Kind::Sentinel => self.site.connect().ok(),
-            _ => {
-                let client = redis::Client::open(url.as_str()).ok()?;
-                client.get_connection_with_timeout(ms(2_000)).ok()
+        let connect = || {
+            if plan.kind == Kind::Sentinel {
+                return self.site.connect().ok();
             }
+            let client = redis::Client::open(url.as_str()).ok()?;
+            client.get_connection_with_timeout(ms(2_000)).ok()
         };
         lpush(plan, connect, &leads, &self.ledger);
     }
@@ -217,7 +224,9 @@ fn drain(site: &Site, patience: Duration) -> Option<String> {
         }
         if Instant::now() > deadline {
             let [waiting, retry, hand] = left;
-            return Some(format!("never done: {waiting} wait, {retry} are due again, {hand} are in hand"));
+            return Some(format!(
+                "never done: {waiting} wait, {retry} are due again, {hand} are in hand"
+            ));
         }
         std::thread::sleep(ms(20));
     }

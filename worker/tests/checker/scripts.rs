@@ -48,7 +48,9 @@ impl Bug {
                 "redis.call('HEXISTS', KEYS[1], delivery) == 1",
                 "true",
             ),
-            Self::RetryWithoutRemoving => ("commit", "  if held then", "  if operation ~= 'retry' then"),
+            Self::RetryWithoutRemoving => {
+                ("commit", "  if held then", "  if operation ~= 'retry' then")
+            }
             Self::RecoverTwice => (
                 "recover",
                 "redis.call('HEXISTS', KEYS[3], ARGV[i + 1]) == 1",
@@ -80,7 +82,11 @@ impl Scripts {
                 .iter()
                 .find(|(name, _)| *name == script)
                 .expect("it is one of them");
-            assert_eq!(source.matches(old).count(), 1, "{script} has changed: {old}");
+            assert_eq!(
+                source.matches(old).count(),
+                1,
+                "{script} has changed: {old}"
+            );
             let planted = source.replace(old, new);
             (hash(source), hash(&planted), planted)
         });
@@ -99,7 +105,9 @@ impl Scripts {
         if !words.first()?.eq_ignore_ascii_case(b"EVALSHA") {
             return None;
         }
-        self.names.get(std::str::from_utf8(words.get(1)?).ok()?).copied()
+        self.names
+            .get(std::str::from_utf8(words.get(1)?).ok()?)
+            .copied()
     }
 
     /// Puts what is planted in the place of what it replaces.

@@ -44,13 +44,34 @@ struct Servers {
 impl Site {
     pub fn start(kind: Kind) -> Self {
         let common = [
-            "--enable-debug-command", "yes", "--enable-protected-configs", "yes", "--busy-reply-threshold", "30",
-            "--repl-diskless-sync-delay", "0", "--loading-process-events-interval-bytes", "1024",
-            "--key-load-delay", "50",
+            "--enable-debug-command",
+            "yes",
+            "--enable-protected-configs",
+            "yes",
+            "--busy-reply-threshold",
+            "30",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--loading-process-events-interval-bytes",
+            "1024",
+            "--key-load-delay",
+            "50",
         ];
-        let fsync = if kind == Kind::Always { "always" } else { "everysec" };
+        let fsync = if kind == Kind::Always {
+            "always"
+        } else {
+            "everysec"
+        };
         let with = ["--appendonly", "yes", "--appendfsync", fsync];
-        let settings = [&common[..], if kind == Kind::Sentinel { &[] } else { &with[..] }].concat();
+        let settings = [
+            &common[..],
+            if kind == Kind::Sentinel {
+                &[]
+            } else {
+                &with[..]
+            },
+        ]
+        .concat();
         let primary = Sandbox::start(&settings).expect("a private Redis");
         let port = primary.port();
         let (mut replica, mut sentinel) = (None, None);
@@ -58,8 +79,12 @@ impl Site {
             let port = port.to_string();
             let following = [&settings[..], &["--replicaof", "127.0.0.1", &port]].concat();
             let server = Sandbox::start(&following).expect("a replica");
-            let watch = primary.sentinel("leads", ms(4_000), &[]).expect("a sentinel");
-            eventually("the sentinel knows the replica", || is_ready(&server, &watch));
+            let watch = primary
+                .sentinel("leads", ms(4_000), &[])
+                .expect("a sentinel");
+            eventually("the sentinel knows the replica", || {
+                is_ready(&server, &watch)
+            });
             (replica, sentinel) = (Some(server), Some(watch));
         }
         let mut connection = connect(port).expect("it answers");
@@ -172,9 +197,13 @@ impl Site {
         let marks = self.marks.lock().expect("nobody panics with it");
         servers.primary.kill();
         let killed = Instant::now();
-        let replica = servers.replica.take().expect("there is one failover in a run");
+        let replica = servers
+            .replica
+            .take()
+            .expect("there is one failover in a run");
         eventually("the replica is the primary", || {
-            let info = connect(replica.port()).and_then(|mut at| run::<String>(&mut at, "INFO replication"));
+            let info = connect(replica.port())
+                .and_then(|mut at| run::<String>(&mut at, "INFO replication"));
             info.is_ok_and(|info| info.contains("role:master"))
         });
         self.port.store(replica.port(), Ordering::SeqCst);
@@ -202,12 +231,17 @@ impl Site {
         let port = self.port();
         let script = std::thread::spawn(move || {
             let mut at = connect(port).expect("it answers");
-            let _: RedisResult<String> = redis::cmd("EVAL").arg("while true do end").arg(0).query(&mut at);
+            let _: RedisResult<String> = redis::cmd("EVAL")
+                .arg("while true do end")
+                .arg(0)
+                .query(&mut at);
         });
         std::thread::sleep(time);
         // It can be killed when it is late enough to count as busy.
         eventually("the script is killed", || {
-            let killed = self.connect().and_then(|mut at| run::<String>(&mut at, "SCRIPT KILL"));
+            let killed = self
+                .connect()
+                .and_then(|mut at| run::<String>(&mut at, "SCRIPT KILL"));
             killed.is_ok() || script.is_finished()
         });
         script.join().expect("it ends with an error");
@@ -249,13 +283,16 @@ impl Site {
         let _: String = self.ask("BGSAVE SCHEDULE");
         let ended = |status: &str| {
             let info: String = self.ask("INFO persistence");
-            info.contains("rdb_bgsave_in_progress:0") && info.contains(&format!("rdb_last_bgsave_status:{status}"))
+            info.contains("rdb_bgsave_in_progress:0")
+                && info.contains(&format!("rdb_last_bgsave_status:{status}"))
         };
         eventually("a snapshot fails", || ended("err"));
         std::thread::sleep(time);
         let _: String = self.ask("CONFIG SET dbfilename dump.rdb");
         eventually("a snapshot is made", || {
-            let _: RedisResult<String> = self.connect().and_then(|mut at| run(&mut at, "BGSAVE SCHEDULE"));
+            let _: RedisResult<String> = self
+                .connect()
+                .and_then(|mut at| run(&mut at, "BGSAVE SCHEDULE"));
             ended("ok")
         });
         let _: String = self.ask("CONFIG SET save \u{a0}");
@@ -299,7 +336,8 @@ pub fn run<T: FromRedisValue>(connection: &mut Connection, words: &str) -> Redis
 }
 
 fn is_ready(replica: &Sandbox, sentinel: &Sandbox) -> bool {
-    let follows = connect(replica.port()).and_then(|mut at| run::<String>(&mut at, "INFO replication"));
+    let follows =
+        connect(replica.port()).and_then(|mut at| run::<String>(&mut at, "INFO replication"));
     let known = connect(sentinel.port()).and_then(|mut at| run::<String>(&mut at, "INFO sentinel"));
     follows.is_ok_and(|info| info.contains("master_link_status:up"))
         && known.is_ok_and(|info| info.contains("slaves=1"))

@@ -35,11 +35,16 @@ impl Station {
         let calls = Arc::new(Mutex::new(Vec::<Call>::new()));
         let (log, plan) = (Arc::clone(&calls), plan.clone());
         let service = Service::start(move |request, _| {
-            let n = request.lead["n"].as_u64().and_then(|n| usize::try_from(n).ok());
+            let n = request.lead["n"]
+                .as_u64()
+                .and_then(|n| usize::try_from(n).ok());
             let Some(n) = n else {
                 return Reply::status(400);
             };
-            let worker = request.line.rsplit_once("/w").and_then(|(_, n)| n.parse().ok());
+            let worker = request
+                .line
+                .rsplit_once("/w")
+                .and_then(|(_, n)| n.parse().ok());
             let mut calls = log.lock().expect("nobody panics with it");
             let before = calls.iter().filter(|call| call.n == n).count();
             let status = match plan.fate(n) {
@@ -56,7 +61,10 @@ impl Station {
                 to: Instant::now() + takes,
                 status,
             });
-            Reply { after: takes, ..Reply::status(status) }
+            Reply {
+                after: takes,
+                ..Reply::status(status)
+            }
         });
         Self { service, calls }
     }
