@@ -81,7 +81,8 @@ impl Account<'_> {
                     self.record.at(later.from)
                 ));
             }
-            if earlier.key != later.key && !self.forgets(earlier.from, later.from) {
+            let since = self.late(later).unwrap_or(earlier.from);
+            if earlier.key != later.key && !self.forgets(since.min(earlier.from), later.from) {
                 wrong.push(format!(
                     "changed its key: {} and {}",
                     earlier.key, later.key
@@ -160,10 +161,18 @@ impl Account<'_> {
         at_once
             || (stretches(&of_earlier).iter().filter(|time| lost(time)))
                 .any(|(begun, over)| *begun <= to && *over + lease >= from)
-            || (stretches(&self.concern(later.worker))
-                .iter()
-                .filter(|time| lost(time)))
-            .any(|(begun, over)| *begun <= from && *over + Duration::from_secs(1) >= to)
+            || self.late(later).is_some_and(|since| since <= from)
+    }
+
+    /// Where a call may have come late, because of what was done to its worker: since when that was
+    /// done. The worker may have taken the lead before.
+    fn late(&self, call: &Call) -> Option<Instant> {
+        stretches(&self.concern(call.worker))
+            .into_iter()
+            .filter(|(begun, over)| self.plan.outlasts_lease(*over - *begun) && *begun <= call.from)
+            .filter(|(_, over)| *over + AFTERMATH >= call.from)
+            .map(|(begun, _)| begun)
+            .next()
     }
 
     /// What was done to a worker, or to all.

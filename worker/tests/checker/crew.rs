@@ -38,7 +38,7 @@ impl Crew {
     /// The posts, with nobody there yet.
     pub fn new(plan: &Plan, site: &Site, station: Arc<Station>, scripts: &Arc<Scripts>) -> Self {
         let post = |clock: &i64| {
-            let proxy = Proxy::start(site.port(), Arc::clone(scripts));
+            let proxy = site.proxy(scripts);
             Post {
                 url: if plan.kind == Kind::Sentinel {
                     site.url()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::resp;
 use crate::scripts::Scripts;
+use crate::site::url;
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Proxy {
 
 struct Net {
     to: u16,
+    password: String,
     scripts: Arc<Scripts>,
     weather: Mutex<Weather>,
     /// Connections up to this one say nothing any more, and nobody tells.
@@ -50,11 +52,12 @@ struct Weather {
 
 impl Proxy {
     /// Starts a proxy to a port of the loopback.
-    pub fn start(to: u16, scripts: Arc<Scripts>) -> Self {
+    pub fn start(to: u16, password: &str, scripts: Arc<Scripts>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let net = Arc::new(Net {
             to,
+            password: password.to_owned(),
             scripts,
             weather: Mutex::default(),
             silent: AtomicU64::new(0),
@@ -72,7 +75,7 @@ impl Proxy {
 
     /// The URL of what is behind it.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        url(self.port, &self.net.password)
     }
 
     /// Cuts every connection there is.
@@ -226,7 +229,8 @@ impl Net {
         let mut forget: Vec<&[u8]> = vec![b"HDEL", active];
         forget.extend(numbers.iter().map(String::as_bytes));
         if let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.to)) {
-            let _ = server.write_all(&resp::encode(&forget));
+            let login = resp::encode(&[b"AUTH", self.password.as_bytes()]);
+            let _ = server.write_all(&[login, resp::encode(&forget)].concat());
             let _ = server.shutdown(Shutdown::Write);
             let _ = std::io::copy(&mut server, &mut std::io::sink());
         }

@@ -81,7 +81,7 @@ impl<'a> Scene<'a> {
         let site = Site::start(plan.kind);
         let station = Arc::new(Station::start(plan));
         let proxies = plan.pushers + plan.plain + plan.operators;
-        let proxy = |_| Proxy::start(site.port(), Arc::clone(&scripts));
+        let proxy = |_| site.proxy(&scripts);
         Self {
             plan,
             crew: Crew::new(plan, &site, Arc::clone(&station), &scripts),

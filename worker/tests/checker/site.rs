@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bridge_shared::config::RedisArgs;
 use bridge_shared::sandbox::Sandbox;
+use bridge_shared::store::dead_letters::token;
 use redis::{Connection, FromRedisValue, RedisResult};
 
 use crate::common::eventually;
 use crate::plan::{Kind, ms};
+use crate::proxy::Proxy;
 use crate::record::Effect;
+use crate::scripts::Scripts;
 
 /// A key whose number grows all the time: what it is after a break tells from when on Redis has
 /// forgotten.
@@ -23,6 +26,9 @@ const UNWRITTEN: Duration = Duration::from_secs(1);
 /// One Redis, or a primary with its replica.
 pub struct Site {
     kind: Kind,
+    /// A password that no other run has: a sentinel, or a worker that outlived its run, that comes
+    /// to a port which has another owner by now is turned away.
+    password: String,
     servers: Mutex<Servers>,
     sentinel: Option<Sandbox>,
     /// The port of the primary.
@@ -63,8 +69,11 @@ impl Site {
             "everysec"
         };
         let with = ["--appendonly", "yes", "--appendfsync", fsync];
+        let password = token();
+        let secret = ["--requirepass", &password, "--masterauth", &password];
         let settings = [
             &common[..],
+            &secret[..],
             if kind == Kind::Sentinel {
                 &[]
             } else {
@@ -82,21 +91,21 @@ impl Site {
             let watch = primary
                 .sentinel("leads", ms(4_000), &[])
                 .expect("a sentinel");
+            tell(&watch, &format!("auth-pass {password}"));
             eventually("the sentinel knows the replica", || {
-                is_ready(&server, &watch)
+                is_ready(&server, &watch, &password)
             });
             (replica, sentinel) = (Some(server), Some(watch));
         }
-        let mut connection = connect(port).expect("it answers");
-        let (_, folder): (String, PathBuf) = {
-            let (name, folder): (String, String) =
-                run(&mut connection, "CONFIG GET dir").expect("it answers");
-            (name, folder.into())
-        };
+        let mut connection = connect(port, &password).expect("it answers");
+        let (_, folder): (String, String) =
+            run(&mut connection, "CONFIG GET dir").expect("it answers");
+        let folder = PathBuf::from(folder);
         let file = (kind != Kind::Sentinel)
             .then(|| folder.join("appendonlydir/appendonly.aof.1.incr.aof"));
         Self {
             kind,
+            password,
             servers: Mutex::new(Servers { primary, replica }),
             sentinel,
             port: AtomicU16::new(port),
@@ -108,21 +117,30 @@ impl Site {
         }
     }
 
-    /// The port of the primary, for proxies and for those who ask it directly.
-    pub fn port(&self) -> u16 {
+    /// A proxy to the server.
+    pub fn proxy(&self, scripts: &Arc<Scripts>) -> Proxy {
+        Proxy::start(self.port(), &self.password, Arc::clone(scripts))
+    }
+
+    /// The port of the primary.
+    fn port(&self) -> u16 {
         self.port.load(Ordering::SeqCst)
     }
 
     /// Where workers find it that do not go through a proxy.
     pub fn url(&self) -> String {
         match &self.sentinel {
-            Some(sentinel) => format!("redis+sentinel://127.0.0.1:{}/leads/0", sentinel.port()),
-            None => format!("redis://127.0.0.1:{}/0", self.port()),
+            Some(sentinel) => format!(
+                "redis+sentinel://:{}@127.0.0.1:{}/leads/0",
+                self.password,
+                sentinel.port()
+            ),
+            None => url(self.port(), &self.password),
         }
     }
 
     pub fn connect(&self) -> RedisResult<Connection> {
-        connect(self.port())
+        connect(self.port(), &self.password)
     }
 
     /// Sends marks until the end of the run.
@@ -190,9 +208,7 @@ impl Site {
     /// Kills the primary and waits until the sentinel has made the replica the new one.
     pub fn fail_over(&self) -> Effect {
         let sentinel = self.sentinel.as_ref().expect("it has one");
-        let set = "SENTINEL SET leads down-after-milliseconds 700";
-        let said = connect(sentinel.port()).and_then(|mut at| run::<String>(&mut at, set));
-        said.expect("the sentinel answers");
+        tell(sentinel, "down-after-milliseconds 700");
         let mut servers = self.servers.lock().expect("nobody panics with it");
         let marks = self.marks.lock().expect("nobody panics with it");
         servers.primary.kill();
@@ -202,7 +218,7 @@ impl Site {
             .take()
             .expect("there is one failover in a run");
         eventually("the replica is the primary", || {
-            let info = connect(replica.port())
+            let info = connect(replica.port(), &self.password)
                 .and_then(|mut at| run::<String>(&mut at, "INFO replication"));
             info.is_ok_and(|info| info.contains("role:master"))
         });
@@ -228,9 +244,8 @@ impl Site {
     }
 
     pub fn busy(&self, time: Duration) {
-        let port = self.port();
+        let mut at = self.connect().expect("it answers");
         let script = std::thread::spawn(move || {
-            let mut at = connect(port).expect("it answers");
             let _: RedisResult<String> = redis::cmd("EVAL")
                 .arg("while true do end")
                 .arg(0)
@@ -319,9 +334,14 @@ pub fn args(url: String) -> RedisArgs {
     }
 }
 
-fn connect(port: u16) -> RedisResult<Connection> {
-    let connection = redis::Client::open(format!("redis://127.0.0.1:{port}/0"))?
-        .get_connection_with_timeout(ms(2_000))?;
+/// The URL of one server.
+pub fn url(port: u16, password: &str) -> String {
+    format!("redis://:{password}@127.0.0.1:{port}/0")
+}
+
+fn connect(port: u16, password: &str) -> RedisResult<Connection> {
+    let connection =
+        redis::Client::open(url(port, password))?.get_connection_with_timeout(ms(2_000))?;
     connection.set_read_timeout(Some(Duration::from_secs(10)))?;
     Ok(connection)
 }
@@ -335,10 +355,22 @@ pub fn run<T: FromRedisValue>(connection: &mut Connection, words: &str) -> Redis
     cmd.query(connection)
 }
 
-fn is_ready(replica: &Sandbox, sentinel: &Sandbox) -> bool {
-    let follows =
-        connect(replica.port()).and_then(|mut at| run::<String>(&mut at, "INFO replication"));
-    let known = connect(sentinel.port()).and_then(|mut at| run::<String>(&mut at, "INFO sentinel"));
+/// Changes a setting of what a sentinel watches.
+fn tell(sentinel: &Sandbox, setting: &str) {
+    let set = format!("SENTINEL SET leads {setting}");
+    let said = ask_sentinel(sentinel, &set);
+    said.expect("the sentinel answers");
+}
+
+fn ask_sentinel(sentinel: &Sandbox, words: &str) -> RedisResult<String> {
+    let client = redis::Client::open(sentinel.url())?;
+    run(&mut client.get_connection()?, words)
+}
+
+fn is_ready(replica: &Sandbox, sentinel: &Sandbox, password: &str) -> bool {
+    let follows = connect(replica.port(), password)
+        .and_then(|mut at| run::<String>(&mut at, "INFO replication"));
+    let known = ask_sentinel(sentinel, "INFO sentinel");
     follows.is_ok_and(|info| info.contains("master_link_status:up"))
         && known.is_ok_and(|info| info.contains("slaves=1"))
 }
