@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test e2e check redis postgres screenshots
+.PHONY: help demo build test faults e2e check redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ build: ## Build both programs
 test: redis postgres ## Run every test against a real Redis and a real PostgreSQL
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+faults: redis ## Put the bridge through ten minutes of everything that can happen to it
+	$(CARGO) build --workspace --bins
+	CHECKER_SECONDS=600 $(CARGO) test --workspace --test checker -- --nocapture every_lead
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
 	@.ci/e2e
