@@ -159,6 +159,28 @@ fn a_worker_that_was_frozen_past_its_lease_finds_its_results_dropped() {
 }
 
 #[test]
+fn who_comes_back_first_from_an_outage_takes_nothing_from_the_others() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok().after(7_000));
+    let flags = ["--lease-seconds", "2", "--concurrency", "1"];
+    let _workers: Vec<Worker> = (0..3)
+        .map(|_| bridge.worker_with(&service, &flags))
+        .collect();
+    bridge.push_numbered(3);
+    eventually("each has one in hand", || service.requests().len() == 3);
+    // No lease can be renewed for longer than one lasts.
+    let _: () = bridge.redis("CONFIG SET maxmemory 1");
+    std::thread::sleep(Duration::from_millis(3_500));
+    let _: () = bridge.redis("CONFIG SET maxmemory 0");
+    eventually("all are done", || bridge.done() == 3);
+    assert_eq!(
+        (bridge.stat("recovered"), bridge.stat("lease_lost")),
+        (0, 0)
+    );
+    assert_eq!(service.requests().len(), 3);
+}
+
+#[test]
 fn a_lead_whose_workers_die_three_times_is_poison() {
     let bridge = Bridge::start();
     let service = Service::start(|request, _| {

@@ -35,7 +35,9 @@ fn work_off(bridge: &Bridge, flags: &[&str]) -> Value {
         }
         // Each starts a process; there is no need to ask more often.
         std::thread::sleep(Duration::from_millis(20));
-        bridge.done() == 100 && bridge.dead() == 1
+        let dead = bridge.dead_letters();
+        assert!(dead.len() <= 1, "no other lead dies: {dead:?}");
+        bridge.done() == 100 && dead.len() == 1
     });
     let mut letters = bridge.dead_letters();
     letters.remove(0)
