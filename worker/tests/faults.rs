@@ -3,9 +3,11 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::proxy::Proxy;
+use common::proxy::scripts::Scripts;
 use common::{Bridge, Reply, Service, Worker, eventually};
 use serde_json::json;
 
@@ -70,7 +72,8 @@ fn a_killed_worker_loses_nothing_and_doubles_nothing() {
 #[test]
 fn a_worker_whose_connections_went_silent_comes_back_over_new_ones() {
     let bridge = Bridge::start();
-    let proxy = Proxy::start(bridge.redis.port());
+    let scripts = Arc::new(Scripts::new(None));
+    let proxy = Proxy::start(bridge.redis.port(), "", scripts);
     let route = bridge.route(NOOP);
     let flags = with(&["--pipeline", &route]);
     let _worker = Worker::start(&proxy.url(), &bridge.log(), &flags);

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::common::proxy::Proxy;
 use crate::crew::Crew;
 use crate::plan::{Act, Plan, Step, ms};
-use crate::proxy::Proxy;
 use crate::record::{Effect, Fault, On, Record};
 use crate::site::Site;
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tempfile::TempDir;
 
 use crate::clock;
+use crate::common::proxy::Proxy;
+use crate::common::proxy::scripts::Scripts;
 use crate::common::{Worker, command};
 use crate::plan::{Kind, Plan};
-use crate::proxy::Proxy;
-use crate::scripts::Scripts;
 use crate::site::Site;
 use crate::station::Station;
 

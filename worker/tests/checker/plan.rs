@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::proxy::Cut;
+use crate::common::proxy::Cut;
 
 /// Which Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A checker that finds nothing proves nothing: each of these bugs, planted between the workers and
 //! Redis, must be found.
 
+use crate::common::proxy::Cut;
+use crate::common::proxy::scripts::Bug;
 use crate::plan::{Act, Kind, Plan, Step, ms};
-use crate::proxy::Cut;
 use crate::run::run;
-use crate::scripts::Bug;
 
 /// A plan made for one bug: what brings it out, again and again.
 fn plan(acts: &[Act], pause: u64) -> Plan {

@@ -10,15 +10,15 @@ use tokio::runtime::Runtime;
 
 use crate::account::Account;
 use crate::acts::Stage;
+use crate::common::proxy::Proxy;
+use crate::common::proxy::scripts::{Bug, Scripts};
 use crate::crew::Crew;
 use crate::news::News;
 use crate::operators::{Deeds, operate};
 use crate::plan::{Kind, Plan, Step, ms};
 use crate::producers::{Ledger, lpush, push};
-use crate::proxy::Proxy;
 use crate::reading::Reading;
 use crate::record::Record;
-use crate::scripts::{Bug, Scripts};
 use crate::site::Site;
 use crate::station::Station;
 

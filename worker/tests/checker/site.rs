@@ -12,10 +12,10 @@ use bridge_shared::store::dead_letters::token;
 use redis::{Connection, FromRedisValue, RedisResult};
 
 use crate::common::eventually;
+use crate::common::proxy::scripts::Scripts;
+use crate::common::proxy::{Proxy, url};
 use crate::plan::{Kind, ms};
-use crate::proxy::Proxy;
 use crate::record::Effect;
-use crate::scripts::Scripts;
 
 /// A key whose number grows all the time: what it is after a break tells from when on Redis has
 /// forgotten.
@@ -332,11 +332,6 @@ pub fn args(url: String) -> RedisArgs {
         failed_queue_name: "failed_leads".into(),
         enriched_stream: "enriched_leads".into(),
     }
-}
-
-/// The URL of one server.
-pub fn url(port: u16, password: &str) -> String {
-    format!("redis://:{password}@127.0.0.1:{port}/0")
 }
 
 fn connect(port: u16, password: &str) -> RedisResult<Connection> {

@@ -37,16 +37,3 @@ pub fn encode(words: &[&[u8]]) -> Vec<u8> {
     }
     bytes
 }
-
-#[test]
-fn commands_are_read_as_they_are_written() {
-    let mut bytes = encode(&[b"SET", b"", b"a\r\nb"]);
-    let whole = bytes.len();
-    for cut in 0..whole {
-        assert_eq!(command(&bytes[..cut]), None);
-    }
-    bytes.extend(encode(&[b"PING"]));
-    let (length, words) = command(&bytes).expect("whole");
-    let words: Vec<&[u8]> = words.into_iter().map(|word| &bytes[word]).collect();
-    assert_eq!((length, words), (whole, vec![&b"SET"[..], b"", b"a\r\nb"]));
-}

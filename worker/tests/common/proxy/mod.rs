@@ -1,4 +1,10 @@
-//! The network between one worker and Redis, with all that can happen to it.
+//! The network between a worker and Redis, with all that can happen to it: a proxy on the loopback.
+//!
+//! - `resp`: as much of the protocol as it needs to see where a command begins
+//! - `scripts`: which script a command runs, and bugs planted in their place
+
+pub mod resp;
+pub mod scripts;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,9 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::resp;
-use crate::scripts::Scripts;
-use crate::site::url;
+use scripts::Scripts;
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,8 @@ struct Weather {
 }
 
 impl Proxy {
-    /// Starts a proxy to a port of the loopback.
+    /// Starts a proxy to a Redis on a port of the loopback, whose password is empty where it has
+    /// none.
     pub fn start(to: u16, password: &str, scripts: Arc<Scripts>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
@@ -257,4 +262,14 @@ impl Net {
         }
         let _ = client.shutdown(Shutdown::Both);
     }
+}
+
+/// The URL of a Redis on the loopback.
+pub fn url(port: u16, password: &str) -> String {
+    let login = if password.is_empty() {
+        String::new()
+    } else {
+        format!(":{password}@")
+    };
+    format!("redis://{login}127.0.0.1:{port}/0")
 }

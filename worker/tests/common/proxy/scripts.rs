@@ -6,8 +6,8 @@ use std::collections::HashMap;
 macro_rules! sources {
     ($($name:literal),*) => {
         [$(($name, concat!(
-            include_str!("../../../shared/src/store/prelude.lua"),
-            include_str!(concat!("../../../shared/src/store/", $name, ".lua")),
+            include_str!("../../../../shared/src/store/prelude.lua"),
+            include_str!(concat!("../../../../shared/src/store/", $name, ".lua")),
         ))),*]
     };
 }
