@@ -223,6 +223,8 @@ impl Fetcher {
                 .acquire_owned()
                 .await
                 .expect("the slots are never closed");
+            // Not before its slot is there: a suspect would wait for this one's going, with it.
+            self.context.in_hand.add(&delivery);
             runner::start(
                 &self.context,
                 &self.leads,

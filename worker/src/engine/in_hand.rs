@@ -73,7 +73,7 @@ impl InHand {
         let mut numbers = self.numbers();
         for number in over {
             numbers.all.remove(&number);
-            if numbers.suspects.remove(&number) {
+            if !numbers.suspects.is_empty() && numbers.suspects.remove(&number) {
                 numbers.current = numbers.current.filter(|current| *current != number);
                 self.changed.notify_one();
             }

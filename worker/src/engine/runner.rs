@@ -29,8 +29,9 @@ const ASIDE: Duration = Duration::from_secs(1);
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
 pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 
-/// Starts an attempt. One that needs to wait for nothing is over when this returns; any other goes
-/// on in a task of its own. The slot is free again when the outcome is on its way.
+/// Starts an attempt at a lead that is known to be in hand. One that needs to wait for nothing is
+/// over when this returns; any other goes on in a task of its own. The slot is free again when the
+/// outcome is on its way.
 pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
@@ -39,7 +40,6 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
-    context.in_hand.add(&delivery);
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
         Some(mut room) => {
