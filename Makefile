@@ -21,6 +21,7 @@ test: redis postgres ## Run every test against a real Redis and a real PostgreSQ
 faults: redis ## Put the bridge through ten minutes of everything that can happen to it
 	$(CARGO) build --workspace --bins
 	CHECKER_SECONDS=600 $(CARGO) test --workspace --test checker -- --nocapture every_lead
+	$(CARGO) test --workspace --test checker -- --nocapture --ignored each_fault
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
 	@.ci/e2e

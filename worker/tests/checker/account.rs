@@ -14,7 +14,7 @@ use crate::operators::Deeds;
 use crate::plan::{Fate, Plan, Wrap, ms};
 use crate::producers::{Known, Pushed};
 use crate::reading::{Place, Reading};
-use crate::record::{Effect, Fault, On, Record};
+use crate::record::{Effect, Fault, On, Record, UNTOLD};
 use crate::station::Call;
 
 /// How long after a fault's end what was sent before it may still arrive.
@@ -309,31 +309,31 @@ impl Account<'_> {
         text
     }
 
-    /// How long it took after each fault until leads were worked on again.
-    pub fn recoveries(&self) -> Vec<(&'static str, Duration)> {
+    /// What each fault came to for the work.
+    pub fn recoveries(&self) -> Vec<Recovery> {
         let mut calls: Vec<&Call> = self.calls.values().flatten().collect();
         calls.sort_unstable_by_key(|call| call.from);
-        let after = |fault: &Fault| {
-            let next = |who: Option<usize>| {
-                let theirs = |call: &&&Call| who.is_none_or(|who| call.worker == who);
-                let next = calls
-                    .iter()
-                    .filter(theirs)
-                    .find(|call| call.from >= fault.to);
-                next.map(|call| call.from - fault.to)
+        let faults = self.faults.iter().filter(|fault| fault.name != UNTOLD);
+        let recovery = |fault: &Fault| {
+            let theirs = |call: &&&Call| match fault.on {
+                On::Everybody => true,
+                On::Worker(number) => call.worker == number,
             };
-            match fault.on {
-                On::Everybody => next(None),
-                On::Worker(worker) if fault.name.starts_with("worker") => {
-                    self.taken_over(worker, fault)
-                }
-                On::Worker(worker) => next(Some(worker)),
+            let next = calls
+                .iter()
+                .filter(theirs)
+                .find(|call| call.from > fault.to);
+            Recovery {
+                name: fault.name,
+                lasted: fault.to - fault.from,
+                back: next.map(|call| call.from - fault.to),
+                taken_over: match fault.on {
+                    On::Worker(number) => self.taken_over(number, fault),
+                    On::Everybody => None,
+                },
             }
         };
-        self.faults
-            .iter()
-            .filter_map(|fault| Some((fault.name, after(fault)?)))
-            .collect()
+        faults.map(recovery).collect()
     }
 
     /// How long it took until somebody had the last of the leads that a worker had in hand.
@@ -345,6 +345,16 @@ impl Account<'_> {
             .map(|pair| pair[1].from - fault.from)
             .max()
     }
+}
+
+/// What a fault came to.
+pub struct Recovery {
+    pub name: &'static str,
+    pub lasted: Duration,
+    /// From its end until those it was done to began to work on a lead.
+    pub back: Option<Duration>,
+    /// From its beginning until others had all leads that were in its worker's hands.
+    pub taken_over: Option<Duration>,
 }
 
 /// Times of trouble, those that follow each other closely taken as one.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::proxy::Proxy;
 use crate::crew::Crew;
 use crate::plan::{Act, Plan, Step, ms};
-use crate::record::{Effect, Fault, On, Record};
+use crate::record::{Effect, Fault, On, Record, UNTOLD};
 use crate::site::Site;
 
 /// How long silent connections may go unnoticed: 10 s until a call counts as unanswered, and the
@@ -194,12 +194,13 @@ impl Stage<'_> {
             }
             Act::Silence(post) => {
                 proxy(post).pull_the_cable();
-                let (on, to) = (self.worker(post), from + UNNOTICED);
+                let on = self.worker(post);
+                self.note("half-open connections", on, from, Effect::None);
                 self.record.add(Fault {
-                    name: "half-open connections",
+                    name: UNTOLD,
                     on,
                     from,
-                    to,
+                    to: from + UNNOTICED,
                     effect: Effect::None,
                 });
             }

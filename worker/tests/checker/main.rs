@@ -7,6 +7,7 @@
 //! - `acts`, `record`: doing it, and writing down what was done
 //! - `run`, `reading`, `account`: all of it at once; what is there at the end; whether it must be so
 //! - `clock`: wrong clocks; `planted`: bugs planted between workers and Redis, each of them found
+//! - `alone`: how long it takes after each fault by itself
 //!
 //! `CHECKER_SEED=7` replays a seed, `CHECKER_SECONDS=600` goes on for so long; `make faults` does.
 
@@ -17,6 +18,7 @@ mod common;
 
 mod account;
 mod acts;
+mod alone;
 mod clock;
 mod crew;
 mod news;
@@ -60,8 +62,11 @@ fn every_lead_is_accounted_for_whatever_happens() {
         if !outcome.violations.is_empty() {
             failed.push(seed);
         }
-        for (name, took) in outcome.recoveries {
-            recoveries.entry(name).or_default().push(took);
+        for recovery in outcome.recoveries {
+            // Of one that is gone for good, or frozen, what counts is who has its leads.
+            if let Some(took) = recovery.taken_over.or(recovery.back) {
+                recoveries.entry(recovery.name).or_default().push(took);
+            }
         }
     }
     println!("{seeds} seeds; back at work after (median, longest):");

@@ -25,6 +25,9 @@ pub enum Effect {
     Forgets(Instant),
 }
 
+/// The name of what follows from a fault and is none of its own.
+pub const UNTOLD: &str = "(unnoticed)";
+
 /// Something that was done.
 #[derive(Debug, Clone)]
 pub struct Fault {

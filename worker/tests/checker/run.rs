@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::account::Account;
+use crate::account::{Account, Recovery};
 use crate::acts::Stage;
 use crate::common::proxy::Proxy;
 use crate::common::proxy::scripts::{Bug, Scripts};
@@ -25,7 +25,7 @@ use crate::station::Station;
 /// What came of a run.
 pub struct Outcome {
     pub violations: Vec<String>,
-    pub recoveries: Vec<(&'static str, Duration)>,
+    pub recoveries: Vec<Recovery>,
     /// Leads, calls and faults.
     pub size: (usize, usize, usize),
     /// What was done, where something is wrong.
