@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test soak fuzz e2e check deny redis postgres screenshots
+.PHONY: help demo build test faults soak fuzz e2e check deny redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,11 @@ build: ## Build both programs
 test: redis postgres ## Run every test against a real Redis and a real PostgreSQL
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+faults: redis ## Put the bridge through ten minutes of everything that can happen to it
+	$(CARGO) build --workspace --bins
+	CHECKER_SECONDS=600 $(CARGO) test --workspace --test checker -- --nocapture every_lead
+	$(CARGO) test --workspace --test checker -- --nocapture --ignored each_fault
 
 soak: redis ## Run everything for an hour, or SOAK_SECONDS, and see that nothing grows without end
 	$(CARGO) build --workspace --bins

@@ -270,8 +270,7 @@ impl Envelope {
     /// Reads what was taken from the queue: an envelope, where the bytes are one that this
     /// version can read, else `None`, and the bytes themselves are the lead.
     ///
-    /// An envelope from a newer version is not taken apart: it goes through whole, so that it
-    /// lands whole in the dead letter queue and a newer worker can have it back unharmed.
+    /// An envelope from a newer version is not taken apart: see [`Envelope::newer_version`].
     #[must_use]
     pub fn from_payload(payload: &Bytes) -> Option<Self> {
         if !looks_like_envelope(payload) {
@@ -299,18 +298,22 @@ impl Envelope {
         Some((wire.into_envelope(payload.slice(at..))?, at))
     }
 
-    /// The version of an envelope that is newer than this code can read; `None` for all else.
+    /// The version of an envelope that this code cannot read, because it is newer; `None` for all
+    /// else. No worker of this version may work on it as if it were the lead: it goes whole into the
+    /// dead letter queue, and from there whole back to a newer worker.
     #[must_use]
     pub fn newer_version(payload: &[u8]) -> Option<u64> {
         #[derive(Deserialize)]
-        struct Head {
+        struct Head<'a> {
             envelope: u64,
+            #[serde(borrow)]
+            id: Cow<'a, str>,
         }
         if !looks_like_envelope(payload) {
             return None;
         }
-        let head: Head = serde_json::from_slice(payload).ok()?;
-        (head.envelope > u64::from(VERSION)).then_some(head.envelope)
+        let head: Head<'_> = serde_json::from_slice(payload).ok()?;
+        (head.envelope > u64::from(VERSION) && !head.id.is_empty()).then_some(head.envelope)
     }
 
     /// Reads an entry of the dead letter queue, whoever wrote it.
@@ -381,11 +384,13 @@ impl Envelope {
     }
 
     /// The entry with which this dead letter goes back to work: the retries start anew, the
-    /// history stays. A bare entry goes back as the bare bytes it was.
+    /// history stays. A bare entry goes back as the bare bytes it was, and so does an envelope of
+    /// a newer version.
     #[must_use]
     pub fn redriven(mut self, origin: Origin, fresh_id: impl FnOnce() -> String) -> Bytes {
         match origin {
             Origin::Bare => return self.lead,
+            Origin::Envelope if Self::newer_version(&self.lead).is_some() => return self.lead,
             Origin::Envelope => {}
             Origin::Legacy => {
                 self.id = fresh_id();
@@ -718,7 +723,7 @@ mod tests {
         ] {
             assert_eq!(Envelope::from_payload(&Bytes::from_static(bytes)), None);
         }
-        let newer = b"{\"envelope\":9,\"x\":[]}";
+        let newer = b"{\"envelope\":9,\"id\":\"a\",\"x\":[]}";
         assert_eq!(Envelope::newer_version(newer), Some(9));
         assert_eq!(Envelope::newer_version(b"{\"envelope\":1}"), None);
         assert_eq!(Envelope::newer_version(b"{\"x\":{\"envelope\":9}}"), None);
@@ -726,6 +731,24 @@ mod tests {
             Bytes::from_static(b" { \"envelope\" : 1, \"id\":\"a\", \"lead\": {\"b\": 1} }");
         let envelope = Envelope::from_payload(&spaced).expect("re-encoded by another language");
         assert_eq!(&envelope.lead[..], b"{\"b\": 1}");
+    }
+
+    #[test]
+    fn an_envelope_of_a_newer_version_goes_into_the_queue_of_the_dead_and_back_whole() {
+        let newer = Bytes::from_static(br#"{"envelope":2,"id":"a", "lead":{"n":1},"more":[1]}"#);
+        assert_eq!(Envelope::newer_version(&newer), Some(2));
+        let mut dead = Envelope::new("tok-7", newer.clone(), None);
+        dead.fail(2_000, attempt());
+        let (read, origin) = Envelope::from_dead_letter(&dead.encode());
+        assert_eq!(read.redriven(origin, || unreachable!()), newer);
+        for other in [
+            &br#"{"envelope":1,"id":"a","lead":{}}"#[..],
+            br#"{"envelope":2,"id":""}"#,
+            br#"{"envelope":"2","id":"a"}"#,
+            br#"{"id":"a","envelope":2}"#,
+        ] {
+            assert_eq!(Envelope::newer_version(other), None);
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::proxy::Proxy;
+use common::proxy::scripts::Scripts;
 use common::{Bridge, Reply, Service, Worker, eventually};
 use serde_json::json;
 
@@ -70,7 +72,8 @@ fn a_killed_worker_loses_nothing_and_doubles_nothing() {
 #[test]
 fn a_worker_whose_connections_went_silent_comes_back_over_new_ones() {
     let bridge = Bridge::start();
-    let proxy = Proxy::start(bridge.redis.port());
+    let scripts = Arc::new(Scripts::new(None));
+    let proxy = Proxy::start(bridge.redis.port(), "", scripts);
     let route = bridge.route(NOOP);
     let flags = with(&["--pipeline", &route]);
     let _worker = Worker::start(&proxy.url(), &bridge.log(), &flags);
@@ -159,6 +162,28 @@ fn a_worker_that_was_frozen_past_its_lease_finds_its_results_dropped() {
 }
 
 #[test]
+fn who_comes_back_first_from_an_outage_takes_nothing_from_the_others() {
+    let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok().after(7_000));
+    let flags = ["--lease-seconds", "2", "--concurrency", "1"];
+    let _workers: Vec<Worker> = (0..3)
+        .map(|_| bridge.worker_with(&service, &flags))
+        .collect();
+    bridge.push_numbered(3);
+    eventually("each has one in hand", || service.requests().len() == 3);
+    // No lease can be renewed for longer than one lasts.
+    let _: () = bridge.redis("CONFIG SET maxmemory 1");
+    std::thread::sleep(Duration::from_millis(3_500));
+    let _: () = bridge.redis("CONFIG SET maxmemory 0");
+    eventually("all are done", || bridge.done() == 3);
+    assert_eq!(
+        (bridge.stat("recovered"), bridge.stat("lease_lost")),
+        (0, 0)
+    );
+    assert_eq!(service.requests().len(), 3);
+}
+
+#[test]
 fn a_lead_whose_workers_die_three_times_is_poison() {
     let bridge = Bridge::start();
     let service = Service::start(|request, _| {
@@ -189,6 +214,18 @@ fn a_lead_whose_workers_die_three_times_is_poison() {
     );
     assert_eq!(dead["attempts"].as_array().expect("a history").len(), 3);
     assert_eq!(dead["lead"], json!({"name":"deadly"}));
+}
+
+#[test]
+fn a_lead_in_hand_that_nobody_works_on_is_found() {
+    let bridge = Bridge::start();
+    let _worker = bridge.worker(&[]);
+    eventually("it is registered", || bridge.workers().len() == 1);
+    // As when the network brings a fetch long after the worker has given up its answer.
+    let hand = format!("leads_to_enrich:active:{}", bridge.workers()[0]);
+    let _: usize = bridge.run(&[b"HSET", hand.as_bytes(), b"0", br#"{"n":1}"#]);
+    eventually("it is done", || bridge.done() == 1);
+    assert_eq!(bridge.in_flight(), 0);
 }
 
 #[test]

@@ -185,12 +185,14 @@ fn a_lead_that_takes_too_long_fails_at_the_station_that_held_it() {
 fn bytes_that_are_no_lead_are_kept_exactly() {
     let bridge = Bridge::start();
     let _worker = bridge.worker(&[]);
-    let rubbish: [&[u8]; 5] = [
+    let rubbish: [&[u8]; 6] = [
         b"not json",
         b"\xff\xfe\x00\x1b[2J",
         b"",
         b"[1, 2]",
         b" {\"open\": ",
+        // Of a worker that is newer.
+        b"{\"envelope\":2,\"id\":\"a-1\",\"lead\":{\"name\":\"Ada\"}}",
     ];
     for bytes in rubbish {
         bridge.push(bytes);

@@ -17,9 +17,11 @@ const BATCH: usize = 256;
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a fetch whose answer was lost is looked for in the worker's hands.
 const DOUBT: Duration = Duration::from_secs(60);
-/// How long after a break it is looked for what Redis has forgotten: by then another server has
-/// taken over, or the same one is back.
+/// How long after a break it is looked for strays: by then another server has taken over, or the
+/// same one is back.
 const SETTLED: Duration = Duration::from_secs(3);
+/// How often it is looked for strays where nothing broke.
+const ROUND: Duration = Duration::from_secs(15);
 
 struct Fetcher {
     context: Arc<Context>,
@@ -31,7 +33,7 @@ struct Fetcher {
     /// The number of the next delivery.
     next: u64,
     doubtful: Doubtful,
-    forgotten: Forgotten,
+    strays: Strays,
     room: runner::Room,
 }
 
@@ -53,7 +55,7 @@ pub(super) async fn run(
         backoff: Backoff::default(),
         next: 1,
         doubtful: Doubtful::default(),
-        forgotten: Forgotten::default(),
+        strays: Strays::default(),
         room: None,
     };
     while !stop.is_cancelled() {
@@ -75,7 +77,7 @@ impl Fetcher {
             self.adopt().await;
         }
         let broken = context.store.interruptions();
-        if let Some(before) = self.forgotten.due(broken, self.next, SETTLED) {
+        if let Some(before) = self.strays.due(broken, self.next, SETTLED, ROUND) {
             self.take_up(before).await;
         }
         let Some(slots) = self.free_slots().await else {
@@ -136,6 +138,10 @@ impl Fetcher {
     }
 
     async fn start(&mut self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
+        // All of them before the first is started: one must know of the others.
+        for delivery in &deliveries {
+            self.context.in_hand.add(delivery);
+        }
         for delivery in deliveries {
             let slot = slots
                 .split(1)
@@ -154,7 +160,7 @@ impl Fetcher {
 
     async fn wait_for_a_lead(&mut self) {
         let stop = self.context.stop.clone();
-        let wait = self.waiter.wait(self.forgotten.wait_at_most(WAIT));
+        let wait = self.waiter.wait(self.strays.wait_at_most(WAIT));
         // A wait cut short leaves no lead anywhere: it takes none.
         if let Some(Err(error)) = stop.run_until_cancelled(wait).await {
             self.trouble(&error).await;
@@ -186,7 +192,7 @@ impl Fetcher {
     /// hands, though nobody here works on them.
     async fn take_up(&mut self, before: u64) {
         if let Err(error) = self.take_up_all(before).await {
-            self.forgotten.look_again(before);
+            self.strays.look_again(before);
             self.trouble(&error).await;
         }
     }
@@ -205,7 +211,7 @@ impl Fetcher {
             if !found.deliveries.is_empty() {
                 tracing::warn!(
                     leads = found.deliveries.len(),
-                    "Redis has forgotten what came of leads; they are worked on again"
+                    "leads were in hand and nobody worked on them: Redis has forgotten what came of them, or a fetch came late"
                 );
             }
             self.start_each(found.deliveries).await;
@@ -219,6 +225,8 @@ impl Fetcher {
                 .acquire_owned()
                 .await
                 .expect("the slots are never closed");
+            // Not before its slot is there: a suspect would wait for this one's going, with it.
+            self.context.in_hand.add(&delivery);
             runner::start(
                 &self.context,
                 &self.leads,
@@ -245,32 +253,46 @@ async fn in_hand(context: &Context, numbers: &[u64]) -> Result<Deliveries, Store
     store.deliveries(context.id.as_str(), numbers, whole).await
 }
 
-/// Leads whose outcomes were recorded and are so no longer. A Redis that starts again, or a
-/// replica that takes over, may not know the last things that were recorded; such leads are then
-/// in this worker's hands and nobody works on them. So a while after the last break in the
-/// connection they are taken up again, if they were not in hand here as well: an attempt may take
-/// long, and an outcome wait long to be saved or recorded.
-#[derive(Debug, Default)]
-struct Forgotten {
+/// Leads that are in this worker's hands as far as Redis knows, and nobody works on them.
+///
+/// Their outcomes may have been recorded and be so no longer: a Redis that starts again, or a
+/// replica that takes over, may not know the last things that were recorded. So a while after the
+/// last break in the connection they are taken up again, if they were not in hand here as well: an
+/// attempt may take long, and an outcome wait long to be saved or recorded. And the network may bring
+/// a fetch that was given up long ago: so it is looked for them now and again in any case.
+#[derive(Debug)]
+struct Strays {
     /// The breaks looked after.
     breaks: u64,
     /// The first number that is not suspected, and when to look.
     look: Option<(u64, Instant)>,
+    looked: Instant,
 }
 
-impl Forgotten {
+impl Default for Strays {
+    fn default() -> Self {
+        Self {
+            breaks: 0,
+            look: None,
+            looked: Instant::now(),
+        }
+    }
+}
+
+impl Strays {
     /// Takes note of how many breaks there were and of the next number; returns the first number
-    /// that is not suspected when it is time to look.
-    fn due(&mut self, breaks: u64, next: u64, after: Duration) -> Option<u64> {
+    /// that is not suspected when it is time to look: so long after a break, and every so often.
+    fn due(&mut self, breaks: u64, next: u64, after: Duration, every: Duration) -> Option<u64> {
         if breaks != self.breaks {
             self.breaks = breaks;
             self.look = Some((next, Instant::now() + after));
         }
-        let (before, when) = self.look?;
-        (when <= Instant::now()).then(|| {
-            self.look = None;
-            before
-        })
+        let before = match self.look {
+            Some((before, when)) => (when <= Instant::now()).then_some(before)?,
+            None => (self.looked.elapsed() >= every).then_some(next)?,
+        };
+        (self.look, self.looked) = (None, Instant::now());
+        Some(before)
     }
 
     /// How long the fetcher may wait without being late for a look.
@@ -353,15 +375,16 @@ mod tests {
 
     #[test]
     fn after_each_break_what_came_before_it_is_looked_at_once() {
-        let mut forgotten = Forgotten::default();
+        let mut strays = Strays::default();
         let (long, now) = (Duration::from_secs(3600), Duration::ZERO);
-        assert_eq!(forgotten.due(0, 5, now), None);
-        assert_eq!(forgotten.due(2, 7, long), None);
-        assert_eq!(forgotten.due(2, 8, now), None, "not before its time");
-        assert_eq!(forgotten.due(3, 9, now), Some(9), "another break counts");
-        assert_eq!(forgotten.due(3, 9, now), None);
-        forgotten.look_again(9);
-        assert_eq!(forgotten.due(3, 11, now), Some(9));
-        assert!(forgotten.look.is_none());
+        assert_eq!(strays.due(0, 5, now, long), None);
+        assert_eq!(strays.due(2, 7, long, long), None);
+        assert_eq!(strays.due(2, 8, now, now), None, "not before its time");
+        assert_eq!(strays.due(3, 9, now, long), Some(9), "another break counts");
+        assert_eq!(strays.due(3, 9, now, long), None);
+        strays.look_again(9);
+        assert_eq!(strays.due(3, 11, now, long), Some(9));
+        assert!(strays.look.is_none());
+        assert_eq!(strays.due(3, 12, long, now), Some(12), "and now and again");
     }
 }

@@ -3,31 +3,121 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bridge_shared::envelope::Envelope;
+use bridge_shared::store::work::Delivery;
+use tokio::sync::Notify;
+
+use super::recoverer::DEATHS;
+
 /// The numbers of the deliveries from the moment they are started until their outcome is recorded,
 /// or known to be lost. However long that takes, nobody needs to start them again.
+///
+/// Among them are suspects: leads that may be what kills workers, because one more death makes them
+/// poison. Whatever is in hand when a worker dies shares in that death, so a worker has one suspect
+/// in hand at a time, and the last death is the culprit's own.
 #[derive(Debug, Default)]
-pub(super) struct InHand(Mutex<HashSet<u64>>);
+pub(super) struct InHand {
+    numbers: Mutex<Numbers>,
+    /// Something left the hand while a suspect waited to be the only one.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    all: HashSet<u64>,
+    suspects: HashSet<u64>,
+    /// The suspect that may be worked on.
+    current: Option<u64>,
+}
+
+/// Whether one more death makes a lead poison.
+pub(super) const fn is_suspect(envelope: &Envelope) -> bool {
+    envelope.deaths + 1 >= DEATHS
+}
 
 impl InHand {
-    /// A delivery is started.
-    pub(super) fn add(&self, number: u64) {
-        self.numbers().insert(number);
+    /// A delivery is started, or is about to be.
+    pub(super) fn add(&self, delivery: &Delivery) {
+        let envelope = Envelope::from_payload(&delivery.payload);
+        let mut numbers = self.numbers();
+        numbers.all.insert(delivery.number);
+        if envelope.is_some_and(|envelope| is_suspect(&envelope)) {
+            numbers.suspects.insert(delivery.number);
+        }
     }
 
     /// Whether a delivery is among them.
     pub(super) fn has(&self, number: u64) -> bool {
-        self.numbers().contains(&number)
+        self.numbers().all.contains(&number)
     }
 
-    /// Nothing is to be done for these any more.
-    pub(super) fn over(&self, numbers: impl Iterator<Item = u64>) {
-        let mut known = self.numbers();
-        for number in numbers {
-            known.remove(&number);
+    /// Waits until a suspect is the only one in hand; `false` where another one is worked on, and
+    /// this one must go.
+    pub(super) async fn is_alone(&self, number: u64) -> bool {
+        loop {
+            {
+                let mut numbers = self.numbers();
+                if *numbers.current.get_or_insert(number) != number {
+                    return false;
+                }
+                if numbers.suspects.iter().all(|other| *other == number) {
+                    return true;
+                }
+            }
+            self.changed.notified().await;
         }
     }
 
-    fn numbers(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing is to be done for these any more.
+    pub(super) fn over(&self, over: impl Iterator<Item = u64>) {
+        let mut numbers = self.numbers();
+        for number in over {
+            numbers.all.remove(&number);
+            if !numbers.suspects.is_empty() && numbers.suspects.remove(&number) {
+                numbers.current = numbers.current.filter(|current| *current != number);
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn delivery(number: u64, deaths: u32) -> Delivery {
+        let mut envelope = Envelope::new("a-1", "{}".into(), None);
+        envelope.deaths = deaths;
+        let payload = envelope.encode();
+        Delivery { number, payload }
+    }
+
+    #[test]
+    fn one_suspect_is_worked_on_when_the_others_have_gone() {
+        let hand = InHand::default();
+        for (number, deaths) in [(1, 2), (2, 2), (3, 1)] {
+            hand.add(&delivery(number, deaths));
+        }
+        let mut first = std::pin::pin!(hand.is_alone(1));
+        assert_eq!(
+            first.as_mut().now_or_never(),
+            None,
+            "another is still in hand"
+        );
+        assert_eq!(hand.is_alone(2).now_or_never(), Some(false));
+        hand.over([2].into_iter());
+        assert_eq!(first.now_or_never(), Some(true));
+        hand.add(&delivery(4, 2));
+        assert_eq!(hand.is_alone(4).now_or_never(), Some(false));
+        hand.over([1, 4].into_iter());
+        assert!(!hand.has(1) && hand.has(3));
+        hand.add(&delivery(5, 2));
+        assert_eq!(hand.is_alone(5).now_or_never(), Some(true));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::clock::rfc3339;
-use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin};
+use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin, VERSION};
 use bridge_shared::event::EventKind;
 use bridge_shared::money::Money;
 use bridge_shared::store::work::{Delivery, Outcome};
@@ -18,15 +18,20 @@ use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 
 use super::committer::Committed;
+use super::in_hand::is_suspect;
 use super::saver::{Outcomes, Saving};
 use super::{Context, Settings, lead_id, panic_text};
 use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
 
+/// How long a lead that may be what kills workers goes away while another one is worked on.
+const ASIDE: Duration = Duration::from_secs(1);
+
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
 pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 
-/// Starts an attempt. One that needs to wait for nothing is over when this returns; any other goes
-/// on in a task of its own. The slot is free again when the outcome is on its way.
+/// Starts an attempt at a lead that is known to be in hand. One that needs to wait for nothing is
+/// over when this returns; any other goes on in a task of its own. The slot is free again when the
+/// outcome is on its way.
 pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
@@ -35,7 +40,6 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) {
-    context.in_hand.add(delivery.number);
     if !delivery.is_whole() {
         outcomes.send(set_aside(context, &delivery)).await;
         return;
@@ -74,9 +78,19 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let pipeline = context.pipeline();
     let spent_before = envelope.spent;
     let journey = Journey::new(spent_before);
+    let work = async {
+        if is_suspect(&envelope) && !context.in_hand.is_alone(number).await {
+            return Ok(Arrival::Later {
+                station: String::new(),
+                wait: ASIDE,
+                reason: format!("its turn alone: {} workers died with it", envelope.deaths),
+            });
+        }
+        limited(&context, &pipeline, &envelope, &journey).await
+    };
     let result = tokio::select! {
         biased;
-        result = limited(&context, &pipeline, &envelope, &journey) => Some(result),
+        result = work => Some(result),
         () = context.give_back.cancelled() => None,
     };
     let ms = millis(started.elapsed());
@@ -190,7 +204,7 @@ fn postponed(envelope: &Envelope, station: String, wait: Duration, what: &str) -
     };
     let ended = Ended {
         kind: EventKind::RetryScheduled,
-        station: Some(station),
+        station: (!station.is_empty()).then_some(station),
         error: Some(format!("waits for {what}")),
         ms: Some(delay_ms),
         ..Ended::default()
@@ -246,6 +260,14 @@ async fn limited(
     if envelope.lead.len() > most {
         let error = too_large(envelope.lead.len() as u64, most);
         return Err(Failure::new(ErrorKind::Invalid, error));
+    }
+    if let Some(version) = Envelope::newer_version(&envelope.lead) {
+        return Err(Failure::new(
+            ErrorKind::Invalid,
+            format!(
+                "an envelope of version {version}, and this worker reads up to version {VERSION}: retry it when the workers are updated"
+            ),
+        ));
     }
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();

@@ -1,0 +1,67 @@
+//! Somebody who listens to the events all the time.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bridge_shared::event::{Event, EventBatch, EventKind};
+use bridge_shared::store::Store;
+use futures::StreamExt as _;
+
+use crate::plan::ms;
+use crate::site::args;
+
+/// What was heard.
+#[derive(Default)]
+pub struct News {
+    heard: Mutex<Vec<Event>>,
+    /// Whether there is a subscription.
+    pub listening: AtomicBool,
+}
+
+impl News {
+    /// Listens until it is over, again whenever the connection breaks.
+    pub async fn listen(&self, url: String, over: &AtomicBool) {
+        let store = Store::new(&args(url)).expect("a store");
+        while !over.load(Ordering::SeqCst) {
+            let Ok(events) = store.subscribe().await else {
+                tokio::time::sleep(ms(50)).await;
+                continue;
+            };
+            self.listening.store(true, Ordering::SeqCst);
+            let mut events = Box::pin(events);
+            while !over.load(Ordering::SeqCst) {
+                match tokio::time::timeout(Duration::from_millis(100), events.next()).await {
+                    Ok(Some(message)) => self.hear(&message),
+                    Ok(None) => break,
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn hear(&self, message: &bytes::Bytes) {
+        let batch = EventBatch::decode(message).expect("an event of this version");
+        self.heard
+            .lock()
+            .expect("nobody panics with it")
+            .extend(batch.events);
+    }
+
+    /// How often each kind was heard.
+    pub fn counts(&self) -> HashMap<EventKind, i64> {
+        let mut counts = HashMap::new();
+        for event in &*self.heard.lock().expect("nobody panics with it") {
+            *counts.entry(event.event).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The ids of the leads of which this was told.
+    pub fn told(&self, kind: EventKind) -> Vec<String> {
+        let heard = self.heard.lock().expect("nobody panics with it");
+        let of_kind = heard.iter().filter(|event| event.event == kind);
+        of_kind.map(|event| event.lead.clone()).collect()
+    }
+}

@@ -1,0 +1,114 @@
+//! Leads that kill the worker, never end or eat all memory: they end in the dead letter queue, and
+//! the rest keeps flowing.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bridge, Worker, eventually};
+use serde_json::{Value, json};
+
+/// A route whose one station is a program: what a shell does with a lead in `$lead`.
+fn route(bridge: &Bridge, more: &str, script: &str) -> String {
+    bridge.route(&format!(
+        "[[pipelines.p.stations]]\nkind = \"exec\"\nname = \"program\"\n{more}\ncommand = [\"/bin/sh\", \"-c\", '''\nread -r lead || :\n{script}\n''']\n"
+    ))
+}
+
+/// A hundred leads, with one of this name among them.
+fn push_with(bridge: &Bridge, name: &str) {
+    for n in 0..100 {
+        if n == 40 {
+            bridge.push(format!(r#"{{"name":"{name}"}}"#));
+        }
+        bridge.push(format!(r#"{{"name":"harmless","n":{n}}}"#));
+    }
+}
+
+/// Keeps a worker running until the leads are through: all done but one, and that one dead.
+fn work_off(bridge: &Bridge, flags: &[&str]) -> Value {
+    let start = || Worker::start(&bridge.redis.url(), &bridge.log(), flags);
+    let mut worker = start();
+    eventually("all are done but one", || {
+        if worker.has_ended() {
+            worker = start();
+        }
+        // Each starts a process; there is no need to ask more often.
+        std::thread::sleep(Duration::from_millis(20));
+        let dead = bridge.dead_letters();
+        assert!(dead.len() <= 1, "no other lead dies: {dead:?}");
+        bridge.done() == 100 && dead.len() == 1
+    });
+    let mut letters = bridge.dead_letters();
+    letters.remove(0)
+}
+
+#[test]
+fn a_lead_that_kills_its_worker_takes_no_other_lead_with_it() {
+    let bridge = Bridge::start();
+    push_with(&bridge, "deadly");
+    let deadly = r#"case "$lead" in *deadly*) kill -9 $PPID;; esac; sleep 0.02"#;
+    let route = route(&bridge, "", deadly);
+    let flags = [
+        "--pipeline",
+        &route,
+        "--lease-seconds",
+        "1",
+        "--concurrency",
+        "20",
+    ];
+    let dead = work_off(&bridge, &flags);
+    assert_eq!(dead["lead"], json!({"name":"deadly"}));
+    assert_eq!(
+        (&dead["error_kind"], &dead["deaths"]),
+        (&json!("poison"), &json!(3))
+    );
+    assert_eq!(bridge.stat("dead"), 1);
+}
+
+#[test]
+fn a_lead_that_never_ends_is_given_up_when_its_time_is_up() {
+    let bridge = Bridge::start();
+    push_with(&bridge, "endless");
+    let endless = r#"case "$lead" in *endless*) while :; do sleep 60; done;; esac"#;
+    let route = route(&bridge, "timeout = \"0.3s\"", endless);
+    let flags = [
+        "--pipeline",
+        &route,
+        "--max-retries",
+        "1",
+        "--retry-delay-base",
+        "0.1",
+        "--concurrency",
+        "4",
+    ];
+    let dead = work_off(&bridge, &flags);
+    assert_eq!(dead["lead"], json!({"name":"endless"}));
+    assert_eq!(
+        (&dead["error_kind"], &dead["retry_count"]),
+        (&json!("timeout"), &json!(1))
+    );
+}
+
+#[test]
+fn a_lead_that_eats_memory_meets_its_programs_limit_and_not_the_workers() {
+    let bridge = Bridge::start();
+    push_with(&bridge, "hungry");
+    // All of /dev/zero is one line, which `tail` keeps whole.
+    let hungry = r#"case "$lead" in *hungry*) exec tail -n 1 /dev/zero;; esac"#;
+    let route = route(&bridge, "memory = \"64MiB\"", hungry);
+    let flags = [
+        "--pipeline",
+        &route,
+        "--max-retries",
+        "1",
+        "--retry-delay-base",
+        "0.1",
+        "--concurrency",
+        "4",
+    ];
+    let dead = work_off(&bridge, &flags);
+    assert_eq!(dead["lead"], json!({"name":"hungry"}));
+    let error = dead["error"].as_str().expect("an error");
+    assert!(error.contains("memory exhausted"), "{error}");
+}
