@@ -14,7 +14,8 @@ use bytes::Bytes;
 use redis::FromRedisValue;
 use tokio::runtime::Runtime;
 
-use crate::model::{Answer, CONSOLES, Ending, Model, RUNS, Seen, Step, To, WORKERS};
+use crate::model::{CONSOLES, Model, RUNS, Seen, WORKERS};
+use crate::step::{Answer, Ending, Step, To};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Bytes up to which a payload comes whole: every one of these tests.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod model;
+mod step;
 
 use bench::Bench;
 use model::Model;
