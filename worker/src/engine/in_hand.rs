@@ -95,7 +95,12 @@ mod tests {
         let mut envelope = Envelope::new("a-1", "{}".into(), None);
         envelope.deaths = deaths;
         let payload = envelope.encode();
-        Delivery { number, payload }
+        let size = payload.len() as u64;
+        Delivery {
+            number,
+            payload,
+            size,
+        }
     }
 
     #[test]

@@ -331,6 +331,7 @@ pub fn args(url: String) -> RedisArgs {
         queue_name: "leads_to_enrich".into(),
         failed_queue_name: "failed_leads".into(),
         enriched_stream: "enriched_leads".into(),
+        access: bridge_shared::config::RedisAccess::default(),
     }
 }
 
