@@ -11,7 +11,8 @@
 //! - [`stats`]: the figures an operator sees
 //! - [`money`]: US dollars, counted exactly
 //! - [`filter`]: the language that picks dead letters
-//! - [`source`]: files to leads
+//! - [`triage`]: bulk work on dead letters, and [`row`], a dead letter as others read it
+//! - [`source`]: files to leads, and [`known`], the people who are there already
 //! - [`clock`]: the server's time
 //! - [`terminal`]: keeping text from outside from giving a terminal orders
 //! - [`sandbox`]: a private Redis for the demo and the tests
@@ -23,13 +24,16 @@ pub mod envelope;
 pub mod event;
 pub mod filter;
 pub mod keys;
+pub mod known;
 pub mod lead;
 pub mod money;
+pub mod row;
 pub mod sandbox;
 pub mod source;
 pub mod stats;
 pub mod store;
 pub mod terminal;
+pub mod triage;
 
 /// The version of the bridge.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

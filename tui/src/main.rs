@@ -8,7 +8,6 @@
 //! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`groups`]: dead letters by what they died of
-//! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
 mod app;
 mod cli;
@@ -25,12 +24,10 @@ mod log;
 mod message;
 mod once;
 mod picture;
-mod row;
 mod screen;
 mod terminal;
 mod text;
 mod theme;
-mod triage;
 mod ui;
 mod update;
 

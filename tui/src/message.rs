@@ -14,7 +14,7 @@ use crossterm::event::KeyEvent;
 
 use crate::app::live::Told;
 use crate::groups::Group;
-use crate::triage::{Matching, Report};
+use bridge_shared::triage::{Matching, Report};
 
 /// Something that happened.
 #[derive(Debug)]

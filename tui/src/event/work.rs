@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::{Ended, Message, Which, Work};
-use crate::row::Row;
-use crate::triage::{Matching, Move, Report, SCAN_WINDOW};
+use bridge_shared::row::Row;
+use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW};
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
 const TRIAL: Duration = Duration::from_secs(150);
@@ -40,6 +40,7 @@ pub(super) async fn run(
         Work::Move { which, trash } => {
             let mut all = Move {
                 store,
+                who: operator(),
                 destination: trash
                     .clone()
                     .map_or(Destination::Redrive, Destination::Trash),
@@ -58,6 +59,7 @@ pub(super) async fn run(
         Work::Edited(dead) => {
             let mut one = Move {
                 store,
+                who: operator(),
                 destination: Destination::Edited,
                 force: false,
                 progress: &mut progress,

@@ -11,8 +11,8 @@ use super::Ui;
 use crate::app::dlq::View;
 use crate::app::letter::Letter;
 use crate::layout;
-use crate::row::error_or_unknown;
 use crate::text::{age, brief, clip, fit, plural, thousands};
+use bridge_shared::row::error_or_unknown;
 
 impl Ui<'_> {
     pub(super) fn dlq(&self, frame: &mut Frame<'_>, body: Rect) {
