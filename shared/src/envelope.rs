@@ -25,6 +25,7 @@ pub const VERSION: u32 = 1;
 
 /// Why an attempt failed, which decides whether another can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The bytes are not a lead, or it lacks what no retry can bring.
@@ -74,6 +75,7 @@ impl ErrorKind {
 
 /// One attempt that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// When it ended, RFC 3339 by the server's clock.
     #[serde(default)]

@@ -9,12 +9,14 @@ use serde_json::value::RawValue;
 
 /// A dead letter as scripts get it: the names of the old readers, and more.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Row<'a> {
     /// Its place when it was read, 0 the newest.
     pub index: u64,
     /// Its id.
     pub id: &'a str,
     /// The lead; where that is no JSON, as a text.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub lead_data: Box<RawValue>,
     /// The lead's bytes, where `lead_data` cannot show them all: they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -34,7 +34,7 @@ mod sentinel;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, Value};
@@ -290,25 +290,39 @@ impl Store {
     }
 
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
-        cmd.query_async(&mut self.door.connection().await?)
+        let mut connection = self.door.connection().await?;
+        self.timed("command", cmd.query_async(&mut connection))
             .await
-            .map_err(|error| self.error(&error))
     }
 
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        pipeline
-            .query_async(&mut self.door.connection().await?)
+        let mut connection = self.door.connection().await?;
+        self.timed("pipeline", pipeline.query_async(&mut connection))
             .await
-            .map_err(|error| self.error(&error))
+    }
+
+    /// Measures a call, for a process that has its figures taken.
+    async fn timed<T>(
+        &self,
+        call: &'static str,
+        work: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let answer = work.await;
+        metrics::histogram!("bridge_redis_call_seconds", "call" => call).record(begun.elapsed());
+        answer.map_err(|error| {
+            metrics::counter!("bridge_redis_errors_total", "call" => call).increment(1);
+            self.error(&error)
+        })
     }
 
     /// Runs a script; its answer is a list that begins with the server's time, which is noted
     /// and taken off.
     async fn run(&self, script: &Script, cmd: &Cmd) -> Result<Reply, StoreError> {
-        let answer = script
-            .run(cmd, &mut self.door.connection().await?)
-            .await
-            .map_err(|error| self.error(&error))?;
+        let mut connection = self.door.connection().await?;
+        let answer = self
+            .timed(script.name(), script.run(cmd, &mut connection))
+            .await?;
         let Value::Array(values) = answer else {
             return Err(unexpected(&answer));
         };

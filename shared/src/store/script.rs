@@ -6,6 +6,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 /// A script, known to the server by its hash.
 #[derive(Debug)]
 pub(super) struct Script {
+    name: &'static str,
     source: &'static str,
     hash: String,
 }
@@ -35,7 +36,10 @@ pub(super) struct Scripts {
 
 macro_rules! script {
     ($file:literal) => {
-        Script::new(concat!(include_str!("prelude.lua"), include_str!($file)))
+        Script::new(
+            $file,
+            concat!(include_str!("prelude.lua"), include_str!($file)),
+        )
     };
 }
 
@@ -65,9 +69,15 @@ impl Scripts {
 }
 
 impl Script {
-    fn new(source: &'static str) -> Self {
+    fn new(file: &'static str, source: &'static str) -> Self {
         let hash = redis::Script::new(source).get_hash().to_owned();
-        Self { source, hash }
+        let name = file.strip_suffix(".lua").unwrap_or(file);
+        Self { name, source, hash }
+    }
+
+    /// What it is called, for the figures.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Begins a call. The arguments are written straight into the request, without a copy each.

@@ -1,7 +1,9 @@
 //! The worker's command line.
 //!
+//! - [`api`]: the settings of the API
 //! - [`pipeline`]: the commands that prove, show and try a route
 
+pub(crate) mod api;
 pub(crate) mod pipeline;
 
 use std::io::IsTerminal as _;
@@ -13,10 +15,12 @@ use bridge_shared::config::RedisArgs;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::{self, Route, Settings};
 use crate::health::Health;
+use crate::http::Beside;
 use crate::pipeline::{Ledger, Pipeline, Source};
 
 /// Takes leads from Redis, enriches them, and loses none
@@ -31,6 +35,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) api: api::ApiArgs,
 
     /// How the log on standard error is written [default: text on a terminal, else json]
     #[arg(long, global = true, env = "LOG_FORMAT", value_name = "FORMAT")]
@@ -50,7 +57,24 @@ pub(crate) enum Command {
     ///
     /// It is well while its lease is alive, and while it waits for a Redis that is away. It is not
     /// where Redis refuses it, and where it has said nothing for 10 seconds.
-    Healthcheck,
+    Healthcheck {
+        /// Ask the API at this address instead, whether it answers
+        #[arg(long, value_name = "ADDRESS")]
+        api: Option<String>,
+    },
+    /// Serve the API alone, until told to stop: dead letters, leads and figures over HTTP
+    ///
+    /// `/openapi.json` describes it.
+    Api {
+        /// Where to listen
+        #[arg(
+            long,
+            env = "BRIDGE_API_LISTEN",
+            value_name = "ADDRESS",
+            default_value = "127.0.0.1:8000"
+        )]
+        listen: String,
+    },
     /// Prove, show or try a route
     #[command(subcommand)]
     Pipeline(pipeline::PipelineCommand),
@@ -144,6 +168,7 @@ impl RunArgs {
 pub(crate) async fn run(
     redis: RedisArgs,
     args: RunArgs,
+    api: api::ApiArgs,
     health_file: Option<PathBuf>,
 ) -> Result<(), String> {
     let (source, ledger) = (args.source(), Arc::new(Ledger::default()));
@@ -164,9 +189,21 @@ pub(crate) async fn run(
         text,
         pipeline,
     };
-    engine::run(store, settings, route, ledger, health)
-        .await
-        .map_err(|error| error.to_string())
+    let Some(listen) = api.beside() else {
+        let work = engine::run(store, settings, route, ledger, health);
+        return work.await.map_err(|error| error.to_string());
+    };
+    let beside = Beside {
+        health: health.reader(),
+        ledger: Arc::clone(&ledger),
+    };
+    let (server, stop) = (api.bind(listen).await?, CancellationToken::new());
+    let serving = tokio::spawn(server.serve(store.clone(), Some(beside), stop.clone()));
+    let worked = engine::run(store, settings, route, ledger, health).await;
+    // It answers until the last lead is through.
+    stop.cancel();
+    let _ = serving.await;
+    worked.map_err(|error| error.to_string())
 }
 
 /// Starts the log, on standard error, at the level of `RUST_LOG`, or `info`.

@@ -1,6 +1,7 @@
 //! Records outcomes, in batches, until they are recorded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_shared::clock::Millis;
 use bridge_shared::event::EventKind;
@@ -92,12 +93,18 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
         .in_hand
         .over(told.iter().map(|(number, ..)| *number));
     context.count_finished((told.len() - lost.len()) as u64);
+    let mut counts = [0_u64; EventKind::ALL.len()];
+    let times = metrics::histogram!("bridge_worker_attempt_seconds");
     for (number, id, ended) in told {
         let kind = if lost.contains(&number) {
             EventKind::LeaseLost
         } else {
             ended.kind
         };
+        counts[kind as usize] += 1;
+        if let (EventKind::Succeeded | EventKind::Skipped, Some(ms)) = (kind, ended.ms) {
+            times.record(Duration::from_millis(ms));
+        }
         if kind == EventKind::RetryScheduled
             && let Some(ms) = ended.ms
         {
@@ -110,6 +117,11 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             event.retry = ended.retry;
             event.ms = ended.ms;
         });
+    }
+    for (kind, n) in EventKind::ALL.into_iter().zip(counts) {
+        if n > 0 {
+            metrics::counter!("bridge_worker_leads_total", "outcome" => kind.as_str()).increment(n);
+        }
     }
 }
 

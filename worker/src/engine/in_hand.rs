@@ -19,6 +19,11 @@ impl InHand {
         self.numbers().contains(&number)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.numbers().len()
+    }
+
     /// Nothing is to be done for these any more.
     pub(super) fn over(&self, numbers: impl Iterator<Item = u64>) {
         let mut known = self.numbers();
