@@ -13,6 +13,8 @@ pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
 const BATCH: usize = 200;
 /// Entries that one step of reading by place goes over.
 const RUN: u64 = 500;
+/// The last index that the server can count to.
+const LAST_INDEX: u64 = i64::MAX as u64;
 /// Entries that come back from the trash in one step.
 const RESTORE_BATCH: usize = 500;
 
@@ -103,7 +105,8 @@ impl Store {
         }
         let script = &self.scripts().window;
         let mut cmd = script.call(&[&self.keys().failed]);
-        cmd.arg(start).arg(start.saturating_add(count) - 1);
+        let last = start.saturating_add(count - 1).min(LAST_INDEX);
+        cmd.arg(start.min(LAST_INDEX)).arg(last);
         let mut reply = self.run(script, &cmd).await?;
         let total: u64 = reply.next()?;
         let entries: Vec<Vec<u8>> = reply.rest()?;

@@ -338,7 +338,13 @@ async fn rows(
 ) -> Result<Response, Problem> {
     let filter = Filter::parse(&window.filter)?;
     let limit = window.limit.unwrap_or(default_limit);
-    let offset = window.offset.min(LAST_PLACE / 2);
+    let offset = window.offset;
+    if limit.max(offset) > LAST_PLACE {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("the query is wrong: nothing has more than {LAST_PLACE} places"),
+        ));
+    }
     let (start, skip, size) = if filter.is_empty() {
         (offset, 0, limit.clamp(1, WINDOW))
     } else {

@@ -4,6 +4,7 @@
 //! number of them. Nobody reads on while Redis is slow, and so the sender's connection fills and it
 //! waits.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -72,6 +73,17 @@ fn yes_or_no<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error
     }
 }
 
+/// What only the description of the API needs.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "leads are read as they come, one by one")]
+pub(super) enum Leads {
+    /// A lead: any fields, those of the wire contract among them.
+    One(HashMap<String, serde_json::Value>),
+    /// Any number of them.
+    Many(Vec<HashMap<String, serde_json::Value>>),
+}
+
 /// What was taken.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PushAnswer {
@@ -90,7 +102,7 @@ pub(super) struct PushAnswer {
 /// those are, and in which line the mistake is.
 #[utoipa::path(post, path = "/leads", tag = "leads", params(How),
     request_body(content(
-        (serde_json::Value = "application/json", example = json!({"name": "Ada Example", "linkedinUrl": "https://linkedin.com/in/ada-example"})),
+        (Leads = "application/json", example = json!({"name": "Ada Example", "linkedinUrl": "https://linkedin.com/in/ada-example"})),
         (String = "application/x-ndjson", example = "{\"name\":\"Ada Example\"}\n{\"name\":\"Max Example\"}\n"),
     )),
     responses(
@@ -423,7 +435,25 @@ fn mistake(line: u64, error: &SourceError, why: u8) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse as _;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_ends_where_its_sender_falls_silent() {
+        let begun = futures::stream::iter([Ok::<_, io::Error>("{}\n")]);
+        let body = Body::from_stream(begun.chain(futures::stream::pending()));
+        let seen = Arc::new(Seen::default());
+        let stream = patient(body, CancellationToken::new(), Arc::clone(&seen));
+        let before = Instant::now();
+        let ended: Vec<_> = stream.collect().await;
+        assert!(matches!(&ended[..], [Ok(_), Err(_)]), "{ended:?}");
+        assert_eq!(before.elapsed().as_secs(), SILENCE.as_secs());
+        let why = seen.end.load(Ordering::Relaxed);
+        let problem = mistake(2, &SourceError::Read("silence".into()), why);
+        let status = problem.into_response().status();
+        assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    }
 
     #[test]
     fn the_content_type_tells_how_leads_are_written() {

@@ -3,7 +3,7 @@
 //! - `server`: connections, and the way out
 //! - `guard`: who may ask
 //! - `dead_letters`, `leads`, `events`, `status`: the answers
-//! - `prometheus`: figures for Prometheus
+//! - `prometheus`, `page`: figures for Prometheus
 //! - `problem`: errors, as RFC 9457 tells them
 //! - `request`: what is known of every request: its id, its time, its end
 //!
@@ -14,6 +14,7 @@ mod dead_letters;
 mod events;
 mod guard;
 mod leads;
+mod page;
 mod problem;
 mod prometheus;
 mod request;
@@ -197,6 +198,16 @@ fn router(api: Arc<Api>, guard: Arc<Guard>) -> Router {
             "token",
             SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
         );
+    for path in description.paths.paths.values_mut() {
+        for operation in [&mut path.get, &mut path.post, &mut path.delete] {
+            if let Some(operation) = operation {
+                operation
+                    .responses
+                    .responses
+                    .insert("default".into(), problem::described().into());
+            }
+        }
+    }
     let description = description.to_json().expect("a description is always JSON");
     router
         .route(

@@ -13,6 +13,7 @@ use bridge_shared::terminal::harmless_json;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 /// Something that did not work, for whoever asked for it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -150,6 +151,17 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             Err(_) => Json(self.0).into_response(),
         }
     }
+}
+
+/// Any problem, as the description of the API has it.
+pub(super) fn described() -> utoipa::openapi::Response {
+    ResponseBuilder::new()
+        .description("What did not work, and what to do")
+        .content(
+            "application/problem+json",
+            Content::new(Some(Ref::from_schema_name("Problem"))),
+        )
+        .build()
 }
 
 pub(super) async fn no_such_path() -> Problem {

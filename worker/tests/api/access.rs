@@ -101,8 +101,8 @@ fn without_a_token_it_listens_on_the_loopback_and_nowhere_else() {
     );
     assert!(open.address.starts_with("0.0.0.0:"));
     open.get("/dlq/count").ok();
-    let token = [("BRIDGE_API_TOKEN", TOKEN)];
-    let guarded = Api::of(&bridge, &["api", "--listen", "0.0.0.0:0"], &token);
+    let guard = [("BRIDGE_API_TOKEN", TOKEN)];
+    let guarded = Api::of(&bridge, &["api", "--listen", "0.0.0.0:0"], &guard);
     guarded.get("/dlq/count").problem(401);
 }
 

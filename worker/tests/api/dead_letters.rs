@@ -144,7 +144,7 @@ fn windows_and_filters_come_together_however_long_the_list_is() {
     for nothing in [
         "?limit=0",
         "?offset=5000",
-        "?offset=18446744073709551615",
+        "?offset=9223372036854775807&limit=9223372036854775807",
         "?filter=nobody",
     ] {
         let answer = api.get(&format!("/dlq/items{nothing}")).ok();
@@ -154,6 +154,7 @@ fn windows_and_filters_come_together_however_long_the_list_is() {
         "?limit=-1",
         "?limit=many",
         "?offset=1e3",
+        "?offset=9223372036854775808",
         "?filter=colour:red",
         "?filter=%22open",
     ] {

@@ -8,7 +8,7 @@ use crate::client::Api;
 use crate::common::{Bridge, Reply, Service, eventually};
 
 /// The page, as name with labels -> value; it must be well-formed.
-fn metrics(api: &Api) -> HashMap<String, f64> {
+fn metrics(api: &Api) -> Page {
     let answer = api.get("/metrics");
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(
@@ -37,12 +37,40 @@ fn metrics(api: &Api) -> HashMap<String, f64> {
             of_histogram || types.contains_key(family),
             "no type: {line}"
         );
-        let value: f64 = value
-            .parse()
-            .unwrap_or_else(|_| panic!("no number: {line}"));
-        assert_eq!(values.insert(name.to_owned(), value), None, "twice: {line}");
+        assert!(value.parse::<f64>().is_ok(), "no number: {line}");
+        assert_eq!(
+            values.insert(name.to_owned(), value.to_owned()),
+            None,
+            "twice: {line}"
+        );
     }
-    values
+    Page(values)
+}
+
+/// Names with labels -> values, as they are written.
+struct Page(HashMap<String, String>);
+
+impl Page {
+    fn says(&self, name: &str, value: &str) -> bool {
+        self.0.get(name).is_some_and(|found| found == value)
+    }
+
+    #[track_caller]
+    fn all(&self, wanted: &[(&str, &str)]) {
+        for (name, value) in wanted {
+            let found = self.0.get(*name).map(String::as_str);
+            assert_eq!(found, Some(*value), "{name}");
+        }
+    }
+
+    #[track_caller]
+    fn is_more_than_nothing(&self, name: &str) {
+        let value = self.0.get(name).unwrap_or_else(|| panic!("no {name}"));
+        assert!(
+            value.parse::<f64>().is_ok_and(|value| value > 0.0),
+            "{name} {value}"
+        );
+    }
 }
 
 #[test]
@@ -91,7 +119,7 @@ fn readiness_follows_redis_and_the_worker() {
         process.get("/healthz").ok();
         let (detail, _) = process.get("/dlq/count").problem(503);
         assert!(detail.contains("cannot reach Redis"), "{detail}");
-        assert_eq!(metrics(process)["bridge_redis_up"], 0.0);
+        metrics(process).all(&[("bridge_redis_up", "0")]);
     }
     bridge.restart_redis();
     eventually("ready again", || {
@@ -115,94 +143,80 @@ fn figures_of_the_bridge_and_of_a_worker_add_up() {
     ));
     let api = Api::start(&bridge);
     eventually("the API has its beginning", || {
-        metrics(&api)["bridge_redis_up"] > 0.0
+        metrics(&api).says("bridge_redis_up", "1")
     });
+    let flags = [
+        "run",
+        "--http",
+        "127.0.0.1:0",
+        "--concurrency",
+        "7",
+        "--retry-delay-base",
+        "0.01",
+    ];
     let worker = Api::of(
         &bridge,
-        &[
-            "run",
-            "--http",
-            "127.0.0.1:0",
-            "--pipeline",
-            &route,
-            "--retry-delay-base",
-            "0.01",
-            "--concurrency",
-            "7",
-        ],
+        &[&flags[..], &["--pipeline", &route]].concat(),
         &[],
     );
     bridge.push_numbered(10);
     eventually("all is through", || {
         bridge.done() == 9 && bridge.dead() == 1
     });
-    let station = r#"{pipeline="main",station="enrich"}"#;
+    let calls = r#"bridge_station_calls_total{pipeline="main",station="enrich"}"#;
     eventually("the station's figures are written", || {
-        metrics(&api).get(&format!("bridge_station_calls_total{station}")) == Some(&11.0)
+        metrics(&api).says(calls, "11")
     });
     let (all, own) = (metrics(&api), metrics(&worker));
     for page in [&all, &own] {
-        for (name, value) in [
-            ("bridge_dead_letters", 1.0),
-            ("bridge_waiting", 0.0),
-            ("bridge_in_flight", 0.0),
-            ("bridge_leads_done_total", 9.0),
-            ("bridge_leads_dead_total", 1.0),
-            ("bridge_leads_retried_total", 1.0),
-            (r#"bridge_retries_total{retry="1"}"#, 1.0),
-            (r#"bridge_workers{state="working"}"#, 1.0),
-            (r#"bridge_workers{state="lost"}"#, 0.0),
-            ("bridge_slots", 7.0),
-        ] {
-            assert_eq!(page.get(name), Some(&value), "{name}");
-        }
-        assert!(page["bridge_lease_seconds_min"] > 0.0);
-        assert!(page[r#"bridge_redis_call_seconds_count{call="snapshot"}"#] > 0.0);
+        page.all(&[
+            ("bridge_dead_letters", "1"),
+            ("bridge_waiting", "0"),
+            ("bridge_in_flight", "0"),
+            ("bridge_leads_done_total", "9"),
+            ("bridge_leads_dead_total", "1"),
+            ("bridge_leads_retried_total", "1"),
+            (r#"bridge_retries_total{retry="1"}"#, "1"),
+            (r#"bridge_workers{state="working"}"#, "1"),
+            (r#"bridge_workers{state="lost"}"#, "0"),
+            ("bridge_slots", "7"),
+        ]);
+        page.is_more_than_nothing("bridge_lease_seconds_min");
+        page.is_more_than_nothing(r#"bridge_redis_call_seconds_count{call="snapshot"}"#);
     }
-    for (page, prefix) in [(&all, "bridge_station"), (&own, "bridge_worker_station")] {
-        for (name, value) in [
-            (format!("{prefix}_calls_total{station}"), 11.0),
-            (format!("{prefix}_cost_dollars_total{station}"), 5.5),
-            (
-                format!(
-                    "{prefix}_failures_total{{pipeline=\"main\",station=\"enrich\",kind=\"permanent\"}}"
-                ),
-                1.0,
-            ),
-            (
-                format!(
-                    "{prefix}_failures_total{{pipeline=\"main\",station=\"enrich\",kind=\"transient\"}}"
-                ),
-                1.0,
-            ),
-            (format!("{prefix}_call_seconds_count{station}"), 11.0),
-            (
-                format!(
-                    "{prefix}_call_seconds_bucket{{pipeline=\"main\",station=\"enrich\",le=\"+Inf\"}}"
-                ),
-                11.0,
-            ),
-        ] {
-            assert_eq!(page.get(&name), Some(&value), "{name}");
-        }
-    }
-    for (name, value) in [
-        (r#"bridge_worker_leads_total{outcome="succeeded"}"#, 9.0),
+    stations(&all, "bridge_station");
+    stations(&own, "bridge_worker_station");
+    own.all(&[
+        (r#"bridge_worker_leads_total{outcome="succeeded"}"#, "9"),
         (
             r#"bridge_worker_leads_total{outcome="retry_scheduled"}"#,
-            1.0,
+            "1",
         ),
-        (r#"bridge_worker_leads_total{outcome="dead"}"#, 1.0),
-        ("bridge_worker_attempt_seconds_count", 9.0),
-        ("bridge_worker_slots", 7.0),
-    ] {
-        assert_eq!(own.get(name), Some(&value), "{name}");
-    }
-    assert!(own["bridge_worker_lease_seconds"] > 0.0);
-    assert!(own[r#"bridge_redis_call_seconds_count{call="commit"}"#] > 0.0);
-    assert!(
-        all[r#"bridge_http_requests_total{method="GET",route="/metrics",status="200"}"#] >= 1.0
+        (r#"bridge_worker_leads_total{outcome="dead"}"#, "1"),
+        ("bridge_worker_attempt_seconds_count", "9"),
+        ("bridge_worker_slots", "7"),
+    ]);
+    own.is_more_than_nothing("bridge_worker_lease_seconds");
+    own.is_more_than_nothing(r#"bridge_redis_call_seconds_count{call="commit"}"#);
+    all.is_more_than_nothing(
+        r#"bridge_http_requests_total{method="GET",route="/metrics",status="200"}"#,
     );
+}
+
+/// What the one station did, under these names.
+#[track_caller]
+fn stations(page: &Page, prefix: &str) {
+    for (name, more, value) in [
+        ("calls_total", "", "11"),
+        ("cost_dollars_total", "", "5.5"),
+        ("failures_total", r#",kind="permanent""#, "1"),
+        ("failures_total", r#",kind="transient""#, "1"),
+        ("call_seconds_count", "", "11"),
+        ("call_seconds_bucket", r#",le="+Inf""#, "11"),
+    ] {
+        let name = format!(r#"{prefix}_{name}{{pipeline="main",station="enrich"{more}}}"#);
+        page.all(&[(&name, value)]);
+    }
 }
 
 #[test]
@@ -214,9 +228,7 @@ fn counts_of_a_new_api_begin_with_nothing() {
     let _: u64 = bridge.run(&[b"HSET", key.as_bytes(), field, b"1000"]);
     let api = Api::start(&bridge);
     let calls = r#"bridge_station_calls_total{pipeline="main",station="enrich"}"#;
-    eventually("the beginning is known", || {
-        metrics(&api).get(calls) == Some(&0.0)
-    });
+    eventually("the beginning is known", || metrics(&api).says(calls, "0"));
     let _: u64 = bridge.run(&[b"HINCRBY", key.as_bytes(), field, b"7"]);
-    assert_eq!(metrics(&api)[calls], 7.0);
+    metrics(&api).all(&[(calls, "7")]);
 }
