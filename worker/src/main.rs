@@ -6,6 +6,7 @@
 //! - [`health`]: whether the worker is well, for whoever restarts it
 //! - [`http`]: the API
 //! - [`signals`]: SIGTERM and SIGINT
+//! - [`traces`]: spans for OpenTelemetry
 //! - [`pipeline`]: the route a lead takes, station by station
 
 mod cli;
@@ -14,6 +15,7 @@ mod health;
 mod http;
 mod pipeline;
 mod signals;
+mod traces;
 
 use std::process::ExitCode;
 

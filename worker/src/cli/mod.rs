@@ -22,6 +22,7 @@ use crate::engine::{self, Route, Settings};
 use crate::health::Health;
 use crate::http::Beside;
 use crate::pipeline::{Ledger, Pipeline, Source};
+use crate::traces::Traces;
 
 /// Takes leads from Redis, enriches them, and loses none
 #[derive(Debug, Parser)]
@@ -175,6 +176,7 @@ pub(crate) async fn run(
     let text = source.text().map_err(|error| error.to_string())?;
     let pipeline = Pipeline::parse(&source, &text, &ledger).map_err(|error| error.to_string())?;
     let store = Store::new(&redis).map_err(|error| error.to_string())?;
+    let traces = Traces::from_env()?;
     let settings = Settings {
         concurrency: args.concurrency,
         max_retries: args.max_retries,
@@ -190,7 +192,7 @@ pub(crate) async fn run(
         pipeline,
     };
     let Some(listen) = api.beside() else {
-        let work = engine::run(store, settings, route, ledger, health);
+        let work = engine::run(store, settings, route, ledger, health, traces);
         return work.await.map_err(|error| error.to_string());
     };
     let beside = Beside {
@@ -199,7 +201,7 @@ pub(crate) async fn run(
     };
     let (server, stop) = (api.bind(listen).await?, CancellationToken::new());
     let serving = tokio::spawn(server.serve(store.clone(), Some(beside), stop.clone()));
-    let worked = engine::run(store, settings, route, ledger, health).await;
+    let worked = engine::run(store, settings, route, ledger, health, traces).await;
     // It answers until the last lead is through.
     stop.cancel();
     let _ = serving.await;

@@ -21,6 +21,7 @@ use super::committer::Committed;
 use super::saver::{Outcomes, Saving};
 use super::{Context, Settings, lead_id, panic_text};
 use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
+use crate::traces;
 
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
 pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
@@ -68,9 +69,11 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let pipeline = context.pipeline();
     let spent_before = envelope.spent;
     let journey = Journey::new(spent_before);
+    let traces = context.traces.as_ref();
+    let span = traces.map(|traces| traces.attempt(&envelope, pipeline.name(), context.id.as_str()));
     let result = tokio::select! {
         biased;
-        result = limited(&context, &pipeline, &envelope, &journey) => Some(result),
+        result = limited(&context, &pipeline, &envelope, &journey, span.as_ref()) => Some(result),
         () = context.give_back.cancelled() => None,
     };
     let ms = millis(started.elapsed());
@@ -98,6 +101,9 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         Some(Err(failure)) => judge(&context, envelope, failure, ms),
         None => give_back(envelope, spent_before),
     };
+    if let Some(span) = span {
+        span.end(event.kind, event.station.as_deref(), event.error.as_deref());
+    }
     Committed {
         number,
         id,
@@ -190,6 +196,7 @@ async fn limited(
     pipeline: &Pipeline,
     envelope: &Envelope,
     journey: &Journey,
+    span: Option<&traces::Attempt<'_>>,
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
     context.emit(EventKind::Started, id, |_| {});
@@ -201,11 +208,16 @@ async fn limited(
             took,
             error,
             ..
-        } => context.emit(EventKind::Station, id, |event| {
-            event.station = Some(station.to_owned());
-            event.error = error.map(ToOwned::to_owned);
-            event.ms = Some(millis(took));
-        }),
+        } => {
+            if let Some(span) = span {
+                span.station(station, took, error);
+            }
+            context.emit(EventKind::Station, id, |event| {
+                event.station = Some(station.to_owned());
+                event.error = error.map(ToOwned::to_owned);
+                event.ms = Some(millis(took));
+            });
+        }
         Progress::PassedBy { .. } => {}
     };
     let limit = context.settings.lead_timeout;
