@@ -40,7 +40,7 @@ impl Traces {
     /// One line that says which setting is wrong.
     pub(crate) fn from_env() -> Result<Option<Self>, String> {
         let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if !ENDPOINTS.iter().any(|name| set(name)) {
+        if !ENDPOINTS.iter().any(set) {
             return Ok(None);
         }
         let exporter = SpanExporter::builder()
@@ -125,12 +125,10 @@ impl Attempt<'_> {
         if let Some(station) = station {
             span.set_attribute(KeyValue::new("bridge.station", station.to_owned()));
         }
-        match (outcome, error) {
-            // What was ended on purpose has a reason and no error.
-            (EventKind::Dead | EventKind::RetryScheduled, Some(error)) => {
-                span.set_status(Status::error(error.to_owned()));
-            }
-            _ => {}
+        // What was ended on purpose has a reason and no error.
+        let failed = matches!(outcome, EventKind::Dead | EventKind::RetryScheduled);
+        if let Some(error) = error.filter(|_| failed) {
+            span.set_status(Status::error(error.to_owned()));
         }
         span.end();
     }

@@ -40,6 +40,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a batch is sent again, a full waiting list waited out, or another upload with `dedupe`.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The most days that `dedupe` may look back.
+const MOST_DAYS: u32 = 36_500;
 /// What is read of a body after a mistake in it, in bytes, so that its sender comes to the answer.
 const REST: u64 = 64 << 20;
 
@@ -53,13 +55,23 @@ pub(super) struct How {
     #[param(required = false, value_type = bool)]
     dedupe: bool,
     /// How many days back an enriched lead counts for `dedupe`.
-    #[serde(default = "thirty")]
-    #[param(required = false, default = 30, maximum = 36_500)]
+    #[serde(default = "thirty", deserialize_with = "days")]
+    #[param(required = false, default = 30, maximum = 36500)]
     dedupe_days: u32,
 }
 
 fn thirty() -> u32 {
     30
+}
+
+/// Not so many that they lead out of the calendar.
+fn days<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        days @ 0..=MOST_DAYS => Ok(days),
+        _ => Err(serde::de::Error::custom(format!(
+            "dedupe_days is at most {MOST_DAYS}"
+        ))),
+    }
 }
 
 /// `?dedupe` alone means yes.
@@ -84,6 +96,11 @@ pub(super) enum Leads {
     Many(Vec<HashMap<String, serde_json::Value>>),
 }
 
+/// Leads, one a line.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "leads are read as they come, one by one")]
+pub(super) struct Lines(Vec<HashMap<String, serde_json::Value>>);
+
 /// What was taken.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PushAnswer {
@@ -103,7 +120,7 @@ pub(super) struct PushAnswer {
 #[utoipa::path(post, path = "/leads", tag = "leads", params(How),
     request_body(content(
         (Leads = "application/json", example = json!({"name": "Ada Example", "linkedinUrl": "https://linkedin.com/in/ada-example"})),
-        (String = "application/x-ndjson", example = "{\"name\":\"Ada Example\"}\n{\"name\":\"Max Example\"}\n"),
+        (Lines = "application/x-ndjson", example = json!([{"name": "Ada Example"}, {"name": "Max Example"}])),
     )),
     responses(
         (status = ACCEPTED, body = PushAnswer),

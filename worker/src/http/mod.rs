@@ -199,13 +199,10 @@ fn router(api: Arc<Api>, guard: Arc<Guard>) -> Router {
             SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
         );
     for path in description.paths.paths.values_mut() {
-        for operation in [&mut path.get, &mut path.post, &mut path.delete] {
-            if let Some(operation) = operation {
-                operation
-                    .responses
-                    .responses
-                    .insert("default".into(), problem::described().into());
-            }
+        let operations = [&mut path.get, &mut path.post, &mut path.delete];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            responses.insert("default".into(), problem::described().into());
         }
     }
     let description = description.to_json().expect("a description is always JSON");

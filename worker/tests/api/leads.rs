@@ -224,7 +224,10 @@ fn dedupe_skips_who_is_there_already() {
     assert_eq!(accepted(&answer), (json!(1), json!(0)));
     let answer = api.push("/leads?dedupe=false", NDJSON, lead("ada").as_bytes());
     assert_eq!(accepted(&answer), (json!(1), json!(0)));
-    api.push("/leads?dedupe=perhaps", NDJSON, b"").problem(422);
+    for wrong in ["dedupe=perhaps", "dedupe_days=-1", "dedupe_days=36501"] {
+        let path = format!("/leads?{wrong}");
+        api.push(&path, NDJSON, b"").problem(422);
+    }
 }
 
 #[test]
