@@ -24,8 +24,10 @@ impl Bench {
             enriched_stream: "e".into(),
         };
         let client = redis::Client::open(redis.url()).expect("a URL");
+        // A busy machine may take longer over a long list than the driver waits by itself.
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = client
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&patient)
             .await
             .expect("a connection");
         let store = Store::connect(&args).await.expect("a store");

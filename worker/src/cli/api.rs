@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{Guard, Server, Settings};
 use crate::signals;
 
+/// Where the API listens when nothing says otherwise.
+pub(super) const LISTEN: &str = "127.0.0.1:8000";
+
 /// How to serve the API.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "API")]
@@ -108,7 +111,9 @@ impl ApiArgs {
 /// One line that says what is wrong and what to do.
 pub(crate) async fn run(redis: RedisArgs, args: ApiArgs, listen: String) -> Result<(), String> {
     let store = Store::new(&redis).map_err(|error| error.to_string())?;
-    let server = args.bind(listen).await?;
+    // An empty setting counts as none, as in an `.env` file with the value left out.
+    let listen = Some(listen).filter(|listen| !listen.trim().is_empty());
+    let server = args.bind(listen.unwrap_or_else(|| LISTEN.into())).await?;
     let stop = CancellationToken::new();
     signals::listen(
         {

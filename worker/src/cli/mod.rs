@@ -72,7 +72,7 @@ pub(crate) enum Command {
             long,
             env = "BRIDGE_API_LISTEN",
             value_name = "ADDRESS",
-            default_value = "127.0.0.1:8000"
+            default_value = api::LISTEN
         )]
         listen: String,
     },

@@ -13,9 +13,9 @@ use tower_http::csrf::ProtectionError;
 
 use super::problem::Problem;
 
-/// Names that no stranger can own in public DNS, besides those without a dot. Source: RFC 6761,
-/// RFC 6762, and the reservation of `internal` by ICANN.
-const PRIVATE: [&str; 3] = ["localhost", "local", "internal"];
+/// Names that no stranger can own, besides those without a dot. Source: RFC 6761, and the
+/// reservation of `internal` by ICANN. `local` is none: on its own network anybody may answer to it.
+const PRIVATE: [&str; 2] = ["localhost", "internal"];
 
 /// What a request must bring.
 #[derive(Debug)]
@@ -213,6 +213,7 @@ mod tests {
             ("api.bridge.internal", 200),
             ("bridge.example.com", 200),
             ("evil.example", 421),
+            ("evil.local", 421),
             ("localhost.evil.example:8000", 421),
             ("127.0.0.1.evil.example", 421),
             ("not a host", 421),

@@ -248,15 +248,18 @@ fn a_full_line_holds_the_sender_up_until_there_is_room() {
 }
 
 #[test]
-fn a_redis_without_room_is_told_with_what_was_accepted() {
+fn a_redis_without_room_is_waited_out() {
     let bridge = Bridge::start();
     let api = Api::start(&bridge);
     api.push("/leads", JSON, b"{\"n\":1}").ok();
     let () = bridge.redis("CONFIG SET maxmemory 1");
-    let begun = api.begin("/leads", NDJSON);
-    let mut upload = begun;
+    let mut upload = api.begin("/leads", NDJSON);
     upload.chunk(b"{\"n\":2}\n").expect("sent");
     // It is waited out: memory may become free.
+    let refused = "bridge_redis_errors_total{call=\"push\"}";
+    eventually("it is refused", || {
+        api.get("/metrics").text().contains(refused)
+    });
     let () = bridge.redis("CONFIG SET maxmemory 0");
     assert_eq!(accepted(&upload.end()).0, 1);
     assert_eq!(bridge.waiting(), 2);

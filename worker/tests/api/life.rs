@@ -2,11 +2,13 @@
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Api};
-use crate::common::{Bridge, command, eventually};
+use crate::common::{Bridge, Reply, Service, command, eventually};
 
 #[test]
 fn the_description_knows_every_path() {
@@ -79,19 +81,24 @@ fn a_stop_ends_streams_and_gives_requests_under_way_their_answers() {
 #[test]
 fn a_worker_answers_until_its_last_lead_is_through() {
     let bridge = Bridge::start();
-    let service = crate::common::Service::start(|_, _| crate::common::Reply::ok().after(1_500));
+    let told = Arc::new(AtomicBool::new(false));
+    let go_on = Arc::clone(&told);
+    let service = Service::start(move |_, _| {
+        eventually("the test goes on", || go_on.load(Ordering::Relaxed));
+        Reply::ok()
+    });
     let route = bridge.route(&format!(
-        "default_pipeline = \"main\"\n[[pipelines.main.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\n",
+        "default_pipeline = \"main\"\n[[pipelines.main.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ntimeout = \"60s\"\n",
         service.url
     ));
+    let flags = ["run", "--http", "127.0.0.1:0", "--shutdown-timeout", "60"];
     let mut worker = Api::of(
         &bridge,
-        &["run", "--http", "127.0.0.1:0", "--pipeline", &route],
+        &[&flags[..], &["--pipeline", &route]].concat(),
         &[],
     );
-    worker
-        .push("/leads", "application/json", b"{\"name\":\"Ada\"}")
-        .ok();
+    let lead = b"{\"name\":\"Ada\"}";
+    worker.push("/leads", "application/json", lead).ok();
     eventually("in flight", || bridge.in_flight() == 1);
     worker.process.signal("TERM");
     eventually("not ready", || worker.get("/readyz").status == 503);
@@ -99,6 +106,7 @@ fn a_worker_answers_until_its_last_lead_is_through() {
         worker.get("/readyz").json()["detail"],
         "the worker is stopping"
     );
+    told.store(true, Ordering::Relaxed);
     assert!(worker.process.wait().success());
     assert_eq!(bridge.done(), 1);
 }
