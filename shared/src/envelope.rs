@@ -41,6 +41,7 @@ const ATTEMPTS: usize = 1_000;
 
 /// Why an attempt failed, which decides whether another can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The bytes are not a lead, or it lacks what no retry can bring.
@@ -90,6 +91,7 @@ impl ErrorKind {
 
 /// One attempt that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// When it ended, RFC 3339 by the server's clock.
     #[serde(default)]

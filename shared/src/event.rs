@@ -43,6 +43,22 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::Received,
+        Self::Started,
+        Self::Station,
+        Self::Succeeded,
+        Self::Skipped,
+        Self::RetryScheduled,
+        Self::Dead,
+        Self::Recovered,
+        Self::LeaseLost,
+        Self::Redriven,
+        Self::Dropped,
+        Self::Unknown,
+    ];
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -160,6 +176,13 @@ mod tests {
             r#"{"v":1,"worker":"w","events":[{"at":7,"event":"lease_lost","lead":"t-1"}]}"#
         );
         assert_eq!(EventBatch::decode(&bytes).unwrap(), batch);
+    }
+
+    #[test]
+    fn every_kind_stands_at_its_number() {
+        for (number, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+        }
     }
 
     #[test]

@@ -12,8 +12,9 @@
 //! - [`stats`]: the figures an operator sees
 //! - [`money`]: US dollars, counted exactly
 //! - [`filter`]: the language that picks dead letters
-//! - [`source`]: files to leads
 //! - [`hint`]: what may have been meant by an unknown name
+//! - [`triage`]: bulk work on dead letters, and [`row`], a dead letter as others read it
+//! - [`source`]: files to leads, and [`known`], the people who are there already
 //! - [`clock`]: the server's time
 //! - [`log`]: logs in which text from outside stays text
 //! - [`terminal`]: keeping text from outside from giving a terminal orders
@@ -28,14 +29,17 @@ pub mod event;
 pub mod filter;
 pub mod hint;
 pub mod keys;
+pub mod known;
 pub mod lead;
 pub mod log;
 pub mod money;
+pub mod row;
 pub mod sandbox;
 pub mod source;
 pub mod stats;
 pub mod store;
 pub mod terminal;
+pub mod triage;
 
 /// The version of the bridge.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -12,6 +12,7 @@ use crate::money::Money;
 
 /// What a worker says of itself at every heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct WorkerInfo {
     /// The machine it runs on.
@@ -66,6 +67,7 @@ impl WorkerInfo {
 
 /// One worker, as the store knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Worker {
     /// Its id.
     pub id: String,
@@ -81,6 +83,7 @@ pub struct Worker {
 
 /// Totals since the beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Totals {
     /// Leads taken from the waiting list, repeats counted.
     pub received: u64,
@@ -135,8 +138,9 @@ pub struct Snapshot {
     pub workers: Vec<Worker>,
 }
 
-/// The shape of `bridge status --json`.
+/// The shape of `bridge status --json`, and of the API's `/status`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status<'a> {
     waiting: u64,
     in_flight: u64,

@@ -10,8 +10,8 @@ use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::terminal::harmless_json;
 use clap::ValueEnum;
 
-use crate::row::{Row, error_or_unknown};
 use crate::text::harmless;
+use bridge_shared::row::{Row, error_or_unknown};
 
 /// The columns of the table.
 const COLUMNS: [&str; 10] = [

@@ -9,7 +9,6 @@
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`groups`]: dead letters by what they died of
 //! - [`export`]: dead letters in a file
-//! - [`triage`]: bulk work on dead letters, for the commands and the console alike
 
 mod app;
 mod cli;
@@ -28,12 +27,10 @@ mod message;
 mod once;
 mod panic;
 mod picture;
-mod row;
 mod screen;
 mod terminal;
 mod text;
 mod theme;
-mod triage;
 mod ui;
 mod update;
 

@@ -11,13 +11,13 @@ use bridge_shared::store::StoreError;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use bridge_shared::store::trash::Trash;
+use bridge_shared::triage::{Matching, Report};
 use bytes::Bytes;
 use crossterm::event::{KeyEvent, MouseEvent};
 
 use crate::app::live::Told;
 use crate::groups::Group;
 use crate::screen::Screen;
-use crate::triage::{Matching, Report};
 
 /// Something that happened.
 #[derive(Debug)]

@@ -5,10 +5,12 @@
 //! two things apart that matter: a worker that waits out a Redis that is away is well, as starting
 //! it again would help nobody; one whose file grows old hangs, or is gone.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use bridge_shared::stats::WorkerInfo;
 use bridge_shared::store::StoreError;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,15 +20,53 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Age of the file after which the worker counts as hanging.
 const FRESH: Duration = Duration::from_secs(10);
 
+/// How long an API may take to answer.
+const SOON: Duration = Duration::from_secs(2);
+
 /// How the worker stands with Redis.
 #[derive(Debug, Clone)]
 enum Standing {
     /// Registered under this name; its lease lives until then.
-    Registered(String, Instant),
+    Registered(String, Instant, Work),
     /// Redis cannot be reached, and why.
     Away(String),
     /// Redis answers and refuses, and why: somebody must change a setting.
     Refused(String),
+}
+
+/// What a registered worker does.
+#[derive(Debug, Clone)]
+struct Work {
+    /// The pipeline in force.
+    pipeline: String,
+    /// Whether it takes no more leads.
+    draining: bool,
+}
+
+/// Hears how the worker is.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader(watch::Receiver<Standing>);
+
+impl Reader {
+    /// The pipeline that is worked along, or why no work is done.
+    pub(crate) fn standing(&self) -> Result<String, &'static str> {
+        match &*self.0.borrow() {
+            Standing::Registered(_, until, _) if Instant::now() >= *until => {
+                Err("the lease of the worker has run out")
+            }
+            Standing::Registered(_, _, work) if work.draining => Err("the worker is stopping"),
+            Standing::Registered(_, _, work) => Ok(work.pipeline.clone()),
+            Standing::Away(_) | Standing::Refused(_) => Err("the worker is not registered"),
+        }
+    }
+
+    /// Time until the lease of the worker ends.
+    pub(crate) fn lease(&self) -> Duration {
+        match &*self.0.borrow() {
+            Standing::Registered(_, until, _) => until.saturating_duration_since(Instant::now()),
+            Standing::Away(_) | Standing::Refused(_) => Duration::ZERO,
+        }
+    }
 }
 
 /// Tells how the worker is. The file is gone when this is.
@@ -62,11 +102,20 @@ impl Health {
         })
     }
 
+    /// Another one that hears how the worker is.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader(self.standing.subscribe())
+    }
+
     /// A heartbeat came through.
-    pub(crate) fn registered(&self, worker: &str, lease: Duration) {
+    pub(crate) fn registered(&self, worker: &str, lease: Duration, info: &WorkerInfo) {
         let until = Instant::now() + lease;
+        let work = Work {
+            pipeline: info.pipeline.clone(),
+            draining: info.draining,
+        };
         self.standing
-            .send_replace(Standing::Registered(worker.to_owned(), until));
+            .send_replace(Standing::Registered(worker.to_owned(), until, work));
     }
 
     /// Redis did not answer, or refused.
@@ -105,10 +154,10 @@ async fn tell(file: PathBuf, standing: watch::Receiver<Standing>) {
 /// Writes in one step, so that a reader never sees half a line.
 fn write(file: &Path, standing: &Standing) -> io::Result<()> {
     let line = match standing {
-        Standing::Registered(worker, until) if Instant::now() < *until => {
+        Standing::Registered(worker, until, _) if Instant::now() < *until => {
             format!("well: registered as {worker}\n")
         }
-        Standing::Registered(worker, _) => {
+        Standing::Registered(worker, ..) => {
             format!("well: Redis has not answered {worker} for a whole lease; waiting for it\n")
         }
         Standing::Away(cause) => format!("well: waiting for Redis: {cause}\n"),
@@ -118,6 +167,35 @@ fn write(file: &Path, standing: &Standing) -> io::Result<()> {
     new.push(".new");
     std::fs::write(&new, line)?;
     std::fs::rename(&new, file)
+}
+
+/// Whether an API answers at an address: the image has no other program that could ask.
+///
+/// # Errors
+/// Why it does not, in one line.
+pub(crate) fn ask(address: &str) -> Result<String, String> {
+    let answer = || -> io::Result<String> {
+        let mut found = address.to_socket_addrs()?;
+        let found = found.next().ok_or(io::ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect_timeout(&found, SOON)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.set_write_timeout(Some(SOON))?;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4_096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    match answer() {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => {
+            Ok(format!("the API answers at {address}"))
+        }
+        Ok(answer) => {
+            let first = answer.lines().next().unwrap_or_default().escape_default();
+            Err(format!("what answers at {address} is not the API: {first}"))
+        }
+        Err(error) => Err(format!("the API does not answer at {address}: {error}")),
+    }
 }
 
 /// What the file says of the worker that writes it.
@@ -171,11 +249,15 @@ mod tests {
             check(Some(&file))
         };
         let later = Instant::now() + Duration::from_secs(60);
+        let work = || Work {
+            pipeline: "main".into(),
+            draining: false,
+        };
         assert_eq!(
-            said(Standing::Registered("w".into(), later)),
+            said(Standing::Registered("w".into(), later, work())),
             Ok("registered as w".into())
         );
-        assert!(said(Standing::Registered("w".into(), Instant::now())).is_ok());
+        assert!(said(Standing::Registered("w".into(), Instant::now(), work())).is_ok());
         assert!(said(Standing::Away("refused".into())).is_ok());
         assert_eq!(said(Standing::Refused("no".into())), Err("no".into()));
     }

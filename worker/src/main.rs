@@ -4,12 +4,18 @@
 //! - [`cli`]: flags and environment
 //! - [`engine`]: from the waiting list to a recorded outcome, one file for each role
 //! - [`health`]: whether the worker is well, for whoever restarts it
+//! - [`http`]: the API
+//! - [`signals`]: SIGTERM and SIGINT
+//! - [`traces`]: spans for OpenTelemetry
 //! - [`pipeline`]: the route a lead takes, station by station
 
 mod cli;
 mod engine;
 mod health;
+mod http;
 mod pipeline;
+mod signals;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -23,8 +29,8 @@ fn main() -> color_eyre::Result<ExitCode> {
         return Ok(fail(&message));
     }
     let cli = Cli::parse();
-    if let Some(Command::Healthcheck) = cli.command {
-        return Ok(healthcheck(&cli));
+    if let Some(Command::Healthcheck { api }) = &cli.command {
+        return Ok(healthcheck(&cli, api.as_deref()));
     }
     // Of the two hooks only that for errors: what a panic says goes into the log.
     let (_, errors) = color_eyre::config::HookBuilder::default().into_hooks();
@@ -40,7 +46,10 @@ fn main() -> color_eyre::Result<ExitCode> {
         Some(Command::Pipeline(command)) => {
             runtime.block_on(cli::pipeline::run(command, cli.redis, &cli.run))
         }
-        _ => runtime.block_on(cli::run(cli.redis, cli.run, cli.health_file)),
+        Some(Command::Api { listen }) => {
+            runtime.block_on(cli::api::run(cli.redis, cli.api, listen))
+        }
+        _ => runtime.block_on(cli::run(cli.redis, cli.run, cli.api, cli.health_file)),
     };
     Ok(match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,8 +57,12 @@ fn main() -> color_eyre::Result<ExitCode> {
     })
 }
 
-fn healthcheck(cli: &Cli) -> ExitCode {
-    match health::check(cli.health_file.as_deref()) {
+fn healthcheck(cli: &Cli, api: Option<&str>) -> ExitCode {
+    let answer = match api {
+        Some(address) => health::ask(address),
+        None => health::check(cli.health_file.as_deref()),
+    };
+    match answer {
         Ok(words) => {
             println!("{}", harmless_lines(&words));
             ExitCode::SUCCESS

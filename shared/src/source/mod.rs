@@ -42,6 +42,9 @@ pub enum Format {
     Jsonl,
     /// A JSON array of objects, or objects one after another
     Json,
+    /// The same, but lines do not matter: an object may go over several of them
+    #[value(skip)]
+    Values,
     /// A header and records; comma, semicolon or tab, whichever the header has most of
     Csv,
     /// The same with tabs
@@ -269,7 +272,7 @@ impl Shape {
         match format {
             Some(Format::Jsonl) => return Self::Lines,
             Some(Format::Csv | Format::Tsv) => return Self::Table,
-            Some(Format::Json) | None => {}
+            Some(Format::Json | Format::Values) | None => {}
         }
         let text = head.trim_ascii_start();
         match text.first() {
@@ -277,7 +280,7 @@ impl Shape {
             // An object over several lines begins with a brace alone on its line.
             Some(b'{') => {
                 let rest = text[1..].iter().find(|byte| !b" \t\r".contains(byte));
-                if rest == Some(&b'\n') {
+                if rest == Some(&b'\n') || format == Some(Format::Values) {
                     Self::Sequence
                 } else {
                     Self::Lines

@@ -162,6 +162,7 @@ impl Store {
         start: u64,
         count: u64,
     ) -> Result<(u64, Vec<DeadLetter>), StoreError> {
+        // The server can count no further.
         let first = i64::try_from(start).unwrap_or(i64::MAX);
         let last = i64::try_from(start.saturating_add(count.max(1)) - 1).unwrap_or(i64::MAX);
         let (total, pieces) = self.window(key, first, last).await?;
@@ -195,8 +196,15 @@ impl Store {
     /// Goes through the dead letter queue from the newest to the oldest, window by window.
     #[must_use]
     pub fn walk_dead(&self, window: u64) -> DeadWalk {
+        self.walk_dead_from(0, window)
+    }
+
+    /// The same from the place `start` on.
+    #[must_use]
+    pub fn walk_dead_from(&self, start: u64, window: u64) -> DeadWalk {
         DeadWalk {
             store: self.clone(),
+            start,
             window,
             left: None,
         }
@@ -364,6 +372,8 @@ impl Store {
 #[derive(Debug)]
 pub struct DeadWalk {
     store: Store,
+    /// Where it begins.
+    start: u64,
     window: u64,
     /// How many are still to be seen: the place is kept as a distance from the right end, which
     /// new entries do not change.
@@ -377,7 +387,7 @@ impl DeadWalk {
     /// Every [`StoreError`] a call can meet.
     pub async fn next(&mut self) -> Result<Option<Vec<DeadLetter>>, StoreError> {
         let start = match self.left {
-            None => 0,
+            None => self.start,
             Some(0) => return Ok(None),
             Some(left) => self.store.dead_count().await?.saturating_sub(left),
         };

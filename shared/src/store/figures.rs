@@ -98,6 +98,24 @@ impl Store {
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn stations(&self, hours: u16) -> Result<Vec<StationStats>, StoreError> {
+        let mut stations = Stations::default();
+        for (_, figures) in self.station_hours(hours).await? {
+            for (field, more) in figures {
+                stations.add(&field, more);
+            }
+        }
+        Ok(stations.0.into_values().collect())
+    }
+
+    /// The figures of the last `hours` hours, each under the name it is stored by, by hour since
+    /// the epoch, the running one last. They are kept for a day.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn station_hours(
+        &self,
+        hours: u16,
+    ) -> Result<Vec<(i64, HashMap<String, u64>)>, StoreError> {
         let last = self.observe_time().await?.div_euclid(3_600_000);
         let first = last - i64::from(hours.clamp(1, 24)) + 1;
         let mut pipe = redis::pipe();
@@ -105,24 +123,43 @@ impl Store {
             pipe.cmd("HGETALL").arg(self.keys().stations(hour));
         }
         let hours: Vec<HashMap<String, String>> = self.pipeline(&pipe).await?;
-        let mut stations: BTreeMap<(String, String), StationStats> = BTreeMap::new();
-        for (field, more) in hours.iter().flatten() {
+        let figures = |fields: HashMap<String, String>| {
+            let fields = fields.into_iter();
             // What is no figure of a station is a worker's mark of its last batch.
-            let (Some((pipeline, station, figure)), Ok(more)) =
-                (figure_of(field), more.parse::<u64>())
-            else {
-                continue;
-            };
-            stations
-                .entry((pipeline.clone(), station.clone()))
-                .or_insert_with(|| StationStats {
-                    pipeline,
-                    station,
-                    ..StationStats::default()
-                })
-                .add(&figure, more);
-        }
-        Ok(stations.into_values().collect())
+            let known = fields.filter(|(field, _)| figure_of(field).is_some());
+            known
+                .filter_map(|(field, n)| Some((field, n.parse().ok()?)))
+                .collect()
+        };
+        Ok((first..).zip(hours.into_iter().map(figures)).collect())
+    }
+}
+
+/// What stations did, by pipeline and name, added up from figures under the names they are stored
+/// by.
+#[derive(Debug, Clone, Default)]
+pub struct Stations(BTreeMap<(String, String), StationStats>);
+
+impl Stations {
+    /// Adds to a figure; what is none of a station is left alone.
+    pub fn add(&mut self, field: &str, more: u64) {
+        let Some((pipeline, station, figure)) = figure_of(field) else {
+            return;
+        };
+        self.0
+            .entry((pipeline.clone(), station.clone()))
+            .or_insert_with(|| StationStats {
+                pipeline,
+                station,
+                ..StationStats::default()
+            })
+            .add(&figure, more);
+    }
+
+    /// The stations, by pipeline and name.
+    #[must_use]
+    pub fn list(&self) -> Vec<&StationStats> {
+        self.0.values().collect()
     }
 }
 

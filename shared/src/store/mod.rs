@@ -40,7 +40,7 @@ mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::{Arg, AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, Value};
@@ -302,14 +302,14 @@ impl Store {
     }
 
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
-        let answer = cmd.query_async(&mut self.door.connection().await?).await;
+        let mut connection = self.door.connection().await?;
+        let answer = timed("command", cmd.query_async(&mut connection)).await;
         self.told(answer, || beginning(cmd)).await
     }
 
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let answer = pipeline
-            .query_async(&mut self.door.connection().await?)
-            .await;
+        let mut connection = self.door.connection().await?;
+        let answer = timed("pipeline", pipeline.query_async(&mut connection)).await;
         let cmds = || {
             let cmds: Vec<String> = pipeline.cmd_iter().map(beginning).take(3).collect();
             cmds.join(", ")
@@ -389,7 +389,8 @@ impl Store {
     /// Runs a script; its answer is a list that begins with the server's time, which is noted
     /// and taken off.
     async fn run(&self, script: &Script, cmd: &Cmd) -> Result<Reply, StoreError> {
-        let answer = script.run(cmd, &mut self.door.connection().await?).await;
+        let mut connection = self.door.connection().await?;
+        let answer = timed(script.name(), script.run(cmd, &mut connection)).await;
         let name = || script.name().to_owned();
         let answer = self.told(answer, name).await?;
         let Value::Array(values) = answer else {
@@ -403,6 +404,20 @@ impl Store {
         self.shared.clock.observe(reply.now);
         Ok(reply)
     }
+}
+
+/// Measures a call, for a process that has its figures taken.
+async fn timed<T>(
+    call: &'static str,
+    work: impl Future<Output = redis::RedisResult<T>>,
+) -> redis::RedisResult<T> {
+    let begun = Instant::now();
+    let answer = work.await;
+    metrics::histogram!("bridge_redis_call_seconds", "call" => call).record(begun.elapsed());
+    if answer.is_err() {
+        metrics::counter!("bridge_redis_errors_total", "call" => call).increment(1);
+    }
+    answer
 }
 
 /// A command's name and what comes next, mostly its key.

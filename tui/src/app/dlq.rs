@@ -16,7 +16,7 @@ use super::search::Search;
 use crate::groups::Group;
 use crate::keymap::Action;
 use crate::message::{Command, Scanned, Which};
-use crate::triage::Matching;
+use bridge_shared::triage::Matching;
 
 /// Rows read beyond the screen on either side, so that a step needs no new reading.
 const MARGIN: usize = 60;

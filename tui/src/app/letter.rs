@@ -13,8 +13,8 @@ use super::input::Input;
 use super::list::Position;
 use super::tree::{Kind, Tree};
 use crate::keymap::Action;
-use crate::row::error_or_unknown;
 use crate::text::wrap;
+use bridge_shared::row::error_or_unknown;
 
 /// The largest lead that is shown as a tree, in bytes; and how much is shown of a larger one, and of
 /// an error, so that drawing it takes no time.

@@ -14,9 +14,9 @@ use clap::{ArgGroup, Args, Subcommand};
 use super::output::{CommandError, json, line};
 use crate::export::{Export, Format};
 use crate::groups::Groups;
-use crate::row::{Row, error_or_unknown};
 use crate::text::{age, harmless, plural, thousands};
-use crate::triage::{Matching, Move, Report, SCAN_WINDOW, WINDOW};
+use bridge_shared::row::{Row, error_or_unknown};
+use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW, WINDOW};
 
 /// What `bridge dlq` does.
 #[derive(Debug, Clone, Subcommand)]
@@ -315,6 +315,7 @@ async fn retry(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, C
     let mut progress = |_| true;
     let mut work = Move {
         store,
+        who: operator(),
         destination: Destination::Redrive,
         force: args.force,
         progress: &mut progress,
@@ -336,6 +337,7 @@ async fn throw_away(store: &Store, ids: &[String], as_json: bool) -> Result<bool
     let (trash, mut progress) = (token(), |_| true);
     let mut work = Move {
         store,
+        who: operator(),
         destination: Destination::Trash(trash.clone()),
         force: true,
         progress: &mut progress,

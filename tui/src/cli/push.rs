@@ -3,8 +3,6 @@
 //! A reader thread turns files into leads and runs ahead of the sending by a bounded number of
 //! them; the sender pushes numbered batches, so that one whose answer was lost is pushed once.
 
-mod known;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal as _};
 use std::path::PathBuf;
@@ -13,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bridge_shared::known::Known;
 use bridge_shared::source::{Format, Options, Source};
 use bridge_shared::store::dead_letters::token;
 use bridge_shared::store::produce::PUSH_BATCH;
@@ -25,7 +24,6 @@ use tokio::sync::mpsc;
 
 use super::output::{CommandError, json, line};
 use crate::text::{harmless, thousands};
-use known::Known;
 
 /// Bytes of leads that one batch holds at most, unless one lead alone is longer.
 const BATCH_BYTES: usize = 4 << 20;

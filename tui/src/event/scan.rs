@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::groups::Groups;
 use crate::message::{Message, Scanned};
-use crate::triage::SCAN_WINDOW;
+use bridge_shared::triage::SCAN_WINDOW;
 
 /// Between two parts of an answer.
 const PART: Duration = Duration::from_millis(100);

@@ -9,6 +9,7 @@ use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use bridge_shared::store::trial::Trial;
 use bridge_shared::store::{Store, StoreError};
+use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW};
 use bytes::Bytes;
 use serde_json::Value;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::export::{Export, Format};
 use crate::message::{Ended, Message, Which, Work};
-use crate::triage::{Matching, Move, Report, SCAN_WINDOW};
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
 const TRIAL: Duration = Duration::from_secs(150);
@@ -42,6 +42,7 @@ pub(super) async fn run(
         Work::Move { which, trash } => {
             let mut all = Move {
                 store,
+                who: operator(),
                 destination: trash
                     .clone()
                     .map_or(Destination::Redrive, Destination::Trash),
@@ -60,6 +61,7 @@ pub(super) async fn run(
         Work::Edited(dead) => {
             let mut one = Move {
                 store,
+                who: operator(),
                 destination: Destination::Edited,
                 force: false,
                 progress: &mut progress,

@@ -16,8 +16,8 @@ use super::{Ui, marked};
 use crate::app::dlq::View;
 use crate::app::letter::Letter;
 use crate::layout;
-use crate::row::error_or_unknown;
 use crate::text::{age, brief, clip, fit, plural, thousands};
+use bridge_shared::row::error_or_unknown;
 
 /// Before a filter that is being written.
 pub(super) const FILTER: &str = "filter: ";

@@ -192,11 +192,11 @@ fn an_account_is_shown_in_full() {
         Command::Do(work) => Some(work.clone()),
         _ => None,
     });
-    let report = crate::triage::Report {
+    let report = bridge_shared::triage::Report {
         moved: 1,
         ids: Some(vec!["k3x-0".into()]),
         gone: vec!["k3x-1".into()],
-        ..crate::triage::Report::default()
+        ..bridge_shared::triage::Report::default()
     };
     let error = StoreError::Loading("redis://127.0.0.1:6379/0".into());
     scene.send(Message::Ended(Ended {

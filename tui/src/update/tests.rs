@@ -11,7 +11,7 @@ use crate::app::overlay::Overlay;
 use crate::app::scene::{DEAD, NOW, Scene};
 use crate::message::{Command, Ended, Message, Which, Work};
 use crate::screen::Screen;
-use crate::triage::Report;
+use bridge_shared::triage::Report;
 
 fn dlq() -> Scene {
     let mut scene = Scene::busy(80, 24);

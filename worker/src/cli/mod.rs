@@ -1,7 +1,9 @@
 //! The worker's command line.
 //!
+//! - [`api`]: the settings of the API
 //! - [`pipeline`]: the commands that prove, show and try a route
 
+pub(crate) mod api;
 pub(crate) mod pipeline;
 
 use std::io::IsTerminal as _;
@@ -14,11 +16,14 @@ use bridge_shared::log::JsonLines;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::{self, Route, Settings};
 use crate::health::Health;
+use crate::http::Beside;
 use crate::pipeline::{Ledger, Pipeline, Source};
+use crate::traces::Traces;
 
 /// Takes leads from Redis, enriches them, and loses none
 #[derive(Debug, Parser)]
@@ -34,6 +39,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) api: api::ApiArgs,
 
     /// How the log on standard error is written [default: text on a terminal, else json]
     #[arg(long, global = true, env = "LOG_FORMAT", value_name = "FORMAT")]
@@ -54,7 +62,24 @@ pub(crate) enum Command {
     ///
     /// It is well while its lease is alive, and while it waits for a Redis that is away. It is not
     /// where Redis refuses it, and where it has said nothing for 10 seconds.
-    Healthcheck,
+    Healthcheck {
+        /// Ask the API at this address instead, whether it answers
+        #[arg(long, value_name = "ADDRESS")]
+        api: Option<String>,
+    },
+    /// Serve the API alone, until told to stop: dead letters, leads and figures over HTTP
+    ///
+    /// `/openapi.json` describes it.
+    Api {
+        /// Where to listen
+        #[arg(
+            long,
+            env = "BRIDGE_API_LISTEN",
+            value_name = "ADDRESS",
+            default_value = api::LISTEN
+        )]
+        listen: String,
+    },
     /// Prove, show or try a route
     #[command(subcommand)]
     Pipeline(pipeline::PipelineCommand),
@@ -153,12 +178,14 @@ impl RunArgs {
 pub(crate) async fn run(
     redis: RedisArgs,
     args: RunArgs,
+    api: api::ApiArgs,
     health_file: Option<PathBuf>,
 ) -> Result<(), String> {
     let (source, ledger) = (args.source(), Arc::new(Ledger::default()));
     let text = source.text().map_err(|error| error.to_string())?;
     let pipeline = Pipeline::parse(&source, &text, &ledger).map_err(|error| error.to_string())?;
     let store = Store::new(&redis).map_err(|error| error.to_string())?;
+    let traces = Traces::from_env()?;
     let settings = Settings {
         concurrency: args.concurrency,
         max_retries: args.max_retries,
@@ -174,9 +201,21 @@ pub(crate) async fn run(
         text,
         pipeline,
     };
-    engine::run(store, settings, route, ledger, health)
-        .await
-        .map_err(|error| error.to_string())
+    let Some(listen) = api.beside() else {
+        let work = engine::run(store, settings, route, ledger, health, traces);
+        return work.await.map_err(|error| error.to_string());
+    };
+    let beside = Beside {
+        health: health.reader(),
+        ledger: Arc::clone(&ledger),
+    };
+    let (server, stop) = (api.bind(listen).await?, CancellationToken::new());
+    let serving = tokio::spawn(server.serve(store.clone(), Some(beside), stop.clone()));
+    let worked = engine::run(store, settings, route, ledger, health, traces).await;
+    // It answers until the last lead is through.
+    stop.cancel();
+    let _ = serving.await;
+    worked.map_err(|error| error.to_string())
 }
 
 /// Starts the log, on standard error, at the level of `RUST_LOG`, or `info`.

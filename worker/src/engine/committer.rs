@@ -1,6 +1,7 @@
 //! Records outcomes, in batches, until they are recorded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_shared::clock::Millis;
 use bridge_shared::event::EventKind;
@@ -100,6 +101,8 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
         .in_hand
         .over(told.iter().map(|(number, ..)| *number));
     let mut finished = 0;
+    let mut counts = [0_u64; EventKind::ALL.len()];
+    let times = metrics::histogram!("bridge_worker_attempt_seconds");
     for (number, id, ended) in told {
         let kind = if lost.contains(&number) {
             EventKind::LeaseLost
@@ -107,6 +110,10 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             ended.kind
         };
         finished += u64::from(kind.is_end());
+        counts[kind as usize] += 1;
+        if let (EventKind::Succeeded | EventKind::Skipped, Some(ms)) = (kind, ended.ms) {
+            times.record(Duration::from_millis(ms));
+        }
         if kind == EventKind::RetryScheduled
             && let Some(ms) = ended.ms
         {
@@ -121,6 +128,11 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
         });
     }
     context.count_finished(finished);
+    for (kind, n) in EventKind::ALL.into_iter().zip(counts) {
+        if n > 0 {
+            metrics::counter!("bridge_worker_leads_total", "outcome" => kind.as_str()).increment(n);
+        }
+    }
 }
 
 /// How many outcomes fit into one step.

@@ -77,9 +77,10 @@ pub(super) async fn run(context: Arc<Context>) {
                     tracing::warn!("the lease ran out and the leads in hand were taken away");
                     continue;
                 }
+                tell(&context);
                 context
                     .health
-                    .registered(context.id.as_str(), context.settings.lease);
+                    .registered(context.id.as_str(), context.settings.lease, &info);
                 context.pulse.send_replace(Some(pulse));
             }
             Err(error) => {
@@ -94,6 +95,13 @@ pub(super) async fn run(context: Arc<Context>) {
             () = context.end.cancelled() => {}
         }
     }
+}
+
+/// Figures that are as they are, for a process that has them taken.
+#[allow(clippy::cast_precision_loss, reason = "far fewer leads than that")]
+fn tell(context: &Context) {
+    metrics::gauge!("bridge_worker_slots").set(context.settings.concurrency);
+    metrics::gauge!("bridge_worker_in_hand").set(context.in_hand.len() as f64);
 }
 
 #[cfg(test)]

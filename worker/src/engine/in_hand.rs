@@ -51,6 +51,11 @@ impl InHand {
         self.numbers().all.contains(&number)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.numbers().all.len()
+    }
+
     /// Waits until a suspect is the only one in hand; `false` where another one is worked on, and
     /// this one must go.
     pub(super) async fn is_alone(&self, number: u64) -> bool {

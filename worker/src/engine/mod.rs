@@ -54,6 +54,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
 use crate::pipeline::{Ledger, Pipeline, Source};
+use crate::traces::Traces;
 use publisher::Publisher;
 
 /// How the worker works.
@@ -125,6 +126,8 @@ struct Context {
     /// What the stations did and cost, until it is written down.
     ledger: Arc<Ledger>,
     health: Health,
+    /// Where spans go, where anybody wants them.
+    traces: Option<Traces>,
     /// The deliveries that are worked on here.
     in_hand: in_hand::InHand,
     events: Publisher,
@@ -180,6 +183,7 @@ pub(crate) async fn run(
     route: Route,
     ledger: Arc<Ledger>,
     health: Health,
+    traces: Option<Traces>,
 ) -> Result<(), StoreError> {
     let stop = CancellationToken::new();
     let give_back = CancellationToken::new();
@@ -205,6 +209,7 @@ pub(crate) async fn run(
         source: route.source,
         ledger,
         health,
+        traces,
         in_hand: in_hand::InHand::default(),
         events,
         finished: AtomicU64::new(0),
@@ -223,6 +228,9 @@ pub(crate) async fn run(
         "worker started"
     );
     work(&context, publish, watch).await;
+    if let Some(traces) = &context.traces {
+        traces.close().await;
+    }
     Ok(())
 }
 

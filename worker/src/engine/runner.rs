@@ -22,6 +22,7 @@ use super::in_hand::is_suspect;
 use super::saver::{Outcomes, Saving};
 use super::{Context, Settings, lead_id, panic_text};
 use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
+use crate::traces;
 
 /// How long a lead that may be what kills workers goes away while another one is worked on.
 const ASIDE: Duration = Duration::from_secs(1);
@@ -78,6 +79,8 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let pipeline = context.pipeline();
     let spent_before = envelope.spent;
     let journey = Journey::new(spent_before);
+    let traces = context.traces.as_ref();
+    let span = traces.map(|traces| traces.attempt(&envelope, pipeline.name(), context.id.as_str()));
     let work = async {
         if is_suspect(&envelope) && !context.in_hand.is_alone(number).await {
             return Ok(Arrival::Later {
@@ -86,7 +89,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
                 reason: format!("its turn alone: {} workers died with it", envelope.deaths),
             });
         }
-        limited(&context, &pipeline, &envelope, &journey).await
+        limited(&context, &pipeline, &envelope, &journey, span.as_ref()).await
     };
     let result = tokio::select! {
         biased;
@@ -118,6 +121,9 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         Some(Err(failure)) => judge(&context, envelope, failure, ms),
         None => give_back(envelope, spent_before),
     };
+    if let Some(span) = span {
+        span.end(event.kind, event.station.as_deref(), event.error.as_deref());
+    }
     Committed {
         number,
         id,
@@ -254,6 +260,7 @@ async fn limited(
     pipeline: &Pipeline,
     envelope: &Envelope,
     journey: &Journey,
+    span: Option<&traces::Attempt<'_>>,
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
     let most = context.settings.max_lead_bytes;
@@ -278,11 +285,16 @@ async fn limited(
             took,
             error,
             ..
-        } => context.emit(EventKind::Station, id, |event| {
-            event.station = Some(station.to_owned());
-            event.error = error.map(ToOwned::to_owned);
-            event.ms = Some(millis(took));
-        }),
+        } => {
+            if let Some(span) = span {
+                span.station(station, took, error);
+            }
+            context.emit(EventKind::Station, id, |event| {
+                event.station = Some(station.to_owned());
+                event.error = error.map(ToOwned::to_owned);
+                event.ms = Some(millis(took));
+            });
+        }
         Progress::PassedBy { .. } => {}
     };
     let limit = context.settings.lead_timeout;

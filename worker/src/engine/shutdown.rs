@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Context;
+use crate::signals;
 
 /// How long the last outcomes may take to be recorded after the time of the leads is up.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
@@ -16,29 +16,16 @@ const LAST_COMMITS: Duration = Duration::from_secs(5);
 /// The first SIGTERM or SIGINT stops the worker, the second gives back at once what is in hand,
 /// the third ends the process.
 pub(super) fn listen(stop: CancellationToken, give_back: CancellationToken) {
-    let (Ok(mut term), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("signals cannot be heard; the worker will only stop when it is killed");
-        return;
-    };
-    tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = term.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
-        let signal = next().await;
-        tracing::info!(signal, "stopping: leads in hand are finished first");
-        stop.cancel();
-        let signal = next().await;
-        tracing::warn!(signal, "stopping at once: leads in hand are given back");
-        give_back.cancel();
-        next().await;
-        std::process::exit(130);
-    });
+    signals::listen(
+        move |signal| {
+            tracing::info!(signal, "stopping: leads in hand are finished first");
+            stop.cancel();
+        },
+        move |signal| {
+            tracing::warn!(signal, "stopping at once: leads in hand are given back");
+            give_back.cancel();
+        },
+    );
 }
 
 /// Waits for the end of everything in hand, and gives back what takes too long.

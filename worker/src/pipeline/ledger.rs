@@ -8,7 +8,7 @@ use std::time::Duration;
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::money::Money;
 use bridge_shared::stats::{LATENCY_BUCKETS, latency_bucket};
-use bridge_shared::store::figures::figure;
+use bridge_shared::store::figures::{Stations, figure};
 
 /// The counts of one station. Cheap to add to: a few relaxed additions for each call.
 #[derive(Debug, Default)]
@@ -149,6 +149,8 @@ pub(crate) struct Debt {
 pub(crate) struct Ledger {
     tallies: Mutex<BTreeMap<(String, String), Arc<Tally>>>,
     debts: Mutex<Vec<Debt>>,
+    /// All that was ever taken.
+    taken: Mutex<Stations>,
 }
 
 impl Ledger {
@@ -167,7 +169,17 @@ impl Ledger {
             let taken = tally.take().into_iter();
             figures.extend(taken.map(|(name, n)| (figure(pipeline, station, &name), n)));
         }
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        for (figure, n) in &figures {
+            taken.add(figure, *n);
+        }
         figures
+    }
+
+    /// All that the stations of this process did, until it was taken last.
+    pub(crate) fn stations(&self) -> Stations {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.clone()
     }
 
     /// Notes a correction of a day's money, to be made as soon as Redis answers.

@@ -2,34 +2,49 @@
 
 use std::borrow::Cow;
 
+use crate::clock::rfc3339;
+use crate::envelope::Envelope;
+use crate::store::dead_letters::DeadLetter;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use bridge_shared::clock::rfc3339;
-use bridge_shared::envelope::Envelope;
-use bridge_shared::store::dead_letters::DeadLetter;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// A dead letter as scripts get it: the names of the old readers, and more.
-#[derive(Serialize)]
-pub(crate) struct Row<'a> {
-    pub(crate) index: u64,
-    pub(crate) id: &'a str,
-    pub(crate) lead_data: Box<RawValue>,
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Row<'a> {
+    /// Its place when it was read, 0 the newest.
+    pub index: u64,
+    /// Its id.
+    pub id: &'a str,
+    /// The lead; where that is no JSON, as a text.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
+    pub lead_data: Box<RawValue>,
     /// The lead's bytes, where `lead_data` cannot show them all: they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     lead_base64: Option<String>,
-    pub(crate) error: Cow<'a, str>,
-    pub(crate) retry_count: u32,
-    pub(crate) failed_at: String,
-    pub(crate) error_kind: &'a str,
-    pub(crate) station: &'a str,
-    pub(crate) worker: &'a str,
+    /// Its last error; `Unknown error` where there is none.
+    pub error: Cow<'a, str>,
+    /// How many retries were made.
+    pub retry_count: u32,
+    /// When it failed, RFC 3339; `Unknown` where that is unknown.
+    pub failed_at: String,
+    /// The kind of the last error.
+    pub error_kind: &'a str,
+    /// The station of the last error.
+    pub station: &'a str,
+    /// The worker of the last error.
+    pub worker: &'a str,
+    /// When the bridge first had it, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) first_seen: Option<String>,
-    pub(crate) attempts: &'a [bridge_shared::envelope::Attempt],
-    pub(crate) redrives: u32,
-    pub(crate) can_retry: bool,
+    pub first_seen: Option<String>,
+    /// Every failed attempt, oldest first.
+    pub attempts: &'a [crate::envelope::Attempt],
+    /// How often a person put it back to work.
+    pub redrives: u32,
+    /// Whether it can be a lead at all.
+    pub can_retry: bool,
     /// About how many bytes the lead has, where `lead_data` is only its beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     lead_bytes: Option<u64>,
@@ -37,7 +52,8 @@ pub(crate) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The row of a dead letter.
-    pub(crate) fn new(letter: &'a DeadLetter) -> Self {
+    #[must_use]
+    pub fn new(letter: &'a DeadLetter) -> Self {
         let envelope = &letter.envelope;
         Self {
             index: letter.index,
@@ -68,7 +84,8 @@ fn lead_as_json(lead: &[u8]) -> Box<RawValue> {
 }
 
 /// Its error, as the old readers show it; of what a newer bridge wrote, why it cannot be told.
-pub(crate) fn error_or_unknown(letter: &DeadLetter) -> Cow<'_, str> {
+#[must_use]
+pub fn error_or_unknown(letter: &DeadLetter) -> Cow<'_, str> {
     match letter.envelope.error.as_str() {
         "" => newer(letter).map_or(Cow::Borrowed("Unknown error"), Cow::Owned),
         error => Cow::Borrowed(error),
@@ -76,7 +93,8 @@ pub(crate) fn error_or_unknown(letter: &DeadLetter) -> Cow<'_, str> {
 }
 
 /// What to do about an entry that a newer bridge wrote, where it is one.
-pub(crate) fn newer(letter: &DeadLetter) -> Option<String> {
+#[must_use]
+pub fn newer(letter: &DeadLetter) -> Option<String> {
     let version = Envelope::newer_version(&letter.bytes)?;
     Some(format!(
         "written by a newer bridge (envelope version {version}): update this one to read it; a retry puts it back whole"

@@ -1,24 +1,29 @@
-//! The people who are there already, for `--dedupe`.
+//! The people who are there already, for those who push leads and want none twice.
 
 use std::collections::HashSet;
 
-use bridge_shared::envelope::Envelope;
-use bridge_shared::lead::Lead;
-use bridge_shared::store::produce::Place;
-use bridge_shared::store::{Store, StoreError};
+use crate::envelope::Envelope;
+use crate::lead::Lead;
+use crate::store::produce::Place;
+use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 /// Clean LinkedIn URLs, each as half of its SHA-256: 16 bytes a person, however long the URL.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub struct Known {
     urls: HashSet<[u8; 16]>,
 }
 
 impl Known {
     /// Looks through every place a lead can be in. A lead that moves on meanwhile moves from a
     /// place that was looked at to one that is still to come, or to one that is looked at twice.
-    pub(super) async fn scan(store: &Store, days: u32) -> Result<Self, StoreError> {
+    ///
+    /// An enriched lead counts where it is not older than `days`.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn scan(store: &Store, days: u32) -> Result<Self, StoreError> {
         let now = store.observe_time().await?;
         let mut known = Self::default();
         for place in [Place::Dead, Place::Retry, Place::Waiting] {
@@ -62,7 +67,7 @@ impl Known {
 
     /// Whether the lead is nobody known, and from now on it is known. A lead without a LinkedIn
     /// URL is always new.
-    pub(super) fn is_new(&mut self, lead: &Bytes) -> bool {
+    pub fn is_new(&mut self, lead: &Bytes) -> bool {
         key(lead).is_none_or(|key| self.urls.insert(key))
     }
 }

@@ -1,25 +1,24 @@
-//! Bulk work on dead letters, for the commands and the console alike: step by step, told as it
-//! goes, and with an account at the end of what was done and what was not.
+//! Bulk work on dead letters, for the commands, the console and the API alike: step by step, told
+//! as it goes, and with an account at the end of what was done and what was not.
 
 use std::collections::{HashMap, HashSet};
 
-use bridge_shared::clock::Millis;
-use bridge_shared::event::{Event, EventBatch, EventKind};
-use bridge_shared::filter::Filter;
-use bridge_shared::store::control::operator;
-use bridge_shared::store::dead_letters::{DeadLetter, Destination};
-use bridge_shared::store::{Store, StoreError};
+use crate::clock::Millis;
+use crate::event::{Event, EventBatch, EventKind};
+use crate::filter::Filter;
+use crate::store::dead_letters::{DeadLetter, Destination};
+use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use serde::Serialize;
 
 /// Dead letters read in one step.
-pub(crate) const WINDOW: u64 = 200;
+pub const WINDOW: u64 = 200;
 /// Dead letters read in one step where most of them are only looked at; deep in a long list the
 /// server takes about 3 ms for 1,000.
-pub(crate) const SCAN_WINDOW: u64 = 500;
+pub const SCAN_WINDOW: u64 = 500;
 
 /// Leads put back to work in one go that can be taken back in one go: all their bytes are kept.
-pub(crate) const RECALLABLE: u64 = 10_000;
+pub const RECALLABLE: u64 = 10_000;
 /// Dead letters that two steps of a walk share.
 const OVERLAP: u64 = 100;
 /// Dead letters looked for by place in one step.
@@ -27,31 +26,32 @@ const HINTED: usize = 2_000;
 
 /// What was done and what was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// How many were moved.
-    pub(crate) moved: u64,
+    pub moved: u64,
     /// Their ids, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ids: Option<Vec<String>>,
+    pub ids: Option<Vec<String>>,
     /// Not there, or taken by somebody else first.
-    pub(crate) gone: Vec<String>,
+    pub gone: Vec<String>,
     /// Cannot be a lead; still there.
-    pub(crate) refused: Vec<String>,
+    pub refused: Vec<String>,
     /// The trash they are in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) trash: Option<String>,
+    pub trash: Option<String>,
     /// Whether it was stopped before its end.
     #[serde(skip)]
-    pub(crate) stopped: bool,
+    pub stopped: bool,
     /// What was put back to work: as it waits now, and as it was dead. Only where it may be asked
     /// for, and not beyond [`RECALLABLE`].
     #[serde(skip)]
-    pub(crate) put: Vec<(Bytes, Bytes)>,
+    pub put: Vec<(Bytes, Bytes)>,
 }
 
 impl Report {
     /// A report that keeps the ids of what was moved.
-    pub(crate) fn with_ids() -> Self {
+    #[must_use]
+    pub fn with_ids() -> Self {
         Self {
             ids: Some(Vec::new()),
             ..Self::default()
@@ -59,36 +59,43 @@ impl Report {
     }
 
     /// Whether all that was asked for was done.
-    pub(crate) fn whole(&self) -> bool {
+    #[must_use]
+    pub fn whole(&self) -> bool {
         self.gone.is_empty() && self.refused.is_empty() && !self.stopped
     }
 }
 
 /// Which dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Matching {
+pub struct Matching {
     /// Those that match this,
-    pub(crate) filter: Filter,
+    pub filter: Filter,
     /// but not these ids.
-    pub(crate) except: HashSet<String>,
+    pub except: HashSet<String>,
 }
 
 impl Matching {
     /// Whether a dead letter is one of them, `now` being the server's time.
-    pub(crate) fn holds(&self, letter: &DeadLetter, now: Millis) -> bool {
+    #[must_use]
+    pub fn holds(&self, letter: &DeadLetter, now: Millis) -> bool {
         self.filter.matches(letter, now) && !self.except.contains(letter.id())
     }
 }
 
 /// One piece of bulk work.
-pub(crate) struct Move<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) destination: Destination,
+pub struct Move<'a> {
+    /// Where.
+    pub store: &'a Store,
+    /// Who does it, for the audit and the events: `user@host`.
+    pub who: String,
+    /// Where they go.
+    pub destination: Destination,
     /// Whether what cannot be a lead is put back to work all the same.
-    pub(crate) force: bool,
+    pub force: bool,
     /// Hears how many were moved so far; `false` ends the work.
-    pub(crate) progress: &'a mut (dyn FnMut(u64) -> bool + Send),
-    pub(crate) report: Report,
+    pub progress: &'a mut (dyn FnMut(u64) -> bool + Send),
+    /// What came of it so far.
+    pub report: Report,
 }
 
 impl Move<'_> {
@@ -97,10 +104,7 @@ impl Move<'_> {
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
-    pub(crate) async fn letters(
-        &mut self,
-        letters: Vec<DeadLetter>,
-    ) -> Result<Vec<String>, StoreError> {
+    pub async fn letters(&mut self, letters: Vec<DeadLetter>) -> Result<Vec<String>, StoreError> {
         let to_trash = matches!(self.destination, Destination::Trash(_));
         let (letters, refused): (Vec<_>, Vec<_>) = letters
             .into_iter()
@@ -110,11 +114,11 @@ impl Move<'_> {
         if letters.is_empty() || self.report.stopped {
             return Ok(Vec::new());
         }
-        let (who, before) = (operator(), self.report.moved);
+        let before = self.report.moved;
         let mut stopped = false;
         let moved = self
             .store
-            .take_dead(&letters, &self.destination, &who, |so_far| {
+            .take_dead(&letters, &self.destination, &self.who, |so_far| {
                 let go_on = (self.progress)(before + so_far as u64);
                 stopped |= !go_on;
                 go_on
@@ -144,7 +148,10 @@ impl Move<'_> {
         }
         // The move is done; that nobody can be told of it is no reason to call it failed.
         if !events.is_empty()
-            && let Err(error) = self.store.publish(&EventBatch::new(who, events)).await
+            && let Err(error) = self
+                .store
+                .publish(&EventBatch::new(self.who.as_str(), events))
+                .await
         {
             tracing::warn!(%error, "the move could not be told over pub/sub");
         }
@@ -155,7 +162,7 @@ impl Move<'_> {
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
-    pub(crate) async fn ids(&mut self, ids: &[String]) -> Result<(), StoreError> {
+    pub async fn ids(&mut self, ids: &[String]) -> Result<(), StoreError> {
         let found = self.store.find_dead(ids).await?;
         let there: HashSet<&str> = found.iter().map(DeadLetter::id).collect();
         let gone = ids.iter().filter(|id| !there.contains(id.as_str()));
@@ -167,7 +174,7 @@ impl Move<'_> {
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
-    pub(crate) async fn hinted(&mut self, ids: &HashMap<String, u64>) -> Result<(), StoreError> {
+    pub async fn hinted(&mut self, ids: &HashMap<String, u64>) -> Result<(), StoreError> {
         let mut order: Vec<(&String, u64)> = ids.iter().map(|(id, place)| (id, *place)).collect();
         // The newest first: near an end that moves no place of an older one. Deep in a long list it
         // may, so what is not found is looked for again at the end, and some of it by others' places.
@@ -202,7 +209,7 @@ impl Move<'_> {
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet; what was moved until then is in the report.
-    pub(crate) async fn matching(&mut self, wanted: &Matching) -> Result<(), StoreError> {
+    pub async fn matching(&mut self, wanted: &Matching) -> Result<(), StoreError> {
         let now = self.store.observe_time().await?;
         let mut left = self.store.dead_count().await?;
         // Entries from the right end on that stay.
