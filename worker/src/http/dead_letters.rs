@@ -128,6 +128,7 @@ pub(super) async fn failed_leads(
 /// How many dead letters there are.
 #[utoipa::path(get, path = "/dlq/count", tag = "dead letters", responses((status = OK, body = CountAnswer)))]
 pub(super) async fn count(State(api): State<Arc<Api>>) -> Result<Answer<CountAnswer>, Problem> {
+    api.fresh().await?;
     let count = api.store.dead_count().await?;
     Ok(Answer(CountAnswer { count }))
 }
@@ -145,6 +146,7 @@ pub(super) async fn retry_at(
     Named(index): Named<u64>,
     Asked(expected): Asked<Expected>,
 ) -> Result<Answer<RetryAnswer>, Problem> {
+    api.fresh().await?;
     let (total, letters) = if index < LAST_PLACE {
         api.store.dead_window(index, 1).await?
     } else {
@@ -180,6 +182,7 @@ pub(super) async fn retry(
     State(api): State<Arc<Api>>,
     Named(id): Named<String>,
 ) -> Result<Answer<RetryAnswer>, Problem> {
+    api.fresh().await?;
     let found = api.store.find_dead(std::slice::from_ref(&id)).await?;
     let Some(letter) = found.into_iter().next() else {
         return Err(Problem::new(
@@ -226,6 +229,7 @@ pub(super) async fn retry_all(
         filter: Filter::parse(&which.filter)?,
         ..Matching::default()
     };
+    api.fresh().await?;
     // It goes on when the caller hangs up: half of it done is nothing that anybody asked for.
     let work = api.tasks.spawn({
         let api = Arc::clone(&api);
@@ -277,6 +281,7 @@ fn retried(report: Report, message: String) -> RetryAnswer {
 /// Throws all dead letters into a trash that is kept for a day.
 #[utoipa::path(delete, path = "/dlq/clear", tag = "dead letters", responses((status = OK, body = ClearAnswer)))]
 pub(super) async fn clear(State(api): State<Arc<Api>>) -> Result<Answer<ClearAnswer>, Problem> {
+    api.fresh().await?;
     let name = token();
     // It goes on when the caller hangs up, so that the log has the name.
     let work = api.tasks.spawn({
@@ -350,7 +355,7 @@ async fn rows(
     } else {
         (0, offset, SCAN_WINDOW)
     };
-    let now = api.store.observe_time().await?;
+    let now = api.fresh().await?;
     let mut listing = Listing {
         walk: api.store.walk_dead_from(start, size),
         filter,

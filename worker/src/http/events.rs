@@ -42,6 +42,7 @@ pub(super) async fn events(
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5));
     };
     // What goes wrong so far can still be told with a status.
+    api.fresh().await?;
     let first = subscribe(&api.store).await?;
     let (sender, news) = mpsc::channel(BACKLOG);
     let pump = Pump {

@@ -148,6 +148,7 @@ pub(super) async fn push(
         let turn = tokio::time::timeout(PATIENCE, api.dedupe.acquire()).await;
         let turn = turn.map_err(|_| busy("another upload with dedupe is under way"))?;
         _one_at_a_time = turn.ok();
+        api.fresh().await?;
         known = Some(Known::scan(&api.store, how.dedupe_days).await?);
     }
     let seen = Arc::new(Seen::default());

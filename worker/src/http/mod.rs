@@ -28,6 +28,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::{Router, middleware};
+use bridge_shared::clock::Millis;
 use bridge_shared::store::Store;
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -44,6 +45,7 @@ use utoipa_axum::routes;
 
 use crate::health::Reader;
 use crate::pipeline::Ledger;
+use problem::Problem;
 use prometheus::Recorder;
 
 pub(crate) use guard::Guard;
@@ -55,6 +57,10 @@ const UPLOADS: usize = 32;
 /// Readers of events at once.
 const STREAMS: usize = 64;
 
+/// How often it is tried whether Redis answers again, before what was asked for fails.
+const FRESH_TRIES: u32 = 3;
+/// Between two of these tries.
+const FRESH_PAUSE: Duration = Duration::from_millis(50);
 /// How often the figures of this process are made smaller.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -97,6 +103,20 @@ struct Api {
     /// Work that goes on when its caller hangs up.
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+impl Api {
+    /// Makes sure of the connection before anything is done, and says what time it is on the
+    /// server: after a restart of Redis the first call finds the old connection broken.
+    async fn fresh(&self) -> Result<Millis, Problem> {
+        for _ in 0..FRESH_TRIES {
+            match self.store.observe_time().await {
+                Err(error) if error.is_transient() => tokio::time::sleep(FRESH_PAUSE).await,
+                answer => return Ok(answer?),
+            }
+        }
+        Ok(self.store.observe_time().await?)
+    }
 }
 
 /// An API that has its address and does not answer yet.

@@ -140,6 +140,8 @@ impl Figures {
 /// Figures in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "figures", responses((status = OK, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Problem> {
+    // Where it does not work, the page says so.
+    let _ = api.fresh().await;
     Ok(([(header::CONTENT_TYPE, TEXT)], api.figures.text().await))
 }
 

@@ -42,6 +42,7 @@ pub(super) struct Readiness {
 /// Depths, rates, totals and workers, as `bridge status --json` gives them.
 #[utoipa::path(get, path = "/status", tag = "figures", responses((status = OK, body = stats::Status)))]
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+    api.fresh().await?;
     let snapshot = api.store.snapshot().await?;
     Ok(Answer(snapshot.status()).into_response())
 }
@@ -61,7 +62,12 @@ pub(super) async fn healthz() -> Answer<Alive> {
     (status = OK, body = Readiness), (status = SERVICE_UNAVAILABLE, body = Readiness),
 ))]
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
-    let redis = match tokio::time::timeout(SOON, api.store.check()).await {
+    // Whether it worked, the check says.
+    let check = async {
+        let _ = api.fresh().await;
+        api.store.check().await
+    };
+    let redis = match tokio::time::timeout(SOON, check).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("no answer within {} s", SOON.as_secs())),

@@ -165,6 +165,25 @@ fn an_api_waits_for_redis_and_one_that_is_refused_says_so() {
 }
 
 #[test]
+fn the_first_request_after_a_restart_of_redis_is_answered() {
+    let mut bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    for (method, path) in [
+        ("GET", "/dlq/items"),
+        ("GET", "/dlq/count"),
+        ("GET", "/status"),
+        ("GET", "/readyz"),
+        ("POST", "/dlq/retry-all"),
+        ("DELETE", "/dlq/clear"),
+        ("POST", "/leads?dedupe"),
+    ] {
+        bridge.restart_redis();
+        let answer = api.send(method, path, &[], b"[]");
+        assert!(answer.status < 300, "{path}: {}", answer.text());
+    }
+}
+
+#[test]
 fn the_healthcheck_asks_an_api() {
     let bridge = Bridge::start();
     let api = Api::start(&bridge);
