@@ -22,6 +22,8 @@ const DOUBT: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_secs(3);
 /// How often it is looked for strays where nothing broke.
 const ROUND: Duration = Duration::from_secs(15);
+/// How often it is looked whether a suspect has passed its first moment.
+const GLANCE: Duration = Duration::from_millis(5);
 
 struct Fetcher {
     context: Arc<Context>,
@@ -83,6 +85,9 @@ impl Fetcher {
         let Some(slots) = self.free_slots().await else {
             return;
         };
+        while context.in_hand.has_a_fresh_suspect() {
+            tokio::time::sleep(GLANCE).await;
+        }
         let count = slots.num_permits();
         let first = self.next;
         self.next += count as u64;

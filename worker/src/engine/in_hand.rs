@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bridge_shared::envelope::Envelope;
 use bridge_shared::store::work::Delivery;
@@ -26,9 +27,13 @@ pub(super) struct InHand {
 struct Numbers {
     all: HashSet<u64>,
     suspects: HashSet<u64>,
-    /// The suspect that may be worked on.
-    current: Option<u64>,
+    /// The suspect that may be worked on, and since when.
+    current: Option<(u64, Instant)>,
 }
+
+/// How long no lead is taken while a suspect is worked on: another suspect would be in hand for the
+/// moment it takes to send it away, and what kills workers mostly does so at once.
+const FIRST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Whether one more death makes a lead poison.
 pub(super) const fn is_suspect(envelope: &Envelope) -> bool {
@@ -62,15 +67,23 @@ impl InHand {
         loop {
             {
                 let mut numbers = self.numbers();
-                if *numbers.current.get_or_insert(number) != number {
+                let now = Instant::now();
+                if numbers.current.get_or_insert((number, now)).0 != number {
                     return false;
                 }
                 if numbers.suspects.iter().all(|other| *other == number) {
+                    numbers.current = Some((number, now));
                     return true;
                 }
             }
             self.changed.notified().await;
         }
+    }
+
+    /// Whether a suspect is worked on that would take what is taken now along.
+    pub(super) fn has_a_fresh_suspect(&self) -> bool {
+        let current = self.numbers().current;
+        current.is_some_and(|(_, since)| since.elapsed() < FIRST_MOMENT)
     }
 
     /// Nothing is to be done for these any more.
@@ -79,7 +92,7 @@ impl InHand {
         for number in over {
             numbers.all.remove(&number);
             if !numbers.suspects.is_empty() && numbers.suspects.remove(&number) {
-                numbers.current = numbers.current.filter(|current| *current != number);
+                numbers.current = numbers.current.filter(|(current, _)| *current != number);
                 self.changed.notify_one();
             }
         }
@@ -123,10 +136,11 @@ mod tests {
         assert_eq!(hand.is_alone(2).now_or_never(), Some(false));
         hand.over([2].into_iter());
         assert_eq!(first.now_or_never(), Some(true));
+        assert!(hand.has_a_fresh_suspect());
         hand.add(&delivery(4, 2));
         assert_eq!(hand.is_alone(4).now_or_never(), Some(false));
         hand.over([1, 4].into_iter());
-        assert!(!hand.has(1) && hand.has(3));
+        assert!(!hand.has(1) && hand.has(3) && !hand.has_a_fresh_suspect());
         hand.add(&delivery(5, 2));
         assert_eq!(hand.is_alone(5).now_or_never(), Some(true));
     }

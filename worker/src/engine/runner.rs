@@ -24,7 +24,8 @@ use super::{Context, Settings, lead_id, panic_text};
 use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
 use crate::traces;
 
-/// How long a lead that may be what kills workers goes away while another one is worked on.
+/// How long a lead that may be what kills workers goes away while another one is worked on, up to
+/// twice that: so that they do not come back together.
 const ASIDE: Duration = Duration::from_secs(1);
 
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
@@ -85,7 +86,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         if is_suspect(&envelope) && !context.in_hand.is_alone(number).await {
             return Ok(Arrival::Later {
                 station: String::new(),
-                wait: ASIDE,
+                wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
                 reason: format!("its turn alone: {} workers died with it", envelope.deaths),
             });
         }
