@@ -386,7 +386,7 @@ fn a_lead_cannot_send_the_worker_into_its_own_network() {
         "0x7f000001",
         "0177.0.0.1",
         "localhost",
-        "LOCALHOST.",
+        "LOCALHOST",
         "[::1]",
         "[::ffff:127.0.0.1]",
         "[::ffff:7f00:1]",

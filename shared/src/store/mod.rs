@@ -332,8 +332,13 @@ impl Store {
                     keys: Box::pin(self.wrong_types()).await,
                 },
                 StoreError::NotAllowed { cause, .. } => StoreError::NotAllowed {
+                    // Asked for only where keys are what is refused: a refusal stands in the server's log.
+                    keys: if cause.contains("key") {
+                        Box::pin(self.no_access()).await
+                    } else {
+                        Vec::new()
+                    },
                     cause: self.refusal(&cause, &what()),
-                    keys: Box::pin(self.no_access()).await,
                 },
                 error => error,
             }),

@@ -37,7 +37,7 @@ const FIRST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Whether one more death makes a lead poison.
 pub(super) const fn is_suspect(envelope: &Envelope) -> bool {
-    envelope.deaths + 1 >= DEATHS
+    envelope.deaths >= DEATHS - 1
 }
 
 impl InHand {

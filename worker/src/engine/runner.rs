@@ -405,7 +405,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 pub(super) fn bereaved(payload: Bytes, worker: &str, number: u64, now: i64) -> Envelope {
     let mut envelope = Envelope::from_payload(&payload)
         .unwrap_or_else(|| Envelope::new(lead_id(worker, number), payload, Some(now)));
-    envelope.deaths += 1;
+    envelope.deaths = envelope.deaths.saturating_add(1);
     let poison = envelope.deaths >= super::recoverer::DEATHS;
     let (kind, error) = if poison {
         (

@@ -49,14 +49,14 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
                 on.block_on(store.take_dead(
                     &picked,
                     &Destination::Trash(name.clone()),
-                    "operator",
+                    "operator@test",
                     |_| true,
                 ));
                 trash = Some(name);
             }
             1 => {
                 if let Some(name) = &trash {
-                    let _ = on.block_on(store.restore_dead(name, "operator", |_| true));
+                    let _ = on.block_on(store.restore_dead(name, "operator@test", |_| true));
                 }
             }
             _ => retry(&store, &picked, deeds, on),
@@ -66,17 +66,20 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
 
 /// Pauses all work for a moment, and does not rest before it goes on.
 fn pause(store: &Store, time: u64, on: &Handle) {
-    if on.block_on(store.set_paused(true, "operator")).is_ok() {
+    if on.block_on(store.set_paused(true, "operator@test")).is_ok() {
         std::thread::sleep(ms(time));
     }
-    while on.block_on(store.set_paused(false, "operator")).is_err() {
+    while on
+        .block_on(store.set_paused(false, "operator@test"))
+        .is_err()
+    {
         std::thread::sleep(ms(20));
     }
 }
 
 fn retry(store: &Store, picked: &[DeadLetter], deeds: &Deeds, on: &Handle) {
     let begun = Instant::now();
-    on.block_on(store.take_dead(picked, &Destination::Redrive, "operator", |_| true));
+    on.block_on(store.take_dead(picked, &Destination::Redrive, "operator@test", |_| true));
     let over = Instant::now();
     let mut deeds = deeds.0.lock().expect("nobody panics with it");
     let numbers = picked

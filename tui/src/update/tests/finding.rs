@@ -20,8 +20,8 @@ fn tab_and_arrows_complete_the_filter() {
         ("a tab tab right tab", "age:>10m", 6),
         ("a tab tab right tab tab right", "age:>1h ", 0),
         ("s t a right", "station:", 2),
-        ("s t a right tab", "station:enrich ", 0),
-        ("! s t a tab tab", "!station:enrich ", 0),
+        ("s t a right e tab", "station:enrich ", 0),
+        ("! s t a tab tab", "!station:enrich", 2),
         ("tab", "error:", 12),
         ("z z tab", "zz", 0),
         // Within the line the arrow is only an arrow.

@@ -56,11 +56,7 @@ impl Bug {
                 "redis.call('HEXISTS', KEYS[3], ARGV[i + 1]) == 1",
                 "true",
             ),
-            Self::RetryByIndex => (
-                "take",
-                "redis.call('LINDEX', KEYS[1], index) == bytes",
-                "true",
-            ),
+            Self::RetryByIndex => ("take", "if there and same(there) then", "if there then"),
             Self::LostHandOff => return None,
         })
     }
