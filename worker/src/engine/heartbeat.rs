@@ -57,7 +57,7 @@ pub(super) async fn run(context: Arc<Context>) {
     while !context.end.is_cancelled() {
         let pipeline = context.pipeline();
         pipeline.name().clone_into(&mut info.pipeline);
-        info.stations = pipeline.stations().map(ToOwned::to_owned).collect();
+        info.stations = pipeline.stations().collect();
         drop(pipeline);
         info.finished = context.finished.load(Ordering::Relaxed);
         info.draining = context.stop.is_cancelled();

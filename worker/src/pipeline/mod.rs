@@ -207,10 +207,12 @@ impl Pipeline {
         &self.name
     }
 
-    /// Its stations in order, the fallbacks of each after it.
-    pub(crate) fn stations(&self) -> impl Iterator<Item = &str> {
+    /// All that has figures, in the order of the route: its stations, the fallbacks of each after
+    /// it, and its sinks.
+    pub(crate) fn stations(&self) -> impl Iterator<Item = String> {
         let providers = self.steps.iter().flat_map(|step| &step.waterfall);
-        providers.map(|provider| provider.name.as_str())
+        let stations = providers.map(|provider| provider.name.clone());
+        stations.chain(self.sinks.figures())
     }
 
     /// Where its enriched leads go.

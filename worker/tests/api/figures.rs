@@ -201,6 +201,22 @@ fn figures_of_the_bridge_and_of_a_worker_add_up() {
     all.is_more_than_nothing(
         r#"bridge_http_requests_total{method="GET",route="/metrics",status="200"}"#,
     );
+    for name in asked_for() {
+        let is = |known: &String| known.split('{').next() == Some(name);
+        assert!(all.0.keys().any(is), "the API has no {name}");
+    }
+}
+
+/// The figures that the dashboard and the alerts ask for.
+fn asked_for() -> impl Iterator<Item = &'static str> {
+    const ASSETS: [&str; 2] = [
+        include_str!("../../../assets/observability/dashboards/redis-bridge.json"),
+        include_str!("../../../assets/observability/alerts.yml"),
+    ];
+    let words = ASSETS
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    words.filter(|word| word.starts_with("bridge_"))
 }
 
 /// What the one station did, under these names.

@@ -206,6 +206,11 @@ impl Sinks {
         stream.into_iter().chain(others)
     }
 
+    /// What the figures of each stand under.
+    pub(super) fn figures(&self) -> impl Iterator<Item = String> {
+        self.others.iter().map(|place| figures_of(&place.name))
+    }
+
     /// Whether leads go to the Redis stream.
     pub(crate) fn stream(&self) -> bool {
         self.stream
