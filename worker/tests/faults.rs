@@ -367,6 +367,19 @@ fn a_worker_waits_for_a_redis_that_is_not_there_yet() {
 }
 
 #[test]
+fn a_user_who_may_not_silence_the_server_waits_all_the_same_and_is_told_nothing() {
+    let bridge = Bridge::start();
+    let () = bridge.redis("ACL SETUSER default -client|reply");
+    let worker = bridge.worker(&[]);
+    for n in 1..=5 {
+        bridge.push(r#"{"name":"Ada"}"#);
+        eventually("the lead is done", || bridge.done() == n);
+    }
+    let log = worker.log();
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
 fn a_worker_can_be_stopped_while_redis_is_away() {
     let mut bridge = Bridge::start();
     let mut worker = bridge.worker(&["--shutdown-timeout", "0.2"]);

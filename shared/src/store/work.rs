@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::Value;
 use redis::aio::ConnectionLike as _;
+use redis::{ErrorKind, ServerErrorKind, Value};
 
 use super::door::Server;
 use super::window::Piece;
@@ -428,6 +428,7 @@ impl Store {
         Waiter {
             store: self.clone(),
             connection: None,
+            openly: false,
             doubt: false,
         }
     }
@@ -439,6 +440,8 @@ impl Store {
 pub struct Waiter {
     store: Store,
     connection: Option<(redis::aio::MultiplexedConnection, Server)>,
+    /// Whether the user may not silence the server: every wait then has its answer.
+    openly: bool,
     /// Whether the last wait was over at once, though no lead waits: it may have been refused, and
     /// nobody was told. Then the next one is to have an answer.
     doubt: bool,
@@ -473,7 +476,7 @@ impl Waiter {
             .arg(timeout.as_secs_f64());
         let what = super::beginning(&cmd);
         let begun = Instant::now();
-        let openly = std::mem::take(&mut self.doubt);
+        let openly = self.openly || std::mem::take(&mut self.doubt);
         let answer = async {
             if openly {
                 return cmd.query_async::<Value>(&mut connection).await;
@@ -497,7 +500,11 @@ impl Waiter {
                 }
                 Ok(Err(error)) => {
                     server.note(&error);
-                    // A user who may not silence the server still may wait.
+                    if !openly && error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) {
+                        // A user who may not silence the server still may wait.
+                        self.openly = true;
+                        return Ok(());
+                    }
                     self.doubt = !openly;
                     self.store.told(Err(error), || what).await
                 }
