@@ -195,7 +195,10 @@ async fn limited(
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
-        Progress::Arrived { station, .. } => station.clone_into(&mut at_station),
+        Progress::Arrived { station, .. } => {
+            tracing::trace!(lead = id, station, "at a station");
+            station.clone_into(&mut at_station);
+        }
         Progress::Left {
             station,
             took,
