@@ -2,7 +2,9 @@
 --
 -- KEYS  1 queue  2 active:<worker>  3 workers  4 paused  5 stats
 -- ARGV  1 worker  2 how many at most  3 number of the first delivery  4 bytes after which to stop
--- Returns {now, state, payload...}; state 0 taken, 1 paused, 2 the worker's lease is not alive.
+-- Returns {now, state, lengths, payloads}; state 0 taken, 1 paused, 2 the worker's lease is not
+-- alive. The payloads come in one piece, with their lengths in bytes as a list of words: the
+-- worker then reads one answer, and not one for each lead.
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return {now, 1}
 end
@@ -11,7 +13,7 @@ if not lease or tonumber(lease) <= now then
   return {now, 2}
 end
 make_sure_of_room(KEYS[5])
-local reply = {now, 0}
+local payloads, lengths = {}, {}
 local left, delivery, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 while left > 0 and room > 0 do
   -- A few at a time, so that a run of huge leads cannot fill the worker's memory.
@@ -24,7 +26,8 @@ while left > 0 and room > 0 do
   for i, payload in ipairs(taken) do
     fields[2 * i - 1] = delivery
     fields[2 * i] = payload
-    reply[#reply + 1] = payload
+    payloads[#payloads + 1] = payload
+    lengths[#lengths + 1] = #payload
     delivery = delivery + 1
     room = room - #payload
   end
@@ -34,5 +37,5 @@ while left > 0 and room > 0 do
     break
   end
 end
-count(KEYS[5], 'received', #reply - 2)
-return reply
+count(KEYS[5], 'received', #payloads)
+return {now, 0, table.concat(lengths, ' '), table.concat(payloads)}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bridge_shared::clock::Millis;
 use bridge_shared::event::EventKind;
-use bridge_shared::store::work::Outcome;
+use bridge_shared::store::work::{Outcome, Record};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -23,12 +23,8 @@ const LANES: usize = 2;
 /// An outcome on its way to the store.
 #[derive(Debug)]
 pub(super) struct Committed {
-    /// The delivery's number.
-    pub(super) number: u64,
-    /// The lead's id.
-    pub(super) id: String,
-    /// What came of it.
-    pub(super) outcome: Outcome,
+    /// What is recorded.
+    pub(super) record: Record,
     /// What to tell once that is recorded.
     pub(super) event: Ended,
     /// What the saver needs, where the lead goes to sinks first.
@@ -52,7 +48,7 @@ pub(super) async fn run(
                 open = n > 0;
                 // Before the stop they are to be taken again; with it, not before everything is over.
                 let stopping = context.stop.is_cancelled();
-                let back = |committed: &mut Committed| stopping && matches!(committed.outcome, Outcome::Requeue { .. });
+                let back = |committed: &mut Committed| stopping && matches!(committed.record.outcome, Outcome::Requeue { .. });
                 given_back.extend(batch.extract_if(.., back));
                 if !batch.is_empty() {
                     lanes.push(record(&context, std::mem::take(&mut batch), &delays));
@@ -62,7 +58,7 @@ pub(super) async fn run(
         }
     }
     // Each goes to the front of the line: the youngest first, so that the oldest is next.
-    given_back.sort_by_key(|committed| std::cmp::Reverse(committed.number));
+    given_back.sort_by_key(|committed| std::cmp::Reverse(committed.record.number));
     while !given_back.is_empty() {
         let batch = given_back.drain(..given_back.len().min(BATCH)).collect();
         record(&context, batch, &delays).await;
@@ -70,16 +66,11 @@ pub(super) async fn run(
 }
 
 async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::UnboundedSender<Millis>) {
-    let (told, outcomes): (Vec<_>, Vec<_>) = batch
+    let (records, told): (Vec<_>, Vec<_>) = batch
         .into_iter()
-        .map(|committed| {
-            (
-                (committed.number, committed.id, committed.event),
-                (committed.number, committed.outcome),
-            )
-        })
+        .map(|committed| (committed.record, committed.event))
         .unzip();
-    let Some(lost) = commit(context, &outcomes).await else {
+    let Some(lost) = commit(context, &records).await else {
         return;
     };
     if !lost.is_empty() {
@@ -90,10 +81,10 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
     }
     context
         .in_hand
-        .over(told.iter().map(|(number, ..)| *number));
-    context.count_finished((told.len() - lost.len()) as u64);
-    for (number, id, ended) in told {
-        let kind = if lost.contains(&number) {
+        .over(records.iter().map(|record| record.number));
+    context.count_finished((records.len() - lost.len()) as u64);
+    for (Record { number, id, .. }, ended) in records.iter().zip(&told) {
+        let kind = if lost.contains(number) {
             EventKind::LeaseLost
         } else {
             ended.kind
@@ -104,24 +95,24 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             // Fails only when the scheduler has ended, and then another worker's will do it.
             let _ = delays.send(context.store.now() + i64::try_from(ms).unwrap_or(i64::MAX / 2));
         }
-        context.emit(kind, &id, |event| {
-            event.station = ended.station;
-            event.error = ended.error;
-            event.retry = ended.retry;
-            event.ms = ended.ms;
+        context.emit(kind, id, |news| {
+            news.station = ended.station.as_deref();
+            news.error = ended.error.as_deref();
+            news.retry = ended.retry;
+            news.ms = ended.ms;
         });
     }
 }
 
 /// Tries until the store has the outcomes; `None` where the engine ends before that. They are
 /// then still in the worker's hands as far as the store knows, and go to another worker.
-async fn commit(context: &Context, outcomes: &[(u64, Outcome)]) -> Option<Vec<u64>> {
+async fn commit(context: &Context, records: &[Record]) -> Option<Vec<u64>> {
     let mut backoff = Backoff::default();
     let mut resend = false;
     loop {
         match context
             .store
-            .commit(context.id.as_str(), outcomes, resend)
+            .commit(context.id.as_str(), records, resend)
             .await
         {
             Ok(lost) => {

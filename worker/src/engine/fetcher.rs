@@ -1,18 +1,19 @@
 //! Takes leads from the waiting list, as many as there are free slots.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
 use bridge_shared::store::work::{Delivery, Fetched, Waiter};
+use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::appetite::{Appetite, BATCH};
 use super::saver::Outcomes;
 use super::{Backoff, Context, runner};
 
-/// Leads taken in one step at most.
-const BATCH: usize = 256;
 /// How long one wait for a lead lasts.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a fetch whose answer was lost is looked for in the worker's hands.
@@ -32,6 +33,7 @@ struct Fetcher {
     next: u64,
     doubtful: Doubtful,
     forgotten: Forgotten,
+    appetite: Appetite,
     room: runner::Room,
 }
 
@@ -54,6 +56,7 @@ pub(super) async fn run(
         next: 1,
         doubtful: Doubtful::default(),
         forgotten: Forgotten::default(),
+        appetite: Appetite::default(),
         room: None,
     };
     while !stop.is_cancelled() {
@@ -81,30 +84,55 @@ impl Fetcher {
         let Some(slots) = self.free_slots().await else {
             return;
         };
-        let count = slots.num_permits();
-        let first = self.next;
-        self.next += count as u64;
+        let mut fetch = self.set_out(slots.num_permits());
+        let mut slots = Some(slots);
         // Not given up half-way by a stop: the leads would be in hand and nobody would know.
-        match context.store.fetch(context.id.as_str(), count, first).await {
-            Ok(Fetched::Taken(deliveries)) => {
-                self.backoff.reset("fetch");
-                let none = deliveries.is_empty();
-                self.start(deliveries, slots).await;
-                if none {
-                    self.wait_for_a_lead().await;
+        loop {
+            match fetch.answer().await {
+                Ok(Fetched::Taken(deliveries)) => {
+                    self.backoff.reset("fetch");
+                    let more_wait = deliveries.len() == fetch.count;
+                    let next =
+                        more_wait && self.appetite.is_ahead() && !context.stop.is_cancelled();
+                    let mut next = next.then(|| self.set_out(0));
+                    if let Some(next) = &mut next {
+                        next.send().await;
+                    }
+                    self.start(deliveries, slots.take()).await;
+                    if let Some(next) = next {
+                        fetch = next;
+                        continue;
+                    }
+                    if !more_wait {
+                        self.wait_for_a_lead().await;
+                    }
+                }
+                Ok(Fetched::Paused | Fetched::NoLease) => {
+                    drop(slots);
+                    let mut pulse = context.pulse.subscribe();
+                    context.beat.notify_one();
+                    let _ = context.stop.run_until_cancelled(pulse.changed()).await;
+                }
+                Err(error) => {
+                    drop(slots);
+                    self.doubtful.add(fetch.first, fetch.count);
+                    self.trouble(&error).await;
                 }
             }
-            Ok(Fetched::Paused | Fetched::NoLease) => {
-                drop(slots);
-                let mut pulse = context.pulse.subscribe();
-                context.beat.notify_one();
-                let _ = context.stop.run_until_cancelled(pulse.changed()).await;
-            }
-            Err(error) => {
-                drop(slots);
-                self.doubtful.add(first, count);
-                self.trouble(&error).await;
-            }
+            return;
+        }
+    }
+
+    /// Begins a fetch, with so many free slots.
+    fn set_out(&mut self, free_slots: usize) -> Fetch {
+        let (first, count) = (self.next, self.appetite.leads(free_slots));
+        self.next += count as u64;
+        let context = Arc::clone(&self.context);
+        let answer = async move { context.store.fetch(context.id.as_str(), count, first).await };
+        Fetch {
+            first,
+            count,
+            answer: maybe_done(answer.boxed()),
         }
     }
 
@@ -135,12 +163,18 @@ impl Fetcher {
         Some(slots)
     }
 
-    async fn start(&mut self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
+    /// Starts attempts, in slots that were taken for them, else as slots become free.
+    async fn start(&mut self, deliveries: Vec<Delivery>, mut slots: Option<OwnedSemaphorePermit>) {
+        let numbers = deliveries.iter().map(|delivery| delivery.number);
+        self.context.in_hand.add(numbers);
+        let (leads, mut all_over) = (deliveries.len(), true);
+        let mut free = None;
         for delivery in deliveries {
-            let slot = slots
-                .split(1)
-                .expect("no more leads than slots were asked for");
-            runner::start(
+            let slot = match free.take().or_else(|| slots.as_mut()?.split(1)) {
+                Some(slot) => slot,
+                None => self.slot().await,
+            };
+            free = runner::start(
                 &self.context,
                 &self.leads,
                 &self.outcomes,
@@ -149,7 +183,14 @@ impl Fetcher {
                 slot,
             )
             .await;
+            all_over &= free.is_some();
         }
+        self.appetite.learn(leads, all_over);
+    }
+
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        slot.expect("the slots are never closed")
     }
 
     async fn wait_for_a_lead(&mut self) {
@@ -178,7 +219,7 @@ impl Fetcher {
             return;
         };
         self.doubtful.looked(&found);
-        self.start_each(found).await;
+        self.start(found, None).await;
     }
 
     /// Works again on deliveries from before a number that are still, or again, in this worker's
@@ -202,7 +243,7 @@ impl Fetcher {
                         "Redis has forgotten what came of leads; they are worked on again"
                     );
                 }
-                self.start_each(found).await;
+                self.start(found, None).await;
             }
             Err(error) => {
                 self.forgotten.look_again(before);
@@ -210,23 +251,28 @@ impl Fetcher {
             }
         }
     }
+}
 
-    async fn start_each(&mut self, deliveries: Vec<Delivery>) {
-        for delivery in deliveries {
-            let slot = Arc::clone(&self.slots)
-                .acquire_owned()
-                .await
-                .expect("the slots are never closed");
-            runner::start(
-                &self.context,
-                &self.leads,
-                &self.outcomes,
-                &mut self.room,
-                delivery,
-                slot,
-            )
-            .await;
-        }
+/// A fetch under way.
+struct Fetch {
+    /// The number of its first delivery.
+    first: u64,
+    /// How many leads it asks for.
+    count: usize,
+    answer: MaybeDone<BoxFuture<'static, Result<Fetched, StoreError>>>,
+}
+
+impl Fetch {
+    /// Sends it, for an answer that is waited for later.
+    async fn send(&mut self) {
+        let _ = futures::poll!(&mut self.answer);
+    }
+
+    async fn answer(&mut self) -> Result<Fetched, StoreError> {
+        (&mut self.answer).await;
+        Pin::new(&mut self.answer)
+            .take_output()
+            .expect("asked for once")
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) struct InHand(Mutex<HashSet<u64>>);
 
 impl InHand {
-    /// A delivery is started.
-    pub(super) fn add(&self, number: u64) {
-        self.numbers().insert(number);
+    /// Deliveries are about to be started.
+    pub(super) fn add(&self, numbers: impl Iterator<Item = u64>) {
+        self.numbers().extend(numbers);
     }
 
     /// Whether a delivery is among them.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bridge_shared::clock::rfc3339;
 use bridge_shared::envelope::{Attempt, Envelope, ErrorKind};
-use bridge_shared::event::EventKind;
+use bridge_shared::event::{EventKind, News};
 use bridge_shared::money::Money;
-use bridge_shared::store::work::{Delivery, Outcome};
+use bridge_shared::store::work::{Delivery, Outcome, Record};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,7 +26,8 @@ use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surro
 pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 
 /// Starts an attempt. One that needs to wait for nothing is over when this returns; any other goes
-/// on in a task of its own. The slot is free again when the outcome is on its way.
+/// on in a task of its own. The slot is free again when the outcome is on its way; it comes back
+/// from here where that was at once.
 pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
@@ -34,8 +35,7 @@ pub(super) async fn start(
     room: &mut Room,
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
-) {
-    context.in_hand.add(delivery.number);
+) -> Option<OwnedSemaphorePermit> {
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
         Some(mut room) => {
@@ -47,13 +47,14 @@ pub(super) async fn start(
     if let Some(committed) = (&mut started).now_or_never() {
         *room = Some(started);
         outcomes.send(committed).await;
-        return;
+        return Some(slot);
     }
     let outcomes = outcomes.clone();
     leads.spawn(async move {
         outcomes.send(started.await).await;
         drop(slot);
     });
+    None
 }
 
 async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
@@ -88,7 +89,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
                     started,
                 })
             });
-            finished(&id, lead, skipped, ms)
+            finished(lead, skipped, ms)
         }
         Some(Ok(Arrival::Later {
             station,
@@ -99,18 +100,19 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         None => give_back(envelope, spent_before),
     };
     Committed {
-        number,
-        id,
-        outcome,
+        record: Record {
+            number,
+            id,
+            outcome,
+        },
         event,
         saving,
     }
 }
 
 /// The lead is enriched, or ended early, on purpose.
-fn finished(id: &str, lead: Vec<u8>, skipped: Option<Skip>, ms: u64) -> (Outcome, Ended) {
+fn finished(lead: Vec<u8>, skipped: Option<Skip>, ms: u64) -> (Outcome, Ended) {
     let outcome = Outcome::Done {
-        id: id.to_owned(),
         lead: lead.into(),
         skipped: skipped.is_some(),
     };
@@ -204,10 +206,11 @@ async fn limited(
             took,
             error,
             ..
-        } => context.emit(EventKind::Station, id, |event| {
-            event.station = Some(station.to_owned());
-            event.error = error.map(ToOwned::to_owned);
-            event.ms = Some(millis(took));
+        } => context.events.emit(|| News {
+            station: Some(station),
+            error,
+            ms: Some(millis(took)),
+            ..News::new(context.store.now(), EventKind::Station, id)
         }),
         Progress::PassedBy { .. } => {}
     };
