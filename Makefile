@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test e2e check redis postgres screenshots
+.PHONY: help demo build test bench e2e check redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ build: ## Build both programs
 test: redis postgres ## Run every test against a real Redis and a real PostgreSQL
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+bench: redis ## Measure the bridge, beside what Redis itself can do; BENCH="--quick", "--json", "drain pickup"
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) bench --package bridge-worker --bench speed -- $(BENCH)
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
 	@.ci/e2e

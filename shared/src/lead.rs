@@ -155,9 +155,9 @@ impl Lead {
     }
 
     /// Sets a field to a JSON text, in place if it was there, else last.
-    pub fn set_raw(&mut self, field: &str, value: Box<RawValue>) {
+    pub fn set_raw(&mut self, field: &str, value: &RawValue) {
         if let Some(writes) = &mut self.writes {
-            writes.push(Write::Set(field.to_owned(), value.clone()));
+            writes.push(Write::Set(field.to_owned(), value.to_owned()));
         }
         self.fields.set(field, value.get());
     }
@@ -174,7 +174,7 @@ impl Lead {
     pub fn set<T: serde::Serialize + ?Sized>(&mut self, field: &str, value: &T) {
         if self.writes.is_some() {
             let raw = serde_json::value::to_raw_value(value).expect("plain values are JSON");
-            self.set_raw(field, raw);
+            self.set_raw(field, &raw);
         } else {
             let set = self.fields.set_value(field, value);
             set.expect("plain values are JSON");
@@ -197,7 +197,7 @@ impl Lead {
     /// [`PathError`] where something else than an object is on the way.
     pub fn set_at(&mut self, path: &str, value: Box<RawValue>) -> Result<(), PathError> {
         let Some((field, rest)) = path.split_once('.') else {
-            self.set_raw(path, value);
+            self.set_raw(path, &value);
             return Ok(());
         };
         let mut inner = match self.get(field) {
@@ -255,7 +255,7 @@ impl Lead {
     pub fn write(&mut self, writes: Vec<Write>) -> Result<(), PathError> {
         for write in writes {
             match write {
-                Write::Set(field, value) => self.set_raw(&field, value),
+                Write::Set(field, value) => self.set_raw(&field, &value),
                 Write::SetAt(path, value) => self.set_at(&path, value)?,
                 Write::RemoveAt(path) => drop(self.remove_at(&path)),
             }
@@ -270,7 +270,7 @@ impl Lead {
                 continue;
             }
             if self.writes.is_some() {
-                self.set_raw(field, raw(value));
+                self.set_raw(field, &raw(value));
             } else {
                 self.fields.set(field, value);
             }

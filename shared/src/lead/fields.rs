@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer as _, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Fields up to which a name is looked for one by one.

@@ -136,8 +136,8 @@ impl Store {
         let mut reply = self.run(script, &cmd).await?;
         match reply.next::<i64>()? {
             0 => {
-                let (lengths, payloads) = (reply.next()?, payload(reply.next()?)?);
-                Ok(Fetched::Taken(apart(first, lengths, &payloads)?))
+                let (lengths, payloads) = (reply.next::<String>()?, payload(reply.next()?)?);
+                Ok(Fetched::Taken(apart(first, &lengths, &payloads)?))
             }
             1 => Ok(Fetched::Paused),
             _ => Ok(Fetched::NoLease),
@@ -426,7 +426,7 @@ const fn letter(outcome: &Outcome) -> u8 {
 }
 
 /// Takes payloads apart that came in one piece.
-fn apart(first: u64, lengths: String, payloads: &Bytes) -> Result<Vec<Delivery>, StoreError> {
+fn apart(first: u64, lengths: &str, payloads: &Bytes) -> Result<Vec<Delivery>, StoreError> {
     let wrong = || StoreError::Answer("a fetch's lengths are not those of its leads".into());
     let own_memory = payloads.len() > SHARED_BYTES;
     let mut rest = payloads.clone();
