@@ -19,8 +19,8 @@ test: redis postgres ## Run every test against a real Redis and a real PostgreSQ
 	$(CARGO) test --workspace
 
 bench: redis ## Measure the bridge, beside what Redis itself can do; BENCH="--quick", "--json", "drain pickup"
-	$(CARGO) build --release --workspace --bins
-	$(CARGO) bench --package bridge-worker --bench speed -- $(BENCH)
+	$(CARGO) build --release --workspace --bins --benches
+	$(CARGO) bench --workspace --bench speed -- $(BENCH)
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
 	@.ci/e2e

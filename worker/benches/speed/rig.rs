@@ -9,7 +9,7 @@ use bridge_shared::sandbox::Sandbox;
 use redis::{Connection, FromRedisValue, Value};
 use tempfile::TempDir;
 
-use crate::common::{Worker, command, eventually};
+use crate::common::{Worker, command, eventually, program};
 use crate::{process, scripts};
 
 /// Where leads wait until the clock runs.
@@ -294,7 +294,7 @@ fn number(lead: &[u8]) -> usize {
 
 /// The console's program, which is built beside the worker.
 pub fn bridge(rig: &Rig) -> Command {
-    let program = Path::new(env!("CARGO_BIN_EXE_scrapegoat-worker")).with_file_name("bridge");
+    let program = program().with_file_name("bridge");
     assert!(
         program.is_file(),
         "{} is not built: cargo build --release --bins, or make bench",
