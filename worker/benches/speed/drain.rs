@@ -28,7 +28,7 @@ struct Round {
     told: f64,
 }
 
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let leads = scale.of(300_000, 60_000);
     let mut rig = Rig::start(&[]);
     let worker = rig.worker();

@@ -4,7 +4,7 @@ use crate::Scale;
 use crate::report::{Report, Target, median};
 use crate::rig::Rig;
 
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let leads = scale.of(300_000, 60_000);
     let mut off = Rig::start(&[]);
     let mut on = Rig::start(&["--appendonly", "yes", "--appendfsync", "everysec"]);

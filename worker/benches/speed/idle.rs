@@ -11,7 +11,7 @@ use crate::report::{Report, Target};
 use crate::rig::Rig;
 
 #[allow(clippy::cast_precision_loss)]
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let seconds = scale.of(30.0, 10.0);
     let mut rig = Rig::start(&[]);
     let worker = rig.worker();

@@ -11,7 +11,7 @@ const MB: f64 = 1024.0 * 1024.0;
 const KEPT: Target = Target::AtLeast(80.0);
 
 #[allow(clippy::cast_precision_loss)]
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let mut rig = Rig::start(&[]);
     let worker = rig.worker();
     rig.drain(&worker, 30_000);

@@ -12,7 +12,7 @@ use crate::rig::{Rig, numbered};
 
 const SOURCE: &str = "bench:bare";
 
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let leads = scale.of(1_000, 200);
     let mut rig = Rig::start(&[]);
     let (worker, log) = rig.worker_that_logs("off,scrapegoat_worker::engine::runner=trace");
@@ -92,7 +92,7 @@ fn wakings(mut connection: Connection) -> (mpsc::Receiver<f64>, std::thread::Joi
 fn starts(log: &str) -> Vec<f64> {
     #[derive(serde::Deserialize)]
     struct Line {
-        timestamp: jiff::Timestamp,
+        timestamp: String,
         message: String,
     }
     let lines = log
@@ -101,6 +101,7 @@ fn starts(log: &str) -> Vec<f64> {
     #[allow(clippy::cast_precision_loss)]
     lines
         .filter(|line| line.message == "at a station")
-        .map(|line| line.timestamp.as_nanosecond() as f64 / 1e9)
+        .filter_map(|line| line.timestamp.parse::<jiff::Timestamp>().ok())
+        .map(|at| at.as_nanosecond() as f64 / 1e9)
         .collect()
 }

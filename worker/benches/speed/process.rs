@@ -6,7 +6,7 @@ use std::time::Duration;
 const TICKS: u64 = 100;
 
 /// Processor time so far, in all threads.
-pub fn cpu(pid: u32) -> Option<Duration> {
+pub(crate) fn cpu(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in brackets, may hold spaces; fields 14 and 15 come after it.
     let (_, rest) = stat.rsplit_once(')')?;
@@ -16,12 +16,12 @@ pub fn cpu(pid: u32) -> Option<Duration> {
 }
 
 /// Memory held now, in bytes.
-pub fn memory(pid: u32) -> Option<u64> {
+pub(crate) fn memory(pid: u32) -> Option<u64> {
     status(pid, "VmRSS:")
 }
 
 /// The most memory ever held, in bytes.
-pub fn peak_memory(pid: u32) -> Option<u64> {
+pub(crate) fn peak_memory(pid: u32) -> Option<u64> {
     status(pid, "VmHWM:")
 }
 

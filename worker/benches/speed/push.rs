@@ -8,7 +8,7 @@ use crate::report::{Report, median};
 use crate::rig::{Rig, bridge, numbered};
 
 #[allow(clippy::cast_precision_loss)]
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let leads = scale.of(300_000, 60_000);
     let mut rig = Rig::start(&[]);
     let file = rig.folder.path().join("leads.jsonl");

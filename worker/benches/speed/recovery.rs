@@ -10,7 +10,7 @@ use crate::rig::{Rig, numbered};
 const DEAD: &str = "dead-1-bench";
 
 #[allow(clippy::cast_precision_loss)]
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let leads = scale.of(100_000, 20_000);
     let mut rig = Rig::start(&[]);
     let worker = rig.worker();

@@ -12,7 +12,7 @@ use crate::rig::{Rig, bridge, numbered};
 const EVERY: usize = 10;
 
 #[allow(clippy::cast_precision_loss)]
-pub fn measure(scale: Scale, report: &mut Report) {
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let dead = scale.of(100_000, 20_000);
     let retried = dead / EVERY;
     let mut rig = Rig::start(&[]);

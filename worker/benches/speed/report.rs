@@ -7,7 +7,7 @@ use serde::Serialize;
 /// What a figure must come to.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
 }
@@ -40,7 +40,7 @@ struct Row {
 }
 
 /// All that was measured.
-pub struct Report {
+pub(crate) struct Report {
     talks: bool,
     measure: &'static str,
     rows: Vec<Row>,
@@ -49,7 +49,7 @@ pub struct Report {
 impl Report {
     /// One that says on standard error what is under way, if it `talks`, and shows each figure as
     /// it comes.
-    pub fn new(talks: bool) -> Self {
+    pub(crate) fn new(talks: bool) -> Self {
         let report = Self {
             talks,
             measure: "",
@@ -61,7 +61,7 @@ impl Report {
         report
     }
 
-    pub fn begin(&mut self, measure: &'static str) {
+    pub(crate) fn begin(&mut self, measure: &'static str) {
         self.measure = measure;
         if self.talks {
             println!("{measure}");
@@ -69,7 +69,7 @@ impl Report {
     }
 
     /// A figure without a target.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         what: impl Into<String>,
         value: impl Into<Option<f64>>,
@@ -79,7 +79,7 @@ impl Report {
     }
 
     /// A figure with its target.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         what: impl Into<String>,
         value: impl Into<Option<f64>>,
@@ -114,7 +114,7 @@ impl Report {
     }
 
     /// Says how it went; the status is 1 where a target was missed.
-    pub fn finish(self, as_json: bool) -> ExitCode {
+    pub(crate) fn finish(self, as_json: bool) -> ExitCode {
         if as_json {
             let processors = std::thread::available_parallelism().map_or(0, usize::from);
             let all = serde_json::json!({ "v": 1, "processors": processors, "figures": self.rows });
@@ -151,7 +151,7 @@ fn figure(value: f64, unit: &str) -> String {
     format!("{number} {unit}").trim_end().to_owned()
 }
 
-pub fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -164,13 +164,13 @@ pub fn thousands(value: f64) -> String {
 }
 
 /// The middle one.
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 /// The one that a share of them is below.
-pub fn quantile(values: &mut [f64], share: f64) -> f64 {
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     #[allow(
         clippy::cast_possible_truncation,

@@ -18,38 +18,38 @@ const HELD_BACK: &str = "bench:held_back";
 const STUCK: Duration = Duration::from_secs(60);
 
 /// A bridge to measure.
-pub struct Rig {
-    pub redis: Sandbox,
-    pub folder: TempDir,
+pub(crate) struct Rig {
+    pub(crate) redis: Sandbox,
+    pub(crate) folder: TempDir,
     connection: Connection,
 }
 
 /// What a drain took.
-pub struct Drain {
-    pub leads: usize,
-    pub seconds: f64,
+pub(crate) struct Drain {
+    pub(crate) leads: usize,
+    pub(crate) seconds: f64,
     /// Processor time of the worker and of Redis.
-    pub worker: Option<Duration>,
-    pub server: Option<Duration>,
+    pub(crate) worker: Option<Duration>,
+    pub(crate) server: Option<Duration>,
     /// The worker's memory at its highest while this ran, in bytes, looked at every few ms.
-    pub memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 impl Drain {
     #[allow(clippy::cast_precision_loss)]
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.leads as f64 / self.seconds
     }
 
     /// Milliseconds for 1,000 leads.
     #[allow(clippy::cast_precision_loss)]
-    pub fn per_thousand(&self, time: Option<Duration>) -> Option<f64> {
+    pub(crate) fn per_thousand(&self, time: Option<Duration>) -> Option<f64> {
         time.map(|time| time.as_secs_f64() * 1_000.0 / (self.leads as f64 / 1_000.0))
     }
 }
 
 impl Rig {
-    pub fn start(settings: &[&str]) -> Self {
+    pub(crate) fn start(settings: &[&str]) -> Self {
         let redis = Sandbox::start(settings).expect("a private Redis");
         let connection = redis::Client::open(redis.url())
             .and_then(|client| client.get_connection())
@@ -64,7 +64,7 @@ impl Rig {
     }
 
     /// Runs a Redis command given as words.
-    pub fn run<T: FromRedisValue>(&mut self, words: &str) -> T {
+    pub(crate) fn run<T: FromRedisValue>(&mut self, words: &str) -> T {
         let mut cmd = redis::Cmd::new();
         words.split(' ').for_each(|word| {
             cmd.arg(word);
@@ -73,14 +73,14 @@ impl Rig {
     }
 
     /// A connection of one's own.
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         redis::Client::open(self.redis.url())
             .and_then(|client| client.get_connection())
             .expect("a connection to the private Redis")
     }
 
     /// Pushes values to the left end of a list, many at a time.
-    pub fn push(&mut self, key: &str, values: impl Iterator<Item = Vec<u8>>) {
+    pub(crate) fn push(&mut self, key: &str, values: impl Iterator<Item = Vec<u8>>) {
         let mut values = values.peekable();
         while values.peek().is_some() {
             let mut cmd = redis::cmd("LPUSH");
@@ -93,19 +93,19 @@ impl Rig {
     }
 
     /// A worker on the route that does nothing, ready and with nothing to do.
-    pub fn worker(&mut self) -> Worker {
+    pub(crate) fn worker(&mut self) -> Worker {
         let worker = self.worker_at_work();
         self.until_ready();
         worker
     }
 
     /// A worker that finds leads waiting.
-    pub fn worker_at_work(&self) -> Worker {
+    pub(crate) fn worker_at_work(&self) -> Worker {
         Worker::start(&self.redis.url(), &self.log(), &["--pipeline", &noop()])
     }
 
     /// The same as [`Rig::worker`], with a log at a level of one's own.
-    pub fn worker_that_logs(&mut self, level: &str) -> (Worker, PathBuf) {
+    pub(crate) fn worker_that_logs(&mut self, level: &str) -> (Worker, PathBuf) {
         let log = self.log();
         let process = command(&["--pipeline", &noop(), "--log-format", "json"])
             .env("REDIS_URL", self.redis.url())
@@ -132,7 +132,7 @@ impl Rig {
     }
 
     /// Waits until no worker waits for leads, as where all have heard of a pause.
-    pub fn until_not_blocked(&mut self) {
+    pub(crate) fn until_not_blocked(&mut self) {
         self.until("the worker has heard", |rig| {
             rig.run::<String>("INFO clients")
                 .contains("blocked_clients:0")
@@ -140,12 +140,12 @@ impl Rig {
     }
 
     /// Waits for something that this connection can tell.
-    pub fn until(&mut self, what: &str, condition: impl Fn(&mut Self) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, condition: impl Fn(&mut Self) -> bool) {
         eventually(what, || condition(self));
     }
 
     /// Puts leads into a worker's hands, under the numbers it would give them.
-    pub fn in_hands_of(&mut self, worker: &str, leads: impl Iterator<Item = Vec<u8>>) {
+    pub(crate) fn in_hands_of(&mut self, worker: &str, leads: impl Iterator<Item = Vec<u8>>) {
         let mut leads = (1_usize..).zip(leads).peekable();
         while leads.peek().is_some() {
             let mut cmd = redis::cmd("HSET");
@@ -158,7 +158,7 @@ impl Rig {
     }
 
     /// Lets a worker drain so many leads, and proves that each came out once.
-    pub fn drain(&mut self, worker: &Worker, leads: usize) -> Drain {
+    pub(crate) fn drain(&mut self, worker: &Worker, leads: usize) -> Drain {
         self.push(HELD_BACK, numbered(0..leads));
         self.release(worker, leads)
     }
@@ -186,7 +186,7 @@ impl Rig {
     }
 
     /// Waits until so many leads are done; returns the most memory the worker was seen to hold.
-    pub fn until_done(&mut self, leads: usize, worker: &Worker) -> Option<u64> {
+    pub(crate) fn until_done(&mut self, leads: usize, worker: &Worker) -> Option<u64> {
         let (mut done, mut moved, mut memory) = (0, Instant::now(), None);
         while done < leads {
             std::thread::sleep(Duration::from_millis(3));
@@ -206,7 +206,7 @@ impl Rig {
 
     /// Proves that the leads numbered from 0 came out, each once, and that nothing else did; then
     /// makes room for the next run.
-    pub fn prove(&mut self, leads: usize) {
+    pub(crate) fn prove(&mut self, leads: usize) {
         let mut seen = vec![false; leads];
         let mut from = "-".to_owned();
         loop {
@@ -273,7 +273,7 @@ fn noop() -> String {
 }
 
 /// The sample leads, over and over, each with its number.
-pub fn numbered(numbers: std::ops::Range<usize>) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn numbered(numbers: std::ops::Range<usize>) -> impl Iterator<Item = Vec<u8>> {
     const SAMPLES: &str = include_str!("../../../assets/leads/leads.jsonl");
     let samples: Vec<&str> = SAMPLES
         .lines()
@@ -293,7 +293,7 @@ fn number(lead: &[u8]) -> usize {
 }
 
 /// The console's program, which is built beside the worker.
-pub fn bridge(rig: &Rig) -> Command {
+pub(crate) fn bridge(rig: &Rig) -> Command {
     let program = program().with_file_name("bridge");
     assert!(
         program.is_file(),
