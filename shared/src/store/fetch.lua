@@ -4,8 +4,10 @@
 -- KEYS  1 queue  2 active:<worker>  3 workers  4 paused  5 stats
 -- ARGV  1 worker  2 how many at most  3 number of the first delivery  4 bytes after which to stop
 --       5 bytes of a payload that is sent whole  6 bytes that are sent of a larger one
--- Returns {now, state, payload or {bytes, beginning}...}; state 0 taken, 1 paused, 2 the worker's
--- lease is not alive.
+-- Returns {now, state, lengths, payloads}; state 0 taken, 1 paused, 2 the worker's lease is not
+-- alive. The payloads come in one piece, with their lengths in bytes as a list of words: the
+-- worker then reads one answer, and not one for each lead. The word of a payload that is not sent
+-- whole is <bytes that are sent>/<bytes in all>.
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return {now, 1}
 end
@@ -14,7 +16,7 @@ if not lease or tonumber(lease) <= now then
   return {now, 2}
 end
 make_sure_of_room(KEYS[5])
-local reply = {now, 0}
+local payloads, lengths = {}, {}
 local left, delivery, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local whole, large = tonumber(ARGV[5]), false
 local ask = 4
@@ -30,12 +32,15 @@ while left > 0 and room > 0 do
     fields[2 * i - 1] = delivery
     fields[2 * i] = payload
     delivery = delivery + 1
-    room = room - #payload
-    if #payload > whole then
+    local length = #payload
+    room = room - length
+    if length > whole then
       large = true
-      payload = {#payload, string.sub(payload, 1, tonumber(ARGV[6]))}
+      payload = string.sub(payload, 1, tonumber(ARGV[6]))
+      length = #payload .. '/' .. length
     end
-    reply[#reply + 1] = payload
+    payloads[#payloads + 1] = payload
+    lengths[#lengths + 1] = length
   end
   redis.call('HSET', KEYS[2], unpack(fields))
   left = left - #taken
@@ -44,8 +49,9 @@ while left > 0 and room > 0 do
   end
   ask = math.min(ask * 2, 32)
 end
-count(KEYS[5], 'received', #reply - 2)
+count(KEYS[5], 'received', #payloads)
+local piece = table.concat(payloads)
 if large then
   collectgarbage() -- Or Lua would keep the large ones for a while.
 end
-return reply
+return {now, 0, table.concat(lengths, ' '), piece}
