@@ -51,7 +51,7 @@ fn envelope(criterion: &mut Criterion) {
             envelopes
                 .iter()
                 .map(Envelope::encode)
-                .for_each(|bytes| drop(black_box(bytes)))
+                .for_each(|bytes| drop(black_box(bytes)));
         });
     });
     group.bench_function("decode", |bencher| {
@@ -59,7 +59,7 @@ fn envelope(criterion: &mut Criterion) {
             encoded
                 .iter()
                 .map(Envelope::from_payload)
-                .for_each(|envelope| drop(black_box(envelope)))
+                .for_each(|envelope| drop(black_box(envelope)));
         });
     });
     group.finish();

@@ -19,7 +19,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let commands = listen(&rig, Duration::from_secs_f64(seconds));
     let cpu = process::cpu(worker.pid())
         .zip(before)
-        .map(|(after, before)| after - before);
+        .map(|(after, before)| after.saturating_sub(before));
     let share = cpu.map(|cpu| cpu.as_secs_f64() / seconds * 100.0);
     report.judge(
         "idle worker: one processor",

@@ -32,6 +32,7 @@ use clap::Parser;
 use report::Report;
 
 /// Measures the bridge on a private Redis.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Debug, Parser)]
 #[command(name = "speed")]
 struct Args {

@@ -16,17 +16,17 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let leads = scale.of(1_000, 200);
     let mut rig = Rig::start(&[]);
     let (worker, log) = rig.worker_that_logs("off,scrapegoat_worker::engine::runner=trace");
-    let mut pusher = rig.connect();
+    let mut hand = rig.connect();
     let (woken, bare) = wakings(rig.connect());
     let (mut pushed, mut raw) = (Vec::new(), Vec::new());
     for lead in numbered(0..leads) {
-        pushed.push(push(&mut pusher, "leads_to_enrich", &lead));
+        pushed.push(push(&mut hand, "leads_to_enrich", &lead));
         std::thread::sleep(Duration::from_millis(5));
-        let at = push(&mut pusher, SOURCE, b"x");
+        let at = push(&mut hand, SOURCE, b"x");
         std::thread::sleep(Duration::from_millis(5));
         raw.push(woken.recv().expect("the bare one lives") - at);
     }
-    push(&mut pusher, SOURCE, b"end");
+    push(&mut hand, SOURCE, b"end");
     bare.join().expect("the bare one lives");
     rig.until_done(leads, &worker);
     rig.prove(leads);

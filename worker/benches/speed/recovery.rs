@@ -27,7 +27,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let seconds = started.elapsed().as_secs_f64();
     let cpu = process::cpu(worker.pid())
         .zip(before)
-        .map(|(after, before)| after - before);
+        .map(|(after, before)| after.saturating_sub(before));
     report.add(
         format!("recovery of {leads} leads, up to a beat's wait included"),
         seconds,

@@ -51,7 +51,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
 }
 
 fn dead_letter(n: usize) -> Vec<u8> {
-    let (retried, number) = (n % EVERY == 0, n / EVERY);
+    let (retried, number) = (n.is_multiple_of(EVERY), n / EVERY);
     let lead = numbered(number..number + 1).next().expect("one lead");
     let mut envelope = Envelope::new(format!("bench-{n}"), lead.into(), Some(1_000));
     let attempt = Attempt {

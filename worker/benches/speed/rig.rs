@@ -174,7 +174,9 @@ impl Rig {
         let memory = self.until_done(leads, worker);
         let seconds = started.elapsed().as_secs_f64();
         let after = used();
-        let took = |after: Option<Duration>, before: Option<Duration>| Some(after? - before?);
+        let took = |after: Option<Duration>, before: Option<Duration>| {
+            Some(after?.saturating_sub(before?))
+        };
         self.prove(leads);
         Drain {
             leads,
