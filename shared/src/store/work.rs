@@ -15,9 +15,8 @@ use crate::stats::WorkerInfo;
 
 /// Bytes of leads after which a fetch takes no more, whatever the number.
 const FETCH_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes that one slow lead may keep in memory of those it was fetched with. Leads of a longer
-/// fetch get memory of their own.
-const SHARED_BYTES: usize = 256 * 1024;
+/// Bytes of leads that share their memory: one slow lead may keep those it was fetched with.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// A lead in a worker's hands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,13 +201,12 @@ impl Store {
             &keys.stats,
         ]);
         cmd.arg(worker).arg(count).arg(first).arg(FETCH_BYTES);
-        cmd.arg(whole).arg(HEAD);
+        cmd.arg(whole).arg(HEAD).arg(PIECE_BYTES);
         let mut reply = self.run(script, &cmd).await?;
         match reply.next::<i64>()? {
             0 => {
-                let (lengths, payloads) = (reply.next::<String>()?, reply.next::<Vec<u8>>()?);
-                let deliveries = apart(first, &lengths, &payloads.into())?;
-                Ok(Fetched::Taken(deliveries))
+                let lengths: String = reply.next()?;
+                Ok(Fetched::Taken(apart(first, &lengths, reply.rest()?)?))
             }
             1 => Ok(Fetched::Paused),
             _ => Ok(Fetched::NoLease),
@@ -517,34 +515,76 @@ const fn letter(outcome: &Outcome) -> u8 {
     }
 }
 
-/// Takes payloads apart that came in one piece.
-fn apart(first: u64, lengths: &str, payloads: &Bytes) -> Result<Vec<Delivery>, StoreError> {
+/// Takes payloads apart that came one behind the other.
+fn apart(first: u64, lengths: &str, pieces: Vec<Vec<u8>>) -> Result<Vec<Delivery>, StoreError> {
     let wrong = || StoreError::Answer("a fetch's lengths are not those of its leads".into());
-    let own_memory = payloads.len() > SHARED_BYTES;
-    let mut rest = payloads.clone();
+    let mut pieces = pieces.into_iter().map(Bytes::from);
+    let mut rest = Bytes::new();
     let mut deliveries = Vec::new();
     for (number, word) in (first..).zip(lengths.split_ascii_whitespace()) {
         let (sent, size) = word.split_once('/').unwrap_or((word, word));
         let sent: usize = sent.parse().map_err(|_| wrong())?;
         let size: u64 = size.parse().map_err(|_| wrong())?;
+        if rest.is_empty() && sent > 0 {
+            rest = pieces.next().ok_or_else(wrong)?;
+        }
         if sent > rest.len() {
             return Err(wrong());
         }
-        let payload = rest.split_to(sent);
-        let payload = if own_memory {
-            Bytes::copy_from_slice(&payload)
-        } else {
-            payload
-        };
         deliveries.push(Delivery {
             number,
-            payload,
+            payload: rest.split_to(sent),
             size,
         });
     }
-    if rest.is_empty() {
+    if rest.is_empty() && pieces.all(|piece| piece.is_empty()) {
         Ok(deliveries)
     } else {
         Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_that_came_one_behind_the_other_are_what_they_were() {
+        let pieces = |pieces: &[&str]| {
+            pieces
+                .iter()
+                .map(|piece| piece.as_bytes().to_vec())
+                .collect()
+        };
+        let found = apart(7, "2 0 3 2/900 0", pieces(&["abcde", "fg"])).expect("sound");
+        let found: Vec<_> = found
+            .iter()
+            .map(|delivery| {
+                (
+                    delivery.number,
+                    &delivery.payload[..],
+                    delivery.size,
+                    delivery.is_whole(),
+                )
+            })
+            .collect();
+        let expected: [(u64, &[u8], u64, bool); 5] = [
+            (7, b"ab", 2, true),
+            (8, b"", 0, true),
+            (9, b"cde", 3, true),
+            (10, b"fg", 900, false),
+            (11, b"", 0, true),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(apart(1, "", pieces(&[""])), Ok(Vec::new()));
+        for (lengths, payloads) in [
+            ("3", ["ab"]),
+            ("1", ["ab"]),
+            ("2 1", ["ab"]),
+            ("two", ["ab"]),
+            ("2/x", ["ab"]),
+        ] {
+            assert!(apart(1, lengths, pieces(&payloads)).is_err(), "{lengths}");
+        }
     }
 }

@@ -32,7 +32,7 @@ struct Numbers {
 
 /// Whether one more death makes a lead poison.
 pub(super) const fn is_suspect(envelope: &Envelope) -> bool {
-    envelope.deaths + 1 >= DEATHS
+    envelope.deaths.saturating_add(1) >= DEATHS
 }
 
 /// Whether a delivery is a suspect. One that is not whole is never read, and kills nobody.

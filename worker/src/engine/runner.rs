@@ -407,7 +407,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 pub(super) fn bereaved(payload: Bytes, worker: &str, number: u64, now: i64) -> Envelope {
     let mut envelope = Envelope::from_payload(&payload)
         .unwrap_or_else(|| Envelope::new(lead_id(worker, number), payload, Some(now)));
-    envelope.deaths += 1;
+    envelope.deaths = envelope.deaths.saturating_add(1);
     let poison = envelope.deaths >= super::recoverer::DEATHS;
     let (kind, error) = if poison {
         (
@@ -497,5 +497,9 @@ mod tests {
             assert_eq!(envelope.error_kind == ErrorKind::Poison, death == 3);
             payload = envelope.encode();
         }
+        let mut forged = Envelope::new("a-1", payload, None);
+        forged.deaths = u32::MAX;
+        let envelope = bereaved(forged.encode(), "host-1-token", 9, 1_000);
+        assert_eq!(envelope.error_kind, ErrorKind::Poison);
     }
 }
