@@ -31,7 +31,7 @@ fuzz: ## Feed every reader of foreign bytes with rubbish for FUZZ_SECONDS each; 
 	@assets/fuzz.sh
 
 bench: redis ## Measure the bridge, beside what Redis itself can do; BENCH="--quick", "--json", "drain pickup"
-	$(CARGO) build --release --workspace --bins --benches
+	$(CARGO) build --release --workspace --bins --bench speed
 	$(CARGO) bench --workspace --bench speed -- $(BENCH)
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
