@@ -3,7 +3,7 @@
 //! A worker's own wall clock is never used for anything that is stored: every script answers with
 //! the server's `TIME`, and between answers the process adds its monotonic clock to the last one.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -15,29 +15,43 @@ pub type Millis = i64;
 ///
 /// Before the first reading it answers with 0, so that a missing reading is plain to see and is
 /// never mistaken for a time.
-#[derive(Debug, Default)]
+///
+/// Asked several times for each lead, so it takes no lock.
+#[derive(Debug)]
 pub struct ServerClock {
-    last: Mutex<Option<(Millis, Instant)>>,
+    begun: Instant,
+    /// The server's time when this clock was begun; [`UNKNOWN`] before the first reading.
+    offset: AtomicI64,
+}
+
+const UNKNOWN: Millis = i64::MIN;
+
+impl Default for ServerClock {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            offset: AtomicI64::new(UNKNOWN),
+        }
+    }
 }
 
 impl ServerClock {
     /// Takes a reading that has just arrived in a reply.
     pub fn observe(&self, now: Millis) {
-        *self.lock() = Some((now, Instant::now()));
+        self.offset.store(now - self.elapsed(), Ordering::Relaxed);
     }
 
     /// The server's time, in milliseconds since the Unix epoch; 0 before the first reading.
     #[must_use]
     pub fn now(&self) -> Millis {
-        self.lock().map_or(0, |(then, read)| {
-            then + i64::try_from(read.elapsed().as_millis()).unwrap_or(0)
-        })
+        match self.offset.load(Ordering::Relaxed) {
+            UNKNOWN => 0,
+            offset => offset + self.elapsed(),
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Millis, Instant)>> {
-        self.last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn elapsed(&self) -> Millis {
+        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
     }
 }
 

@@ -125,6 +125,102 @@ impl Event {
     }
 }
 
+/// An [`Event`] on its way out, which has nothing of its own.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct News<'a> {
+    /// When, in milliseconds of server time.
+    pub at: Millis,
+    /// What.
+    pub event: EventKind,
+    /// The lead's id.
+    pub lead: &'a str,
+    /// The station concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub station: Option<&'a str>,
+    /// What went wrong, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a str>,
+    /// Which retry comes next, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u32>,
+    /// How long it took, or how long until the retry, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+}
+
+impl<'a> News<'a> {
+    /// News with nothing more to say than what happened.
+    #[must_use]
+    pub const fn new(at: Millis, event: EventKind, lead: &'a str) -> Self {
+        Self {
+            at,
+            event,
+            lead,
+            station: None,
+            error: None,
+            retry: None,
+            ms: None,
+        }
+    }
+}
+
+/// A message that is written event by event: an [`EventBatch`] that is never held in parts.
+#[derive(Debug)]
+pub struct Message {
+    bytes: Vec<u8>,
+    /// Where the first event begins.
+    head: usize,
+    events: usize,
+}
+
+impl Message {
+    /// The beginning of a message of one process, in the version this code writes.
+    #[must_use]
+    pub fn new(worker: &str) -> Self {
+        let mut bytes = EventBatch::new(worker, Vec::new()).encode();
+        // Without the end of the list and of the message.
+        bytes.truncate(bytes.len() - 2);
+        Self {
+            head: bytes.len(),
+            bytes,
+            events: 0,
+        }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, news: &News<'_>) {
+        if self.events > 0 {
+            self.bytes.push(b',');
+        }
+        serde_json::to_writer(&mut self.bytes, news).expect("events are always JSON");
+        self.events += 1;
+    }
+
+    /// How many events are in it.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.events
+    }
+
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// The message as it is published; a new one begins.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        // The next will be about as long.
+        let mut next = Vec::with_capacity(self.bytes.capacity());
+        next.extend_from_slice(&self.bytes[..self.head]);
+        let mut message = std::mem::replace(&mut self.bytes, next);
+        message.extend_from_slice(b"]}");
+        self.events = 0;
+        message
+    }
+}
+
 /// All that one process has to tell since its last message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventBatch {
@@ -182,6 +278,30 @@ mod tests {
     fn every_kind_stands_at_its_number() {
         for (number, kind) in EventKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, number);
+        }
+    }
+
+    #[test]
+    fn a_message_written_event_by_event_is_the_same() {
+        let mut event = Event::new(7, EventKind::Dead, "t-1");
+        event.station = Some("a \"station\"".into());
+        event.error = Some("HTTP 503\n".into());
+        (event.retry, event.ms) = (Some(2), Some(9));
+        let other = Event::new(8, EventKind::Received, "t-2");
+        let mut message = Message::new("w");
+        for events in [vec![], vec![event.clone(), other.clone()], vec![other]] {
+            for event in &events {
+                message.push(&News {
+                    station: event.station.as_deref(),
+                    error: event.error.as_deref(),
+                    retry: event.retry,
+                    ms: event.ms,
+                    ..News::new(event.at, event.event, &event.lead)
+                });
+            }
+            assert_eq!(message.len(), events.len());
+            assert_eq!(message.take(), EventBatch::new("w", events).encode());
+            assert!(message.is_empty());
         }
     }
 

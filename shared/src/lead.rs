@@ -4,7 +4,9 @@
 //! and the duplicate check all agree. Source of the names: the existing producers (the wire
 //! contract in `ARCHITECTURE.md`).
 
-use indexmap::IndexMap;
+mod fields;
+
+use fields::Fields;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -56,7 +58,7 @@ pub struct PathError {
 /// a field nobody knows comes out as it went in.
 #[derive(Debug, Clone, Default)]
 pub struct Lead {
-    fields: IndexMap<String, Box<RawValue>>,
+    fields: Fields,
     /// What is written, while somebody wants to know.
     writes: Option<Vec<Write>>,
 }
@@ -80,7 +82,7 @@ impl Lead {
     /// # Errors
     /// [`LeadError`] where the bytes are not a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self, LeadError> {
-        match serde_json::from_slice(bytes) {
+        match Fields::parse(bytes) {
             Ok(fields) => Ok(Self {
                 fields,
                 writes: None,
@@ -98,25 +100,18 @@ impl Lead {
     /// The lead as compact JSON, fields in the order they came, new ones last.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let text: usize = self
-            .fields
-            .iter()
-            .map(|(k, v)| k.len() + v.get().len() + 4)
-            .sum();
-        let mut out = Vec::with_capacity(text + 2);
-        serde_json::to_writer(&mut out, &self.fields).expect("raw JSON can always be written");
-        out
+        self.fields.to_json()
     }
 
     /// A top-level field's JSON text.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
-        self.fields.get(field).map(|value| value.get())
+        self.fields.get(field)
     }
 
     /// The field names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.fields.keys().map(String::as_str)
+        self.fields.iter().map(|(name, _)| name)
     }
 
     /// The text of a field, where it is a string with something in it; `path` may go into
@@ -160,11 +155,11 @@ impl Lead {
     }
 
     /// Sets a field to a JSON text, in place if it was there, else last.
-    pub fn set_raw(&mut self, field: &str, value: Box<RawValue>) {
+    pub fn set_raw(&mut self, field: &str, value: &RawValue) {
         if let Some(writes) = &mut self.writes {
-            writes.push(Write::Set(field.to_owned(), value.clone()));
+            writes.push(Write::Set(field.to_owned(), value.to_owned()));
         }
-        self.fields.insert(field.to_owned(), value);
+        self.fields.set(field, value.get());
     }
 
     /// Makes room for so many more fields at once.
@@ -177,15 +172,20 @@ impl Lead {
     /// # Panics
     /// Never for the values the stations set: text, numbers, booleans and lists of them.
     pub fn set<T: serde::Serialize + ?Sized>(&mut self, field: &str, value: &T) {
-        let raw = serde_json::value::to_raw_value(value).expect("plain values are JSON");
-        self.set_raw(field, raw);
+        if self.writes.is_some() {
+            let raw = serde_json::value::to_raw_value(value).expect("plain values are JSON");
+            self.set_raw(field, &raw);
+        } else {
+            let set = self.fields.set_value(field, value);
+            set.expect("plain values are JSON");
+        }
     }
 
     /// The JSON text at a path that may go into objects with dots (`currentPosition.title`).
     #[must_use]
     pub fn get_at(&self, path: &str) -> Option<Box<RawValue>> {
         match path.split_once('.') {
-            None => self.fields.get(path).cloned(),
+            None => self.fields.get(path).map(raw),
             Some((field, rest)) => Self::parse(self.get(field)?.as_bytes()).ok()?.get_at(rest),
         }
     }
@@ -197,7 +197,7 @@ impl Lead {
     /// [`PathError`] where something else than an object is on the way.
     pub fn set_at(&mut self, path: &str, value: Box<RawValue>) -> Result<(), PathError> {
         let Some((field, rest)) = path.split_once('.') else {
-            self.set_raw(path, value);
+            self.set_raw(path, &value);
             return Ok(());
         };
         let mut inner = match self.get(field) {
@@ -223,7 +223,7 @@ impl Lead {
             writes.push(Write::RemoveAt(path.to_owned()));
         }
         let Some((field, rest)) = path.split_once('.') else {
-            return self.fields.shift_remove(path);
+            return self.fields.remove(path).map(raw);
         };
         let mut inner = Self::parse(self.get(field)?.as_bytes()).ok()?;
         let removed = inner.remove_at(rest)?;
@@ -233,8 +233,8 @@ impl Lead {
 
     /// Puts an object that was taken out of a field to be changed into it again.
     fn put_back(&mut self, field: &str, inner: &Self) {
-        let raw = serde_json::value::to_raw_value(&inner.fields).expect("raw JSON is JSON");
-        self.fields.insert(field.to_owned(), raw);
+        let json = String::from_utf8(inner.to_json()).expect("JSON is UTF-8");
+        self.fields.set(field, &json);
     }
 
     /// Keeps what is written from now on, until [`Self::take_writes`].
@@ -255,7 +255,7 @@ impl Lead {
     pub fn write(&mut self, writes: Vec<Write>) -> Result<(), PathError> {
         for write in writes {
             match write {
-                Write::Set(field, value) => self.set_raw(&field, value),
+                Write::Set(field, value) => self.set_raw(&field, &value),
                 Write::SetAt(path, value) => self.set_at(&path, value)?,
                 Write::RemoveAt(path) => drop(self.remove_at(&path)),
             }
@@ -264,10 +264,15 @@ impl Lead {
     }
 
     /// Takes over another object's fields: its values win, but its `null`s change nothing.
-    pub fn merge(&mut self, other: Self) {
-        for (field, value) in other.fields {
-            if value.get() != "null" {
-                self.set_raw(&field, value);
+    pub fn merge(&mut self, other: &Self) {
+        for (field, value) in other.fields.iter() {
+            if value == "null" {
+                continue;
+            }
+            if self.writes.is_some() {
+                self.set_raw(field, &raw(value));
+            } else {
+                self.fields.set(field, value);
             }
         }
     }
@@ -276,13 +281,18 @@ impl Lead {
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Self {
         let mut changes = Self::default();
-        for (field, value) in &self.fields {
-            if before.get(field) != Some(value.get()) {
-                changes.fields.insert(field.clone(), value.clone());
+        for (field, value) in self.fields.iter() {
+            if before.get(field) != Some(value) {
+                changes.fields.set(field, value);
             }
         }
         changes
     }
+}
+
+/// A field's text, as a value of its own.
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).expect("a field's text is JSON")
 }
 
 /// Names the type of a JSON text, with its article.
@@ -413,7 +423,7 @@ mod tests {
     #[test]
     fn merging_lets_the_reply_win_but_not_its_nulls() {
         let mut a = lead(r#"{"name":"Ada","email":"a@example.com"}"#);
-        a.merge(lead(r#"{"email":null,"phone":"555-0100","name":"Ada L"}"#));
+        a.merge(&lead(r#"{"email":null,"phone":"555-0100","name":"Ada L"}"#));
         let text = String::from_utf8(a.to_json()).unwrap();
         assert_eq!(
             text,
@@ -436,7 +446,7 @@ mod tests {
         first.keep_writes();
         first.set_at("info.size", raw("5")).expect("an object");
         first.set("same", &1);
-        first.merge(lead(r#"{"a.b":2.50,"null":null}"#));
+        first.merge(&lead(r#"{"a.b":2.50,"null":null}"#));
         first.remove_at("gone.x");
         first.remove_at("none");
         let copy = first.clone();

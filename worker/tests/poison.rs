@@ -5,6 +5,7 @@ mod common;
 
 use std::time::Duration;
 
+use bridge_shared::envelope::Envelope;
 use common::{Bridge, Worker, eventually};
 use serde_json::{Value, json};
 
@@ -64,6 +65,25 @@ fn a_lead_that_kills_its_worker_takes_no_other_lead_with_it() {
         (&json!("poison"), &json!(3))
     );
     assert_eq!(bridge.stat("dead"), 1);
+}
+
+#[test]
+fn leads_that_may_be_deadly_do_not_hold_each_other_up_when_they_come_beyond_the_slots() {
+    let bridge = Bridge::start();
+    // The harmless ones are over at once, so the worker takes more than its one slot can start.
+    for n in 0..900 {
+        if (400..500).contains(&n) && n % 10 == 0 {
+            let mut envelope = Envelope::new(format!("suspect-{n}"), "{}".into(), None);
+            envelope.deaths = 2;
+            bridge.push(envelope.encode());
+        } else {
+            bridge.push(format!(r#"{{"n":{n}}}"#));
+        }
+    }
+    let _worker = bridge.worker(&["--concurrency", "1"]);
+    eventually("all are done", || bridge.done() == 900);
+    assert_eq!((bridge.dead(), bridge.in_flight()), (0, 0));
+    assert!(bridge.stat("postponed") > 0, "they stood beside each other");
 }
 
 #[test]

@@ -219,8 +219,16 @@ impl Store {
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn publish(&self, batch: &EventBatch) -> Result<u64, StoreError> {
+        self.publish_message(&batch.encode()).await
+    }
+
+    /// Publishes a message of events that is already written; returns how many listen.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn publish_message(&self, message: &[u8]) -> Result<u64, StoreError> {
         let mut cmd = redis::cmd("PUBLISH");
-        cmd.arg(&self.keys().events).arg(batch.encode());
+        cmd.arg(&self.keys().events).arg(message);
         self.query(&cmd).await
     }
 

@@ -15,6 +15,8 @@ use crate::stats::WorkerInfo;
 
 /// Bytes of leads after which a fetch takes no more, whatever the number.
 const FETCH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of leads that share their memory: one slow lead may keep those it was fetched with.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// A lead in a worker's hands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +57,32 @@ pub enum Fetched {
     NoLease,
 }
 
+impl Fetched {
+    /// Whether a fetch of so many leads found that no more wait; one that ends at its bytes does
+    /// not know.
+    #[must_use]
+    pub fn is_last(deliveries: &[Delivery], asked: usize) -> bool {
+        let bytes = || deliveries.iter().map(|delivery| delivery.size).sum::<u64>();
+        deliveries.len() < asked && bytes() < FETCH_BYTES as u64
+    }
+}
+
+/// A delivery with what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The delivery's number.
+    pub number: u64,
+    /// The lead's id.
+    pub id: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
 /// What came of a delivery, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Enriched.
     Done {
-        /// The lead's id.
-        id: String,
         /// The enriched lead, for the stream; empty where it does not go there.
         lead: Bytes,
         /// Whether it ended early, on purpose.
@@ -180,16 +201,12 @@ impl Store {
             &keys.stats,
         ]);
         cmd.arg(worker).arg(count).arg(first).arg(FETCH_BYTES);
-        cmd.arg(whole).arg(HEAD);
+        cmd.arg(whole).arg(HEAD).arg(PIECE_BYTES);
         let mut reply = self.run(script, &cmd).await?;
         match reply.next::<i64>()? {
             0 => {
-                let deliveries = (first..)
-                    .zip(reply.values)
-                    .map(|(number, value)| Ok(Delivery::new(number, Piece::new(value)?)));
-                Ok(Fetched::Taken(
-                    deliveries.collect::<Result<_, StoreError>>()?,
-                ))
+                let lengths: String = reply.next()?;
+                Ok(Fetched::Taken(apart(first, &lengths, reply.rest()?)?))
             }
             1 => Ok(Fetched::Paused),
             _ => Ok(Fetched::NoLease),
@@ -207,7 +224,7 @@ impl Store {
     pub async fn commit(
         &self,
         worker: &str,
-        outcomes: &[(u64, Outcome)],
+        records: &[Record],
         resend: bool,
     ) -> Result<Vec<u64>, StoreError> {
         let keys = self.keys();
@@ -221,56 +238,31 @@ impl Store {
             &keys.stats,
         ]);
         cmd.arg(u8::from(resend));
-        for (number, outcome) in outcomes {
+        let letters: Vec<u8> = records
+            .iter()
+            .map(|record| letter(&record.outcome))
+            .collect();
+        cmd.arg(letters);
+        for Record {
+            number,
+            id,
+            outcome,
+        } in records
+        {
+            cmd.arg(number);
             match outcome {
-                Outcome::Done { id, lead, skipped } => {
-                    let operation = if *skipped { "skipped" } else { "done" };
-                    cmd.arg(operation)
-                        .arg(number)
-                        .arg(&lead[..])
-                        .arg(id)
-                        .arg("");
-                }
-                Outcome::Postponed { envelope, delay_ms } => {
-                    cmd.arg("postponed")
-                        .arg(number)
-                        .arg(&envelope[..])
-                        .arg(delay_ms)
-                        .arg("");
-                }
+                Outcome::Done { lead, .. } => cmd.arg(&lead[..]).arg(id),
                 Outcome::Retry {
                     envelope,
                     delay_ms,
                     retry,
-                } => {
-                    cmd.arg("retry")
-                        .arg(number)
-                        .arg(&envelope[..])
-                        .arg(delay_ms)
-                        .arg(retry);
+                } => cmd.arg(&envelope[..]).arg(delay_ms).arg(retry),
+                Outcome::Postponed { envelope, delay_ms } => cmd.arg(&envelope[..]).arg(delay_ms),
+                Outcome::Dead { envelope } | Outcome::Requeue { envelope } => {
+                    cmd.arg(&envelope[..])
                 }
-                Outcome::Dead { envelope } => {
-                    cmd.arg("dead")
-                        .arg(number)
-                        .arg(&envelope[..])
-                        .arg("")
-                        .arg("");
-                }
-                Outcome::Aside { head, replaces } => {
-                    cmd.arg("aside")
-                        .arg(number)
-                        .arg(&head[..])
-                        .arg(replaces)
-                        .arg("");
-                }
-                Outcome::Requeue { envelope } => {
-                    cmd.arg("requeue")
-                        .arg(number)
-                        .arg(&envelope[..])
-                        .arg("")
-                        .arg("");
-                }
-            }
+                Outcome::Aside { head, replaces } => cmd.arg(&head[..]).arg(replaces),
+            };
         }
         self.run(script, &cmd).await?.rest()
     }
@@ -513,6 +505,94 @@ impl Waiter {
                     cause: "no answer in time".into(),
                 }),
             },
+        }
+    }
+}
+
+/// The letter that an outcome has in `commit.lua`.
+const fn letter(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Done { skipped: false, .. } => b'd',
+        Outcome::Done { skipped: true, .. } => b's',
+        Outcome::Retry { .. } => b'r',
+        Outcome::Postponed { .. } => b'p',
+        Outcome::Dead { .. } => b'x',
+        Outcome::Aside { .. } => b'a',
+        Outcome::Requeue { .. } => b'q',
+    }
+}
+
+/// Takes payloads apart that came one behind the other.
+fn apart(first: u64, lengths: &str, pieces: Vec<Vec<u8>>) -> Result<Vec<Delivery>, StoreError> {
+    let wrong = || StoreError::Answer("a fetch's lengths are not those of its leads".into());
+    let mut pieces = pieces.into_iter().map(Bytes::from);
+    let mut rest = Bytes::new();
+    let mut deliveries = Vec::new();
+    for (number, word) in (first..).zip(lengths.split_ascii_whitespace()) {
+        let (sent, size) = word.split_once('/').unwrap_or((word, word));
+        let sent: usize = sent.parse().map_err(|_| wrong())?;
+        let size: u64 = size.parse().map_err(|_| wrong())?;
+        if rest.is_empty() && sent > 0 {
+            rest = pieces.next().ok_or_else(wrong)?;
+        }
+        if sent > rest.len() {
+            return Err(wrong());
+        }
+        deliveries.push(Delivery {
+            number,
+            payload: rest.split_to(sent),
+            size,
+        });
+    }
+    if rest.is_empty() && pieces.all(|piece| piece.is_empty()) {
+        Ok(deliveries)
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_that_came_one_behind_the_other_are_what_they_were() {
+        let pieces = |pieces: &[&str]| {
+            pieces
+                .iter()
+                .map(|piece| piece.as_bytes().to_vec())
+                .collect()
+        };
+        let found = apart(7, "2 0 3 2/900 0", pieces(&["abcde", "fg"])).expect("sound");
+        let found: Vec<_> = found
+            .iter()
+            .map(|delivery| {
+                (
+                    delivery.number,
+                    &delivery.payload[..],
+                    delivery.size,
+                    delivery.is_whole(),
+                )
+            })
+            .collect();
+        let expected: [(u64, &[u8], u64, bool); 5] = [
+            (7, b"ab", 2, true),
+            (8, b"", 0, true),
+            (9, b"cde", 3, true),
+            (10, b"fg", 900, false),
+            (11, b"", 0, true),
+        ];
+        assert_eq!(found, expected);
+        let none = apart(1, "", pieces(&[""])).expect("sound");
+        assert_eq!(none, []);
+        for (lengths, payloads) in [
+            ("3", ["ab"]),
+            ("1", ["ab"]),
+            ("2 1", ["ab"]),
+            ("two", ["ab"]),
+            ("2/x", ["ab"]),
+        ] {
+            assert!(apart(1, lengths, pieces(&payloads)).is_err(), "{lengths}");
         }
     }
 }

@@ -9,7 +9,7 @@ use bridge_shared::sandbox::Sandbox;
 use bridge_shared::stats::WorkerInfo;
 use bridge_shared::store::Store;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination};
-use bridge_shared::store::work::{Fetched, Outcome, Recovery};
+use bridge_shared::store::work::{Fetched, Outcome, Record, Recovery};
 use bytes::Bytes;
 use redis::FromRedisValue;
 use tokio::runtime::Runtime;
@@ -182,15 +182,19 @@ impl Bench {
         let before = self.wait(self.store.observe_time());
         while self.wait(self.store.observe_time()) == before {}
         let held: HashMap<u64, Vec<u8>> = self.run(&[b"HGETALL", active(worker).as_bytes()]);
-        let outcome = |(number, ending): &(u64, Ending)| {
+        let record = |(number, ending): &(u64, Ending)| {
             // Of what is not in hand a worker would tell something as well.
             let n = held
                 .get(number)
                 .map_or(999_999, |payload| number_of(payload));
-            (*number, outcome(n, *ending))
+            Record {
+                number: *number,
+                id: format!("id-{n:06}"),
+                outcome: outcome(n, *ending),
+            }
         };
-        let outcomes: Vec<(u64, Outcome)> = outcomes.iter().map(outcome).collect();
-        Answer::Numbers(self.wait(self.store.commit(&name(worker), &outcomes, resend)))
+        let records: Vec<Record> = outcomes.iter().map(record).collect();
+        Answer::Numbers(self.wait(self.store.commit(&name(worker), &records, resend)))
     }
 
     fn recover(&self, worker: usize, deliveries: &[(u64, bool)]) -> Answer {
@@ -306,7 +310,6 @@ fn outcome(n: usize, ending: Ending) -> Outcome {
     let envelope = envelope(n);
     match ending {
         Ending::Done | Ending::Skipped => Outcome::Done {
-            id: format!("id-{n:06}"),
             lead: lead(n).into(),
             skipped: ending == Ending::Skipped,
         },

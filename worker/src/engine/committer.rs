@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge_shared::clock::Millis;
 use bridge_shared::event::EventKind;
-use bridge_shared::store::work::Outcome;
+use bridge_shared::store::work::{Outcome, Record};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -26,12 +26,8 @@ const LANES: usize = 2;
 /// An outcome on its way to the store.
 #[derive(Debug)]
 pub(super) struct Committed {
-    /// The delivery's number.
-    pub(super) number: u64,
-    /// The lead's id.
-    pub(super) id: String,
-    /// What came of it.
-    pub(super) outcome: Outcome,
+    /// What is recorded.
+    pub(super) record: Record,
     /// What to tell once that is recorded.
     pub(super) event: Ended,
     /// What the saver needs, where the lead goes to sinks first.
@@ -55,7 +51,7 @@ pub(super) async fn run(
                 open = n > 0;
                 // Before the stop they are to be taken again; with it, not before everything is over.
                 let stopping = context.stop.is_cancelled();
-                let back = |committed: &mut Committed| stopping && matches!(committed.outcome, Outcome::Requeue { .. });
+                let back = |committed: &mut Committed| stopping && matches!(committed.record.outcome, Outcome::Requeue { .. });
                 given_back.extend(batch.extract_if(.., back));
                 if !batch.is_empty() {
                     lanes.push(record(&context, std::mem::take(&mut batch), &delays));
@@ -65,7 +61,7 @@ pub(super) async fn run(
         }
     }
     // Each goes to the front of the line: the youngest first, so that the oldest is next.
-    given_back.sort_by_key(|committed| std::cmp::Reverse(committed.number));
+    given_back.sort_by_key(|committed| std::cmp::Reverse(committed.record.number));
     while !given_back.is_empty() {
         let batch = given_back.drain(..given_back.len().min(BATCH)).collect();
         record(&context, batch, &delays).await;
@@ -73,16 +69,11 @@ pub(super) async fn run(
 }
 
 async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::UnboundedSender<Millis>) {
-    let (told, outcomes): (Vec<_>, Vec<_>) = batch
+    let (records, told): (Vec<_>, Vec<_>) = batch
         .into_iter()
-        .map(|committed| {
-            (
-                (committed.number, committed.id, committed.event),
-                (committed.number, committed.outcome),
-            )
-        })
+        .map(|committed| (committed.record, committed.event))
         .unzip();
-    let (mut lost, mut left) = (Vec::new(), &outcomes[..]);
+    let (mut lost, mut left) = (Vec::new(), &records[..]);
     while !left.is_empty() {
         let (step, rest) = left.split_at(that_fit(left));
         let Some(more) = commit(context, step).await else {
@@ -99,12 +90,12 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
     }
     context
         .in_hand
-        .over(told.iter().map(|(number, ..)| *number));
+        .over(records.iter().map(|record| record.number));
     let mut finished = 0;
     let mut counts = [0_u64; EventKind::ALL.len()];
     let times = metrics::histogram!("bridge_worker_attempt_seconds");
-    for (number, id, ended) in told {
-        let kind = if lost.contains(&number) {
+    for (Record { number, id, .. }, ended) in records.iter().zip(&told) {
+        let kind = if lost.contains(number) {
             EventKind::LeaseLost
         } else {
             ended.kind
@@ -120,11 +111,11 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             // Fails only when the scheduler has ended, and then another worker's will do it.
             let _ = delays.send(context.store.now() + i64::try_from(ms).unwrap_or(i64::MAX / 2));
         }
-        context.emit(kind, &id, |event| {
-            event.station = ended.station;
-            event.error = ended.error;
-            event.retry = ended.retry;
-            event.ms = ended.ms;
+        context.emit(kind, id, |news| {
+            news.station = ended.station.as_deref();
+            news.error = ended.error.as_deref();
+            news.retry = ended.retry;
+            news.ms = ended.ms;
         });
     }
     context.count_finished(finished);
@@ -136,10 +127,10 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
 }
 
 /// How many outcomes fit into one step.
-fn that_fit(outcomes: &[(u64, Outcome)]) -> usize {
+fn that_fit(records: &[Record]) -> usize {
     let mut bytes = 0;
-    let fit = outcomes.iter().take_while(|(_, outcome)| {
-        bytes += outcome.size();
+    let fit = records.iter().take_while(|record| {
+        bytes += record.outcome.size();
         bytes <= BYTES
     });
     fit.count().max(1)
@@ -147,13 +138,13 @@ fn that_fit(outcomes: &[(u64, Outcome)]) -> usize {
 
 /// Tries until the store has the outcomes; `None` where the engine ends before that. They are
 /// then still in the worker's hands as far as the store knows, and go to another worker.
-async fn commit(context: &Context, outcomes: &[(u64, Outcome)]) -> Option<Vec<u64>> {
+async fn commit(context: &Context, records: &[Record]) -> Option<Vec<u64>> {
     let mut backoff = Backoff::default();
     let mut resend = false;
     loop {
         match context
             .store
-            .commit(context.id.as_str(), outcomes, resend)
+            .commit(context.id.as_str(), records, resend)
             .await
         {
             Ok(lost) => {

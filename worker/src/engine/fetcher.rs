@@ -1,18 +1,19 @@
 //! Takes leads from the waiting list, as many as there are free slots.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
 use bridge_shared::store::work::{Deliveries, Delivery, Fetched, Waiter};
+use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::appetite::{Appetite, BATCH};
 use super::saver::Outcomes;
 use super::{Backoff, Context, runner};
 
-/// Leads taken in one step at most.
-const BATCH: usize = 256;
 /// How long one wait for a lead lasts.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a fetch whose answer was lost is looked for in the worker's hands.
@@ -36,6 +37,7 @@ struct Fetcher {
     next: u64,
     doubtful: Doubtful,
     strays: Strays,
+    appetite: Appetite,
     room: runner::Room,
 }
 
@@ -58,6 +60,7 @@ pub(super) async fn run(
         next: 1,
         doubtful: Doubtful::default(),
         strays: Strays::default(),
+        appetite: Appetite::default(),
         room: None,
     };
     while !stop.is_cancelled() {
@@ -86,33 +89,80 @@ impl Fetcher {
             return;
         };
         while context.in_hand.has_a_fresh_suspect() {
-            tokio::time::sleep(GLANCE).await;
+            let glance = tokio::time::sleep(GLANCE);
+            if context.stop.run_until_cancelled(glance).await.is_none() {
+                return;
+            }
         }
-        let count = slots.num_permits();
-        let first = self.next;
-        self.next += count as u64;
-        // Not given up half-way by a stop: the leads would be in hand and nobody would know.
-        match fetch(&context, count, first).await {
-            Ok(Fetched::Taken(deliveries)) => {
-                self.backoff.reset("fetch");
-                let none = deliveries.is_empty();
-                self.start(deliveries, slots).await;
-                if none {
-                    self.wait_for_a_lead().await;
+        let fetch = self.set_out(slots.num_permits());
+        self.take(fetch, slots).await;
+    }
+
+    /// Starts what a fetch brings, and what those bring that set out before that is done. None is
+    /// given up half-way by a stop: the leads would be in hand and nobody would know.
+    async fn take(&mut self, mut fetch: Fetch, slots: OwnedSemaphorePermit) {
+        let context = Arc::clone(&self.context);
+        let mut slots = Some(slots);
+        loop {
+            match fetch.answer().await {
+                Ok(Fetched::Taken(deliveries)) => {
+                    self.backoff.reset("fetch");
+                    // All of them before the first is started: one must know of the others.
+                    context.in_hand.add(&deliveries, false);
+                    let is_full = deliveries.len() == fetch.count;
+                    let is_last = Fetched::is_last(&deliveries, fetch.count);
+                    let mut next = (is_full && self.may_go_ahead()).then(|| self.set_out(0));
+                    if let Some(next) = &mut next {
+                        next.send().await;
+                    }
+                    self.start(deliveries, slots.take()).await;
+                    if let Some(next) = next {
+                        fetch = next;
+                        continue;
+                    }
+                    if is_last {
+                        self.wait_for_a_lead().await;
+                    }
+                }
+                Ok(Fetched::Paused | Fetched::NoLease) => {
+                    drop(slots);
+                    let mut pulse = context.pulse.subscribe();
+                    context.beat.notify_one();
+                    let _ = context.stop.run_until_cancelled(pulse.changed()).await;
+                }
+                Err(error) => {
+                    drop(slots);
+                    self.doubtful.add(fetch.first, fetch.count);
+                    self.trouble(&error).await;
                 }
             }
-            Ok(Fetched::Paused | Fetched::NoLease) => {
-                drop(slots);
-                let mut pulse = context.pulse.subscribe();
-                context.beat.notify_one();
-                let _ = context.stop.run_until_cancelled(pulse.changed()).await;
-            }
-            Err(error) => {
-                drop(slots);
-                self.doubtful.add(first, count);
-                self.trouble(&error).await;
-            }
+            return;
         }
+    }
+
+    /// Begins a fetch, with so many free slots.
+    fn set_out(&mut self, free_slots: usize) -> Fetch {
+        let (first, count) = (self.next, self.appetite.leads(free_slots));
+        self.next += count as u64;
+        let context = Arc::clone(&self.context);
+        let answer = async move { fetch(&context, count, first).await };
+        Fetch {
+            first,
+            count,
+            answer: maybe_done(answer.boxed()),
+        }
+    }
+
+    /// Whether a fetch may set out before the leads of the last one are started. Not while a suspect
+    /// is in hand, for others may come with it and nobody would know of them until then; and not
+    /// when it is time to look for leads nobody works on, for what it brings would look like those.
+    fn may_go_ahead(&self) -> bool {
+        let context = &self.context;
+        self.appetite.is_ahead()
+            && !context.stop.is_cancelled()
+            && !context.in_hand.has_suspects()
+            && !self.doubtful.is_due()
+            && !self.strays.is_due(context.store.interruptions(), ROUND)
     }
 
     /// Whether the store has been heard of and work is not paused.
@@ -142,16 +192,31 @@ impl Fetcher {
         Some(slots)
     }
 
-    async fn start(&mut self, deliveries: Vec<Delivery>, mut slots: OwnedSemaphorePermit) {
-        // All of them before the first is started: one must know of the others.
-        for delivery in &deliveries {
-            self.context.in_hand.add(delivery);
+    /// Starts attempts at leads that are known to be in hand, in slots that were taken for them,
+    /// else as slots become free.
+    async fn start(
+        &mut self,
+        mut deliveries: Vec<Delivery>,
+        mut slots: Option<OwnedSemaphorePermit>,
+    ) {
+        let leads = deliveries.len();
+        // First, and without a slot: what they stand beside waits for their going, maybe in the last
+        // slot that there is.
+        if self.context.in_hand.has_suspects() {
+            let must_go = |delivery: &mut Delivery| self.context.in_hand.must_go(delivery.number);
+            let going: Vec<Delivery> = deliveries.extract_if(.., must_go).collect();
+            for delivery in going {
+                runner::send_away(&self.context, &self.outcomes, delivery).await;
+            }
         }
+        let mut all_over = true;
+        let mut free = None;
         for delivery in deliveries {
-            let slot = slots
-                .split(1)
-                .expect("no more leads than slots were asked for");
-            runner::start(
+            let slot = match free.take().or_else(|| slots.as_mut()?.split(1)) {
+                Some(slot) => slot,
+                None => self.slot().await,
+            };
+            free = runner::start(
                 &self.context,
                 &self.leads,
                 &self.outcomes,
@@ -160,7 +225,14 @@ impl Fetcher {
                 slot,
             )
             .await;
+            all_over &= free.is_some();
         }
+        self.appetite.learn(leads, all_over);
+    }
+
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        slot.expect("the slots are never closed")
     }
 
     async fn wait_for_a_lead(&mut self) {
@@ -188,7 +260,7 @@ impl Fetcher {
             };
             left = &left[found.asked.max(1)..];
             self.doubtful.found(&found.deliveries);
-            self.start_each(found.deliveries).await;
+            self.start_found(found.deliveries, !left.is_empty()).await;
         }
         self.doubtful.looked();
     }
@@ -219,29 +291,38 @@ impl Fetcher {
                     "leads were in hand and nobody worked on them: Redis has forgotten what came of them, or a fetch came late"
                 );
             }
-            self.start_each(found.deliveries).await;
+            self.start_found(found.deliveries, !left.is_empty()).await;
         }
         Ok(())
     }
 
-    async fn start_each(&mut self, deliveries: Vec<Delivery>) {
-        for delivery in deliveries {
-            let slot = Arc::clone(&self.slots)
-                .acquire_owned()
-                .await
-                .expect("the slots are never closed");
-            // Not before its slot is there: a suspect would wait for this one's going, with it.
-            self.context.in_hand.add(&delivery);
-            runner::start(
-                &self.context,
-                &self.leads,
-                &self.outcomes,
-                &mut self.room,
-                delivery,
-                slot,
-            )
-            .await;
-        }
+    /// Starts leads that were in hand without being known to be, of which more may be still to read.
+    async fn start_found(&mut self, deliveries: Vec<Delivery>, more_to_come: bool) {
+        self.context.in_hand.add(&deliveries, more_to_come);
+        self.start(deliveries, None).await;
+    }
+}
+
+/// A fetch under way.
+struct Fetch {
+    /// The number of its first delivery.
+    first: u64,
+    /// How many leads it asks for.
+    count: usize,
+    answer: MaybeDone<BoxFuture<'static, Result<Fetched, StoreError>>>,
+}
+
+impl Fetch {
+    /// Sends it, for an answer that is waited for later.
+    async fn send(&mut self) {
+        let _ = futures::poll!(&mut self.answer);
+    }
+
+    async fn answer(&mut self) -> Result<Fetched, StoreError> {
+        (&mut self.answer).await;
+        Pin::new(&mut self.answer)
+            .take_output()
+            .expect("asked for once")
     }
 }
 
@@ -292,12 +373,20 @@ impl Strays {
             self.breaks = breaks;
             self.look = Some((next, Instant::now() + after));
         }
-        let before = match self.look {
-            Some((before, when)) => (when <= Instant::now()).then_some(before)?,
-            None => (self.looked.elapsed() >= every).then_some(next)?,
+        if !self.is_due(breaks, every) {
+            return None;
+        }
+        self.looked = Instant::now();
+        Some(self.look.take().map_or(next, |(before, _)| before))
+    }
+
+    /// Whether there is a break to be noted, or it is time to look.
+    fn is_due(&self, breaks: u64, every: Duration) -> bool {
+        let time_to_look = match self.look {
+            Some((_, when)) => when <= Instant::now(),
+            None => self.looked.elapsed() >= every,
         };
-        (self.look, self.looked) = (None, Instant::now());
-        Some(before)
+        breaks != self.breaks || time_to_look
     }
 
     /// How long the fetcher may wait without being late for a look.

@@ -37,18 +37,49 @@ const FIRST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Whether one more death makes a lead poison.
 pub(super) const fn is_suspect(envelope: &Envelope) -> bool {
-    envelope.deaths >= DEATHS - 1
+    envelope.deaths.saturating_add(1) >= DEATHS
+}
+
+/// Whether a delivery is a suspect. One that is not whole is never read, and kills nobody.
+fn may_kill(delivery: &Delivery) -> bool {
+    let envelope = || Envelope::from_payload(&delivery.payload);
+    delivery.is_whole() && envelope().is_some_and(|envelope| is_suspect(&envelope))
+}
+
+impl Numbers {
+    fn is_current(&self, number: u64) -> bool {
+        self.current.is_some_and(|(current, _)| current == number)
+    }
 }
 
 impl InHand {
-    /// A delivery is started, or is about to be.
-    pub(super) fn add(&self, delivery: &Delivery) {
-        let envelope = Envelope::from_payload(&delivery.payload);
+    /// Deliveries are about to be started. Where more of them are still to come, none of their
+    /// suspects may be worked on: nobody knows yet what else is in hand.
+    pub(super) fn add(&self, deliveries: &[Delivery], more_to_come: bool) {
+        let suspects: Vec<u64> = deliveries
+            .iter()
+            .filter(|delivery| may_kill(delivery))
+            .map(|delivery| delivery.number)
+            .collect();
         let mut numbers = self.numbers();
-        numbers.all.insert(delivery.number);
-        if envelope.is_some_and(|envelope| is_suspect(&envelope)) {
-            numbers.suspects.insert(delivery.number);
+        let all = deliveries.iter().map(|delivery| delivery.number);
+        numbers.all.extend(all);
+        if !more_to_come && numbers.current.is_none() {
+            let now = Instant::now();
+            numbers.current = suspects.first().map(|first| (*first, now));
         }
+        numbers.suspects.extend(suspects);
+    }
+
+    /// Whether there are suspects among them.
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.numbers().suspects.is_empty()
+    }
+
+    /// Whether a delivery is a suspect that may not be worked on next to the one that is.
+    pub(super) fn must_go(&self, number: u64) -> bool {
+        let numbers = self.numbers();
+        numbers.suspects.contains(&number) && !numbers.is_current(number)
     }
 
     /// Whether a delivery is among them.
@@ -67,12 +98,11 @@ impl InHand {
         loop {
             {
                 let mut numbers = self.numbers();
-                let now = Instant::now();
-                if numbers.current.get_or_insert((number, now)).0 != number {
+                if !numbers.is_current(number) {
                     return false;
                 }
                 if numbers.suspects.iter().all(|other| *other == number) {
-                    numbers.current = Some((number, now));
+                    numbers.current = Some((number, Instant::now()));
                     return true;
                 }
             }
@@ -124,24 +154,55 @@ mod tests {
     #[test]
     fn one_suspect_is_worked_on_when_the_others_have_gone() {
         let hand = InHand::default();
-        for (number, deaths) in [(1, 2), (2, 2), (3, 1)] {
-            hand.add(&delivery(number, deaths));
-        }
+        hand.add(&[delivery(1, 2), delivery(2, 2), delivery(3, 1)], false);
         let mut first = std::pin::pin!(hand.is_alone(1));
         assert_eq!(
             first.as_mut().now_or_never(),
             None,
             "another is still in hand"
         );
+        assert_eq!(
+            [1, 2, 3].map(|number| hand.must_go(number)),
+            [false, true, false]
+        );
         assert_eq!(hand.is_alone(2).now_or_never(), Some(false));
         hand.over([2].into_iter());
         assert_eq!(first.now_or_never(), Some(true));
         assert!(hand.has_a_fresh_suspect());
-        hand.add(&delivery(4, 2));
+        hand.add(&[delivery(4, 2)], false);
         assert_eq!(hand.is_alone(4).now_or_never(), Some(false));
-        hand.over([1, 4].into_iter());
-        assert!(!hand.has(1) && hand.has(3) && !hand.has_a_fresh_suspect());
-        hand.add(&delivery(5, 2));
+        hand.over([1].into_iter());
+        assert!(
+            hand.must_go(4),
+            "what came beside another goes, whatever came of that"
+        );
+        assert_eq!(hand.is_alone(4).now_or_never(), Some(false));
+        hand.over([4].into_iter());
+        assert!(!hand.has(1) && hand.has(3) && !hand.has_suspects());
+        assert!(!hand.has_a_fresh_suspect());
+        hand.add(&[delivery(5, 2)], false);
         assert_eq!(hand.is_alone(5).now_or_never(), Some(true));
+    }
+
+    #[test]
+    fn no_suspect_is_worked_on_while_it_is_not_known_what_else_is_in_hand() {
+        let hand = InHand::default();
+        hand.add(&[delivery(1, 2)], true);
+        assert!(hand.must_go(1));
+        hand.add(&[delivery(2, 2)], false);
+        assert!(!hand.must_go(2));
+        let mut last = std::pin::pin!(hand.is_alone(2));
+        assert_eq!(last.as_mut().now_or_never(), None);
+        hand.over([1].into_iter());
+        assert_eq!(last.now_or_never(), Some(true));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_no_suspect() {
+        let hand = InHand::default();
+        let mut large = delivery(1, 2);
+        large.size += 1;
+        hand.add(&[large], false);
+        assert!(hand.has(1) && !hand.has_suspects());
     }
 }

@@ -1,7 +1,7 @@
 //! From the waiting list to a recorded outcome. One file for each role, each with the same shape:
 //! what it needs, a loop, an end.
 //!
-//! - `fetcher`: waiting -> in flight, as many as there are free slots
+//! - `fetcher`: waiting -> in flight, as many as its `appetite` says: the free slots
 //! - `runner`: one attempt at one lead, with its time limit
 //! - `saver`: enriched leads -> the sinks of their pipeline, until they are durable there
 //! - `committer`: outcomes -> the store, in batches, until they are recorded
@@ -25,6 +25,7 @@
 //! this process knows of the same, so that it starts none twice.
 
 mod accountant;
+mod appetite;
 mod committer;
 mod fetcher;
 mod heartbeat;
@@ -43,7 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::clock::Millis;
-use bridge_shared::event::{Event, EventKind};
+use bridge_shared::event::{EventKind, News};
 use bridge_shared::store::dead_letters::token;
 use bridge_shared::store::work::Pulse;
 use bridge_shared::store::{Store, StoreError};
@@ -146,11 +147,11 @@ struct Context {
 }
 
 impl Context {
-    fn emit(&self, event: EventKind, lead: &str, with: impl FnOnce(&mut Event)) {
+    fn emit<'a>(&self, event: EventKind, lead: &'a str, with: impl FnOnce(&mut News<'a>)) {
         self.events.emit(|| {
-            let mut event = Event::new(self.store.now(), event, lead);
-            with(&mut event);
-            event
+            let mut news = News::new(self.store.now(), event, lead);
+            with(&mut news);
+            news
         });
     }
 
@@ -200,7 +201,7 @@ pub(crate) async fn run(
     }
 
     let id = WorkerId::new();
-    let (events, publish) = publisher::new();
+    let (events, publish) = publisher::new(id.as_str());
     let context = Arc::new(Context {
         store,
         settings,

@@ -4,12 +4,13 @@
 //! nobody listens a busy worker only sends a sample four times a second, to learn from the answer
 //! whether somebody does by now.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_shared::event::{Event, EventBatch};
-use tokio::sync::mpsc;
+use bridge_shared::event::{Message, News};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -28,14 +29,21 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 /// Where the roles put what they have to tell.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    events: mpsc::UnboundedSender<Event>,
-    room: Arc<Room>,
+    told: Arc<Told>,
     closed: CancellationToken,
 }
 
-/// How much may be told before the publisher grants more.
+/// What is told and not sent, and how much more may be told before the publisher grants it.
 #[derive(Debug)]
-struct Room {
+struct Told {
+    /// Messages already written: an event is written into the last one where it happens, so that
+    /// it costs no memory of its own. Never empty.
+    messages: Mutex<VecDeque<Message>>,
+    worker: String,
+    /// There is something to send.
+    some: Notify,
+    /// There is a message with no room left in it.
+    full: Notify,
     left: AtomicI64,
     /// Events not told for want of room while somebody listened.
     missed: AtomicU64,
@@ -44,43 +52,38 @@ struct Room {
 
 /// The publisher's side of it.
 pub(super) struct Inbox {
-    events: mpsc::UnboundedReceiver<Event>,
-    room: Arc<Room>,
+    told: Arc<Told>,
     closed: CancellationToken,
 }
 
-/// A publisher and its inbox.
-pub(super) fn new() -> (Publisher, Inbox) {
-    let (sender, events) = mpsc::unbounded_channel();
-    let room = Arc::new(Room {
+/// A publisher for a worker, and its inbox.
+pub(super) fn new(worker: &str) -> (Publisher, Inbox) {
+    let told = Arc::new(Told {
+        messages: Mutex::new(VecDeque::from([Message::new(worker)])),
+        worker: worker.to_owned(),
+        some: Notify::new(),
+        full: Notify::new(),
         left: AtomicI64::new(SAMPLE),
         missed: AtomicU64::new(0),
         heard: AtomicBool::new(false),
     });
     let closed = CancellationToken::new();
     let publisher = Publisher {
-        events: sender,
-        room: Arc::clone(&room),
+        told: Arc::clone(&told),
         closed: closed.clone(),
     };
-    (
-        publisher,
-        Inbox {
-            events,
-            room,
-            closed,
-        },
-    )
+    (publisher, Inbox { told, closed })
 }
 
 impl Publisher {
     /// Tells an event, if anybody may want to hear it; it is only made then.
-    pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
-        if self.room.left.fetch_sub(1, Ordering::Relaxed) > 0 {
-            // Fails only when the publisher has ended.
-            let _ = self.events.send(event());
-        } else if self.room.heard.load(Ordering::Relaxed) {
-            self.room.missed.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn emit<'a>(&self, news: impl FnOnce() -> News<'a>) {
+        let told = &*self.told;
+        // Looked at first: while nobody listens this is all that an event costs.
+        if told.left.load(Ordering::Relaxed) > 0 && told.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+            told.add(&news());
+        } else if told.heard.load(Ordering::Relaxed) {
+            told.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -90,51 +93,51 @@ impl Publisher {
     }
 }
 
-/// Sends what is told, until [`Publisher::close`].
-pub(super) async fn run(context: Arc<Context>, mut inbox: Inbox) {
-    let mut batch = Vec::new();
-    let mut granted = Instant::now();
-    let closed = inbox.closed.clone();
-    while closed
-        .run_until_cancelled(inbox.events.recv_many(&mut batch, CHUNK))
-        .await
-        .is_some()
-    {
-        gather(&mut inbox.events, &mut batch).await;
-        let before = inbox.room.heard.load(Ordering::Relaxed);
-        let heard = publish(&context, &mut batch).await;
-        inbox.room.heard.store(heard, Ordering::Relaxed);
-        if heard || before {
-            let waiting = i64::try_from(inbox.events.len()).unwrap_or(ROOM);
-            inbox.grant(if heard { ROOM - waiting } else { SAMPLE });
-            granted = Instant::now();
-        } else {
-            let spent = inbox.room.left.load(Ordering::Relaxed) <= 0;
-            if spent {
-                tokio::time::sleep(SAMPLE_EVERY.saturating_sub(granted.elapsed())).await;
-            }
-            if granted.elapsed() >= SAMPLE_EVERY {
-                inbox.grant(SAMPLE);
-                granted = Instant::now();
-            }
+impl Told {
+    fn add(&self, news: &News<'_>) {
+        let mut messages = self.messages();
+        if messages.back().is_none_or(|last| last.len() >= CHUNK) {
+            messages.push_back(Message::new(&self.worker));
+        }
+        let Some(last) = messages.back_mut() else {
+            return;
+        };
+        last.push(news);
+        let events = last.len();
+        drop(messages);
+        if events == 1 {
+            self.some.notify_one();
+        }
+        if events == CHUNK {
+            self.full.notify_one();
         }
     }
-    while inbox
-        .events
-        .try_recv()
-        .map(|event| batch.push(event))
-        .is_ok()
-    {}
-    while !batch.is_empty() {
-        let mut chunk = batch.drain(..batch.len().min(CHUNK)).collect();
-        publish(&context, &mut chunk).await;
-    }
-}
 
-impl Inbox {
+    /// The oldest message, where anything is told, and how many events wait behind it.
+    fn next(&self) -> Option<(Vec<u8>, usize)> {
+        let mut messages = self.messages();
+        let message = if messages.len() > 1 {
+            messages.pop_front()?.take()
+        } else {
+            let only = messages.front_mut().filter(|only| !only.is_empty())?;
+            only.take()
+        };
+        Some((message, messages.iter().map(Message::len).sum()))
+    }
+
+    fn has_full(&self) -> bool {
+        self.messages()
+            .front()
+            .is_some_and(|message| message.len() >= CHUNK)
+    }
+
+    fn messages(&self) -> MutexGuard<'_, VecDeque<Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn grant(&self, room: i64) {
-        self.room.left.store(room, Ordering::Relaxed);
-        let missed = self.room.missed.swap(0, Ordering::Relaxed);
+        self.left.store(room, Ordering::Relaxed);
+        let missed = self.missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
             tracing::warn!(
                 events = missed,
@@ -144,25 +147,54 @@ impl Inbox {
     }
 }
 
-/// Sends a message and empties the batch; returns whether anybody heard it. A failure is as good
-/// as nobody listening: the heartbeat tells of it in the log.
-async fn publish(context: &Context, batch: &mut Vec<Event>) -> bool {
-    let news = EventBatch::new(context.id.as_str(), std::mem::take(batch));
-    context
-        .store
-        .publish(&news)
+/// Sends what is told, until [`Publisher::close`].
+pub(super) async fn run(context: Arc<Context>, inbox: Inbox) {
+    let Inbox { told, closed } = inbox;
+    let mut granted = Instant::now();
+    while closed
+        .run_until_cancelled(told.some.notified())
         .await
-        .is_ok_and(|listeners| listeners > 0)
-}
-
-/// Fills the batch with what else comes within the time an event may wait.
-async fn gather(events: &mut mpsc::UnboundedReceiver<Event>, batch: &mut Vec<Event>) {
-    let deadline = tokio::time::Instant::now() + FLUSH;
-    while batch.len() < CHUNK {
-        let room = CHUNK - batch.len();
-        match tokio::time::timeout_at(deadline, events.recv_many(batch, room)).await {
-            Ok(n) if n > 0 => {}
-            _ => return,
+        .is_some()
+    {
+        if !told.has_full() {
+            // Until then a message takes what else comes.
+            let _ = tokio::time::timeout(FLUSH, told.full.notified()).await;
+        }
+        let Some((message, waiting)) = told.next() else {
+            continue;
+        };
+        if waiting > 0 {
+            told.some.notify_one();
+        }
+        let before = told.heard.load(Ordering::Relaxed);
+        let heard = publish(&context, &message).await;
+        told.heard.store(heard, Ordering::Relaxed);
+        if heard || before {
+            let waiting = i64::try_from(waiting).unwrap_or(ROOM);
+            told.grant(if heard { ROOM - waiting } else { SAMPLE });
+            granted = Instant::now();
+        } else {
+            let spent = told.left.load(Ordering::Relaxed) <= 0;
+            if spent {
+                tokio::time::sleep(SAMPLE_EVERY.saturating_sub(granted.elapsed())).await;
+            }
+            if granted.elapsed() >= SAMPLE_EVERY {
+                told.grant(SAMPLE);
+                granted = Instant::now();
+            }
         }
     }
+    while let Some((message, _)) = told.next() {
+        publish(&context, &message).await;
+    }
+}
+
+/// Sends a message; returns whether anybody heard it. A failure is as good as nobody listening: the
+/// heartbeat tells of it in the log.
+async fn publish(context: &Context, message: &[u8]) -> bool {
+    context
+        .store
+        .publish_message(message)
+        .await
+        .is_ok_and(|listeners| listeners > 0)
 }

@@ -64,14 +64,14 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
             return Ok(());
         };
         moved += done.len();
-        for (recovery, (id, dead, error)) in recoveries.iter().zip(told) {
+        for (recovery, (id, dead, error)) in recoveries.iter().zip(&told) {
             if done.contains(&recovery.number) {
-                let kind = if dead {
+                let kind = if *dead {
                     EventKind::Dead
                 } else {
                     EventKind::Recovered
                 };
-                context.emit(kind, &id, |event| event.error = Some(error));
+                context.emit(kind, id, |news| news.error = Some(error));
             }
         }
     }

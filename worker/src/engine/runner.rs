@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bridge_shared::clock::rfc3339;
 use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin, VERSION};
-use bridge_shared::event::EventKind;
+use bridge_shared::event::{EventKind, News};
 use bridge_shared::money::Money;
-use bridge_shared::store::work::{Delivery, Outcome};
+use bridge_shared::store::work::{Delivery, Outcome, Record};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -33,7 +33,7 @@ pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
 
 /// Starts an attempt at a lead that is known to be in hand. One that needs to wait for nothing is
 /// over when this returns; any other goes on in a task of its own. The slot is free again when the
-/// outcome is on its way.
+/// outcome is on its way; it comes back from here where that was at once.
 pub(super) async fn start(
     context: &Arc<Context>,
     leads: &TaskTracker,
@@ -41,10 +41,10 @@ pub(super) async fn start(
     room: &mut Room,
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
-) {
+) -> Option<OwnedSemaphorePermit> {
     if !delivery.is_whole() {
         outcomes.send(set_aside(context, &delivery)).await;
-        return;
+        return Some(slot);
     }
     let attempt = attempt(Arc::clone(context), delivery);
     let mut started = match room.take() {
@@ -57,13 +57,21 @@ pub(super) async fn start(
     if let Some(committed) = (&mut started).now_or_never() {
         *room = Some(started);
         outcomes.send(committed).await;
-        return;
+        return Some(slot);
     }
     let outcomes = outcomes.clone();
     leads.spawn(async move {
         outcomes.send(started.await).await;
         drop(slot);
     });
+    None
+}
+
+/// Sends a lead away that may not be worked on now. That takes no time, and so no slot.
+pub(super) async fn send_away(context: &Arc<Context>, outcomes: &Outcomes, delivery: Delivery) {
+    outcomes
+        .send(attempt(Arc::clone(context), delivery).await)
+        .await;
 }
 
 async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
@@ -112,7 +120,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
                     started,
                 })
             });
-            finished(&id, lead, skipped, ms)
+            finished(lead, skipped, ms)
         }
         Some(Ok(Arrival::Later {
             station,
@@ -126,9 +134,11 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         span.end(event.kind, event.station.as_deref(), event.error.as_deref());
     }
     Committed {
-        number,
-        id,
-        outcome,
+        record: Record {
+            number,
+            id,
+            outcome,
+        },
         event,
         saving,
     }
@@ -160,9 +170,11 @@ fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
     );
     let (head, replaces) = opened.with(&envelope);
     Committed {
-        number: delivery.number,
-        id: envelope.id,
-        outcome: Outcome::Aside { head, replaces },
+        record: Record {
+            number: delivery.number,
+            id: envelope.id,
+            outcome: Outcome::Aside { head, replaces },
+        },
         event: Ended {
             kind: EventKind::Dead,
             error: Some(error),
@@ -179,9 +191,8 @@ fn too_large(size: u64, limit: usize) -> String {
 }
 
 /// The lead is enriched, or ended early, on purpose.
-fn finished(id: &str, lead: Vec<u8>, skipped: Option<Skip>, ms: u64) -> (Outcome, Ended) {
+fn finished(lead: Vec<u8>, skipped: Option<Skip>, ms: u64) -> (Outcome, Ended) {
     let outcome = Outcome::Done {
-        id: id.to_owned(),
         lead: lead.into(),
         skipped: skipped.is_some(),
     };
@@ -280,7 +291,10 @@ async fn limited(
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
-        Progress::Arrived { station, .. } => station.clone_into(&mut at_station),
+        Progress::Arrived { station, .. } => {
+            tracing::trace!(lead = id, station, "at a station");
+            station.clone_into(&mut at_station);
+        }
         Progress::Left {
             station,
             took,
@@ -290,10 +304,11 @@ async fn limited(
             if let Some(span) = span {
                 span.station(station, took, error);
             }
-            context.emit(EventKind::Station, id, |event| {
-                event.station = Some(station.to_owned());
-                event.error = error.map(ToOwned::to_owned);
-                event.ms = Some(millis(took));
+            context.events.emit(|| News {
+                station: Some(station),
+                error,
+                ms: Some(millis(took)),
+                ..News::new(context.store.now(), EventKind::Station, id)
             });
         }
         Progress::PassedBy { .. } => {}
@@ -495,5 +510,9 @@ mod tests {
             assert_eq!(envelope.error_kind == ErrorKind::Poison, death == 3);
             payload = envelope.encode();
         }
+        let mut forged = Envelope::new("a-1", payload, None);
+        forged.deaths = u32::MAX;
+        let envelope = bereaved(forged.encode(), "host-1-token", 9, 1_000);
+        assert_eq!(envelope.error_kind, ErrorKind::Poison);
     }
 }

@@ -192,17 +192,19 @@ async fn save(
     let given_back = failures.is_none();
     if given_back {
         // Each goes to the front of the line: the youngest first, so that the oldest is next.
-        batch.sort_by_key(|(committed, _)| Reverse(committed.number));
+        batch.sort_by_key(|(committed, _)| Reverse(committed.record.number));
     }
     let failures = failures.unwrap_or_else(|| vec![None; batch.len()]);
     for ((mut committed, saving), failure) in batch.into_iter().zip(failures) {
         if given_back {
-            (committed.outcome, committed.event) = give_back(saving.envelope, saving.spent_before);
+            (committed.record.outcome, committed.event) =
+                give_back(saving.envelope, saving.spent_before);
         } else if let Some(failure) = failure {
             let ms = millis(saving.started.elapsed());
-            (committed.outcome, committed.event) = judge(context, saving.envelope, failure, ms);
+            (committed.record.outcome, committed.event) =
+                judge(context, saving.envelope, failure, ms);
         } else if !sinks.stream()
-            && let Outcome::Done { lead, .. } = &mut committed.outcome
+            && let Outcome::Done { lead, .. } = &mut committed.record.outcome
         {
             *lead = Bytes::new();
         }
@@ -228,11 +230,11 @@ async fn superseded(context: &Context, sinks: &Arc<Sinks>, trouble: &AtomicUsize
 }
 
 fn enriched(committed: &Committed) -> Option<Enriched> {
-    let Outcome::Done { id, lead, .. } = &committed.outcome else {
+    let Outcome::Done { lead, .. } = &committed.record.outcome else {
         return None;
     };
     Some(Enriched {
-        id: id.clone(),
+        id: committed.record.id.clone(),
         lead: lead.clone(),
     })
 }

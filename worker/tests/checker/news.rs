@@ -9,10 +9,11 @@ use bridge_shared::event::{Event, EventBatch, EventKind};
 use bridge_shared::store::Store;
 use futures::StreamExt as _;
 
+use crate::operators::OPERATOR;
 use crate::plan::ms;
 use crate::site::args;
 
-/// What was heard.
+/// What was heard of workers.
 #[derive(Default)]
 pub struct News {
     heard: Mutex<Vec<Event>>,
@@ -43,13 +44,14 @@ impl News {
 
     fn hear(&self, message: &bytes::Bytes) {
         let batch = EventBatch::decode(message).expect("an event of this version");
-        // What an operator brings back from the trash is told as dead again, and did not die twice.
-        let by_hand = batch.worker.contains('@');
-        let is_news = |event: &Event| !(by_hand && event.event == EventKind::Dead);
+        // What an operator brings back is told as dead again, and nobody gave it up anew.
+        if batch.worker == OPERATOR {
+            return;
+        }
         self.heard
             .lock()
             .expect("nobody panics with it")
-            .extend(batch.events.into_iter().filter(is_news));
+            .extend(batch.events);
     }
 
     /// How often each kind was heard.

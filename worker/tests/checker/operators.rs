@@ -13,6 +13,9 @@ use crate::account::number_of;
 use crate::plan::ms;
 use crate::site::args;
 
+/// Who retries, throws away and brings back.
+pub const OPERATOR: &str = "operator";
+
 /// What they did: which lead was put back to work when, as far as they know.
 #[derive(Default)]
 pub struct Deeds(Mutex<Vec<(usize, Instant, Instant)>>);
@@ -49,14 +52,14 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
                 on.block_on(store.take_dead(
                     &picked,
                     &Destination::Trash(name.clone()),
-                    "operator@test",
+                    OPERATOR,
                     |_| true,
                 ));
                 trash = Some(name);
             }
             1 => {
                 if let Some(name) = &trash {
-                    let _ = on.block_on(store.restore_dead(name, "operator@test", |_| true));
+                    let _ = on.block_on(store.restore_dead(name, OPERATOR, |_| true));
                 }
             }
             _ => retry(&store, &picked, deeds, on),
@@ -66,20 +69,17 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
 
 /// Pauses all work for a moment, and does not rest before it goes on.
 fn pause(store: &Store, time: u64, on: &Handle) {
-    if on.block_on(store.set_paused(true, "operator@test")).is_ok() {
+    if on.block_on(store.set_paused(true, OPERATOR)).is_ok() {
         std::thread::sleep(ms(time));
     }
-    while on
-        .block_on(store.set_paused(false, "operator@test"))
-        .is_err()
-    {
+    while on.block_on(store.set_paused(false, OPERATOR)).is_err() {
         std::thread::sleep(ms(20));
     }
 }
 
 fn retry(store: &Store, picked: &[DeadLetter], deeds: &Deeds, on: &Handle) {
     let begun = Instant::now();
-    on.block_on(store.take_dead(picked, &Destination::Redrive, "operator@test", |_| true));
+    on.block_on(store.take_dead(picked, &Destination::Redrive, OPERATOR, |_| true));
     let over = Instant::now();
     let mut deeds = deeds.0.lock().expect("nobody panics with it");
     let numbers = picked

@@ -259,9 +259,15 @@ impl Drop for Worker {
     }
 }
 
+/// The worker's program: that of this build, or another one that is to be looked at.
+pub fn program() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_scrapegoat-worker");
+    std::env::var_os("SCRAPEGOAT_WORKER").map_or_else(|| built.into(), PathBuf::from)
+}
+
 /// The worker's command with nothing of this process's own settings.
 pub fn command(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scrapegoat-worker"));
+    let mut command = Command::new(program());
     for name in [
         "APP_REDIS_URL",
         "QUEUE_NAME",

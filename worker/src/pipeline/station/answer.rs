@@ -84,7 +84,7 @@ impl Answer {
         match self {
             Self::Merge => {
                 let answer = Lead::parse(body).map_err(|error| format!("the answer is {error}"))?;
-                lead.merge(answer);
+                lead.merge(&answer);
                 Ok(())
             }
             Self::Whole(field) => {

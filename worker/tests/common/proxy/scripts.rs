@@ -45,12 +45,14 @@ impl Bug {
         Some(match self {
             Self::CommitWithoutLease => (
                 "commit",
-                "redis.call('HEXISTS', KEYS[1], delivery) == 1",
+                "redis.call('HEXISTS', KEYS[1], number) == 1",
                 "true",
             ),
-            Self::RetryWithoutRemoving => {
-                ("commit", "  if held then", "  if operation ~= 'retry' then")
-            }
+            Self::RetryWithoutRemoving => (
+                "commit",
+                "      recorded[#recorded + 1] = number",
+                "      if letter ~= 'r' then recorded[#recorded + 1] = number end",
+            ),
             Self::RecoverTwice => (
                 "recover",
                 "redis.call('HEXISTS', KEYS[3], ARGV[i + 1]) == 1",

@@ -1,0 +1,301 @@
+//! The fields of a JSON object: in their order, each as the very text it came in.
+//!
+//! All text stands in one string, the object's own first and then whatever was set, and a field is
+//! two places in it. So reading a lead takes two allocations however many fields it has. What is
+//! overwritten stays in there unseen; a lead does not live long.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Fields up to which a name is looked for one by one.
+const FEW: usize = 32;
+
+/// The fields of an object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fields {
+    text: String,
+    list: Vec<Field>,
+    /// Where each name stands in the list, once there are more than [`FEW`].
+    places: Option<HashMap<String, usize>>,
+}
+
+#[derive(Debug, Clone)]
+struct Field {
+    /// Without its quotes, and with no escapes in it.
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Fields {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// The parser's, where the bytes are not one.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let source = std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?;
+        let mut fields = Self {
+            // With room for what a lead gets on its way at least.
+            text: String::with_capacity(source.len() + 160),
+            list: Vec::with_capacity(12),
+            places: None,
+        };
+        fields.text.push_str(source);
+        let mut reader = serde_json::Deserializer::from_str(source);
+        reader.deserialize_map(Reader {
+            source,
+            fields: &mut fields,
+        })?;
+        reader.end()?;
+        Ok(fields)
+    }
+
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.list.reserve(more);
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.place(name)
+            .map(|place| &self.text[self.list[place].value.clone()])
+    }
+
+    /// Names and values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.list.iter().map(|field| {
+            (
+                &self.text[field.name.clone()],
+                &self.text[field.value.clone()],
+            )
+        })
+    }
+
+    /// Sets a field to a JSON text, in place if it was there, else last.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        let value = self.keep(value);
+        self.put(name, value);
+    }
+
+    /// Sets a field to any value that JSON can hold.
+    ///
+    /// # Errors
+    /// The value's own, where it cannot be written as JSON.
+    pub(super) fn set_value<T: serde::Serialize + ?Sized>(
+        &mut self,
+        name: &str,
+        value: &T,
+    ) -> Result<(), serde_json::Error> {
+        let start = self.text.len();
+        serde_json::to_writer(End(&mut self.text), value)?;
+        self.put(name, start..self.text.len());
+        Ok(())
+    }
+
+    /// Takes a field out; the order of the others stays.
+    pub(super) fn remove(&mut self, name: &str) -> Option<&str> {
+        let place = self.place(name)?;
+        let field = self.list.remove(place);
+        self.places = None;
+        Some(&self.text[field.value])
+    }
+
+    /// As compact JSON.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let room: usize = self
+            .list
+            .iter()
+            .map(|field| field.name.len() + field.value.len() + 4)
+            .sum();
+        // Not one byte too many: what is longer than it seems is moved once more.
+        let mut out = Vec::with_capacity((room + 1).max(2));
+        out.push(b'{');
+        for (i, (name, value)) in self.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            serde_json::to_writer(&mut out, name).expect("a text is always JSON");
+            out.push(b':');
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.push(b'}');
+        out
+    }
+
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let start = self.text.len();
+        self.text.push_str(text);
+        start..self.text.len()
+    }
+
+    fn put(&mut self, name: &str, value: Range<usize>) {
+        if let Some(place) = self.place_to_put(name) {
+            self.list[place].value = value;
+        } else {
+            let name = self.keep(name);
+            self.add(Field { name, value });
+        }
+    }
+
+    fn add(&mut self, field: Field) {
+        if let Some(places) = &mut self.places {
+            places.insert(self.text[field.name.clone()].to_owned(), self.list.len());
+        }
+        self.list.push(field);
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        if let Some(places) = &self.places {
+            return places.get(name).copied();
+        }
+        self.list.iter().position(|field| {
+            field.name.len() == name.len() && &self.text[field.name.clone()] == name
+        })
+    }
+
+    /// The same, for whoever is about to make the list longer.
+    fn place_to_put(&mut self, name: &str) -> Option<usize> {
+        if self.places.is_none() && self.list.len() > FEW {
+            let names = self.iter().map(|(name, _)| name.to_owned());
+            self.places = Some(names.zip(0..).collect());
+        }
+        self.place(name)
+    }
+}
+
+/// Takes the fields out of their source, of which they hold a copy.
+struct Reader<'a> {
+    source: &'a str,
+    fields: &'a mut Fields,
+}
+
+impl Reader<'_> {
+    /// Where a part of the source stands; nowhere, where it is no part of it.
+    fn place(&self, part: &str) -> Option<Range<usize>> {
+        let start = (part.as_ptr() as usize).checked_sub(self.source.as_ptr() as usize)?;
+        let place = start..start.checked_add(part.len())?;
+        (place.end <= self.source.len()).then_some(place)
+    }
+}
+
+impl<'a> Visitor<'a> for Reader<'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = map.next_key()? {
+            let value = map.next_value::<&RawValue>()?.get();
+            let value = match self.place(value) {
+                Some(place) => place,
+                None => self.fields.keep(value),
+            };
+            // Of two fields of one name the last counts, at the place of the first.
+            if let Some(place) = self.fields.place_to_put(&name) {
+                self.fields.list[place].value = value;
+                continue;
+            }
+            let name = match &name {
+                Cow::Borrowed(name) => self.place(name),
+                Cow::Owned(_) => None,
+            }
+            .unwrap_or_else(|| self.fields.keep(&name));
+            self.fields.add(Field { name, value });
+        }
+        Ok(())
+    }
+}
+
+/// A field's name, borrowed where it stands in the source as it is.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The end of a text, to write JSON to.
+struct End<'a>(&'a mut String);
+
+impl io::Write for End<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .push_str(std::str::from_utf8(bytes).map_err(io::Error::other)?);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(json: &str) -> Fields {
+        Fields::parse(json.as_bytes()).expect(json)
+    }
+
+    fn json(fields: &Fields) -> String {
+        String::from_utf8(fields.to_json()).expect("UTF-8")
+    }
+
+    #[test]
+    fn names_with_escapes_are_found_and_written_again() {
+        let mut fields = fields(r#" { "a\"b\n" : 1, "\u0041" : [ 2 ],"ä":"\u00e4" } "#);
+        assert_eq!(fields.get("a\"b\n"), Some("1"));
+        assert_eq!(fields.get("A"), Some("[ 2 ]"));
+        assert_eq!(fields.get("ä"), Some(r#""\u00e4""#));
+        fields.set("\\", "0");
+        assert_eq!(
+            json(&fields),
+            r#"{"a\"b\n":1,"A":[ 2 ],"ä":"\u00e4","\\":0}"#
+        );
+    }
+
+    #[test]
+    fn the_last_of_two_fields_of_one_name_counts_at_the_place_of_the_first() {
+        let mut few = fields(r#"{"a":1,"b":2,"\u0061":3}"#);
+        assert_eq!(json(&few), r#"{"a":3,"b":2}"#);
+        few.set("a", "4");
+        assert_eq!(json(&few), r#"{"a":4,"b":2}"#);
+        let twice =
+            (0..2).flat_map(|round| (0..100).map(move |n| format!("\"f{n}\":{}", n + round)));
+        let many = fields(&format!("{{{}}}", twice.collect::<Vec<_>>().join(",")));
+        let expected: Vec<_> = (0..100).map(|n| format!("\"f{n}\":{}", n + 1)).collect();
+        assert_eq!(json(&many), format!("{{{}}}", expected.join(",")));
+    }
+
+    #[test]
+    fn many_fields_are_set_and_taken_out_like_few() {
+        let mut fields = Fields::default();
+        for n in 0..200 {
+            fields.set(&format!("f{n}"), &n.to_string());
+        }
+        fields.set_value("f7", "sie\u{df}t").expect("JSON");
+        for n in (0..200).filter(|n| n % 2 == 0) {
+            assert_eq!(
+                fields.remove(&format!("f{n}")),
+                Some(n.to_string().as_str())
+            );
+        }
+        assert_eq!(fields.remove("f0"), None);
+        fields.set("f0", "null");
+        fields.set("f199", "false");
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name).collect();
+        assert_eq!((names.len(), names[0], names[100]), (101, "f1", "f0"));
+        assert_eq!(fields.get("f7"), Some("\"sie\u{df}t\""));
+        assert_eq!(fields.get("f199"), Some("false"));
+        assert_eq!(fields.get("f198"), None);
+    }
+
+    #[test]
+    fn what_stands_behind_an_object_is_no_lead() {
+        for wrong in ["{} {}", "{\"a\":1", "[]", "{\"a\" 1}", ""] {
+            assert!(Fields::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}
