@@ -757,6 +757,25 @@ fn waiting_ids(redis: &mut Redis) -> Vec<String> {
 }
 
 #[test]
+fn an_undone_retry_leaves_the_dead_letters_in_their_order() {
+    let mut redis = Redis::with_dead(5);
+    let before: Vec<String> = redis.ask(&["LRANGE", "failed_leads", "0", "-1"]);
+    let mut console = Terminal::open(&redis.server.url(), &[]);
+    console.press("3");
+    console.sees("Person4 Example");
+    console.press("R");
+    console.sees("Put all 5 dead letters back to work?");
+    // Meant for what was there before the question, it is no answer.
+    console.press("\ry");
+    console.sees("5 dead letters back to work");
+    redis.depths(5, 0);
+    console.press("u");
+    redis.depths(0, 5);
+    let after: Vec<String> = redis.ask(&["LRANGE", "failed_leads", "0", "-1"]);
+    assert_eq!(after, before);
+}
+
+#[test]
 fn two_consoles_with_overlapping_marks_retry_every_lead_once_and_say_what_each_did() {
     let mut redis = Redis::with_dead(40);
     let url = redis.server.url();

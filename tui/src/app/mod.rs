@@ -261,6 +261,12 @@ impl App {
         }
     }
 
+    /// Whether work is paused, as far as is known.
+    pub(crate) fn is_paused(&self) -> bool {
+        let figures = self.figures.as_ref();
+        figures.is_some_and(|(figures, _)| figures.paused)
+    }
+
     /// Puts the stations into the order of their routes, as the workers say it. Where no worker does
     /// any more the order stays; stations that are on no route come last, by name.
     pub(crate) fn order_stations(&mut self) {

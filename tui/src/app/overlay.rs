@@ -145,7 +145,8 @@ impl Palette {
             .filter(|row| app.may_change() || !row.binding.changes)
             .map(|row| {
                 let binding = row.binding;
-                let text = format!("{} {}", binding.label, binding.help);
+                let name = binding.action.name();
+                let text = format!("{name} {} {}", binding.label, binding.help);
                 (text, Choice::Do(row.keys(), binding.help, binding.action))
             });
         let here = options.profile.as_ref().map(|(name, _)| name);
@@ -170,8 +171,10 @@ impl Palette {
 
 /// How far apart the letters of what is wanted lie in a text that has them all in this order.
 fn closeness(text: &str, wanted: &str) -> Option<usize> {
+    // What it is called, then a word of what it does, then any part of that.
     if let Some(at) = text.find(wanted) {
-        return Some(at.min(1));
+        let at_a_word = text.split([' ', '-']).any(|word| word.starts_with(wanted));
+        return Some(at.min(1) + usize::from(at > 0 && !at_a_word));
     }
     let mut letters = wanted.chars().filter(|c| *c != ' ').peekable();
     let mut spread = 0;

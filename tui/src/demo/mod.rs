@@ -74,6 +74,8 @@ struct Summary {
     pushed: u64,
     done: u64,
     dead: u64,
+    /// Dead letters that were thrown away and not brought back.
+    trash: u64,
     waiting: u64,
     retry: u64,
     in_flight: u64,
@@ -88,13 +90,14 @@ impl Summary {
             pushed,
             done: after.totals.done - before.totals.done,
             dead: after.dead.saturating_sub(before.dead),
+            trash: thrown(after).saturating_sub(thrown(before)),
             waiting: after.waiting.saturating_sub(before.waiting),
             retry: after.retry.saturating_sub(before.retry),
             in_flight: after.in_flight.saturating_sub(before.in_flight),
             retries: after.totals.retried - before.totals.retried,
             adds_up: false,
         };
-        let sum = summary.done + summary.dead + summary.under_way();
+        let sum = summary.done + summary.dead + summary.trash + summary.under_way();
         summary.adds_up = sum == pushed;
         summary
     }
@@ -102,6 +105,12 @@ impl Summary {
     fn under_way(&self) -> u64 {
         self.waiting + self.retry + self.in_flight
     }
+}
+
+/// How many dead letters are in the trash.
+fn thrown(figures: &Snapshot) -> u64 {
+    let totals = &figures.totals;
+    totals.dropped.saturating_sub(totals.restored)
 }
 
 /// What the demo started. The workers are told to stop first, Redis goes last.
@@ -385,13 +394,14 @@ fn tell(summary: &Summary) -> Result<(), CommandError> {
         ("pushed", summary.pushed),
         ("done", summary.done),
         ("dead", summary.dead),
+        ("trash", summary.trash),
         ("waiting", summary.waiting),
         ("retry", summary.retry),
         ("in flight", summary.in_flight),
     ] {
         line(&format!("{name:<10} {:>8}", thousands(n)))?;
     }
-    let sum = "pushed = done + dead + waiting + retry + in flight";
+    let sum = "pushed = done + dead + trash + waiting + retry + in flight";
     line(&if summary.adds_up {
         format!(
             "It adds up: {sum}; {} retries on the way.",

@@ -73,7 +73,9 @@ pub(super) async fn run(
         }
         Work::Recall(put) => {
             let who = operator();
-            let back = store.recall(put, &who, |so_far| progress(so_far as u64));
+            // The last that was put back is the oldest again.
+            let put: Vec<_> = put.iter().rev().cloned().collect();
+            let back = store.recall(&put, &who, |so_far| progress(so_far as u64));
             match back.await {
                 Ok(back) => {
                     let (here, gone): (Vec<_>, Vec<_>) =

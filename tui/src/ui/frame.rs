@@ -35,11 +35,7 @@ impl Ui<'_> {
         if app.locked {
             tell("LOCKED".into(), self.theme.warn);
         }
-        if app
-            .figures
-            .as_ref()
-            .is_some_and(|(figures, _)| figures.paused)
-        {
+        if app.is_paused() {
             tell("PAUSED".into(), self.theme.warn);
         }
         let (state, style) = self.state();

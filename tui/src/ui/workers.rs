@@ -120,6 +120,8 @@ impl Ui<'_> {
             (self.signs.cross, "LOST", self.theme.bad)
         } else if worker.info.draining {
             (self.signs.ring, "stopping", self.theme.warn)
+        } else if self.app.is_paused() {
+            (self.signs.ring, "paused", self.theme.warn)
         } else {
             (self.signs.dot, "working", self.theme.text)
         }

@@ -400,7 +400,8 @@ fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Comma
     let plain = confirm.typed.is_none();
     match event.code {
         KeyCode::Esc | KeyCode::Char('n' | 'q') => return Vec::new(),
-        KeyCode::Enter if confirm.is_ready() => {
+        // Enter alone is no answer: it may be meant for what was there before the question.
+        KeyCode::Enter if !plain && confirm.is_ready() => {
             return work::begin(app, confirm.work, confirm.words, confirm.count);
         }
         KeyCode::Char('y') if plain => {

@@ -39,6 +39,12 @@ pub(super) struct Window {
     filter: String,
 }
 
+/// No parameters: where something is changed, one that is not known may be a misspelt one that was
+/// to spare something.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
 /// What only the description of the API needs.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "rows are sent as they are read, one by one")]
@@ -87,6 +93,7 @@ pub(super) struct ClearAnswer {
 
 /// What the caller saw.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Expected {
     /// The id that stood at the index; where another one stands there by now nothing happens.
@@ -95,6 +102,7 @@ pub(super) struct Expected {
 
 /// Which dead letters go back.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only those that match, as in `bridge dlq list --filter`.
@@ -280,7 +288,10 @@ fn retried(report: Report, message: String) -> RetryAnswer {
 
 /// Throws all dead letters into a trash that is kept for a day.
 #[utoipa::path(delete, path = "/dlq/clear", tag = "dead letters", responses((status = OK, body = ClearAnswer)))]
-pub(super) async fn clear(State(api): State<Arc<Api>>) -> Result<Answer<ClearAnswer>, Problem> {
+pub(super) async fn clear(
+    State(api): State<Arc<Api>>,
+    Asked(NoParameters {}): Asked<NoParameters>,
+) -> Result<Answer<ClearAnswer>, Problem> {
     api.fresh().await?;
     let name = token();
     // It goes on when the caller hangs up, so that the log has the name.

@@ -47,6 +47,7 @@ const REST: u64 = 64 << 20;
 
 /// How to take leads.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct How {
     /// Skip leads whose LinkedIn URL is waiting, in flight, in retry, dead or enriched already.

@@ -108,11 +108,29 @@ impl From<FilterError> for Problem {
     }
 }
 
+/// What is wrong with a query, without the words of the library that reads it.
+fn query_words(text: &str) -> String {
+    let text = text.rsplit("query string: ").next().unwrap_or(text);
+    let unknown = text.split_once("unknown field ");
+    match unknown.and_then(|(_, text)| text.split_once(", ")) {
+        Some((name, "there are no fields")) => {
+            format!("there is no parameter {name}, nor any other")
+        }
+        Some((name, others)) => {
+            let others = others
+                .trim_start_matches("expected ")
+                .trim_start_matches("one of ");
+            format!("there is no parameter {name}; there is {others}")
+        }
+        None => text.to_owned(),
+    }
+}
+
 impl From<QueryRejection> for Problem {
     fn from(error: QueryRejection) -> Self {
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            format!("the query is wrong: {}", error.body_text()),
+            format!("the query is wrong: {}", query_words(&error.body_text())),
         )
     }
 }

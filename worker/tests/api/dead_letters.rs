@@ -261,6 +261,40 @@ fn retry_all_leaves_and_tells_what_cannot_be_a_lead() {
 }
 
 #[test]
+fn a_misspelt_parameter_changes_nothing_and_is_named() {
+    let bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    kill_many(&bridge, 0..3);
+    for (method, path, says) in [
+        (
+            "POST",
+            "/dlq/retry-all?filtr=name:x",
+            "there is no parameter `filtr`; there is `filter`",
+        ),
+        (
+            "DELETE",
+            "/dlq/clear?filter=name:x",
+            "there is no parameter `filter`, nor any other",
+        ),
+        (
+            "POST",
+            "/dlq/retry/0?expected=x",
+            "there is no parameter `expected`; there is `expect`",
+        ),
+        (
+            "POST",
+            "/leads?dedup",
+            "there is no parameter `dedup`; there is `dedupe`",
+        ),
+    ] {
+        let answer = api.send(method, path, &[], b"");
+        assert_eq!(answer.status, 422, "{path}: {}", answer.text());
+        assert!(answer.text().contains(says), "{path}: {}", answer.text());
+    }
+    assert_eq!((bridge.dead(), bridge.waiting()), (3, 0));
+}
+
+#[test]
 fn clear_throws_into_a_trash_that_it_names() {
     let bridge = Bridge::start();
     let api = Api::start(&bridge);
