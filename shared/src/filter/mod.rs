@@ -47,6 +47,9 @@ pub enum FilterError {
     /// A quote is left open.
     #[error("a quote is left open")]
     OpenQuote,
+    /// Nothing stands after the sign for what is not wanted.
+    #[error("after ! goes what is not wanted: a word, or a field such as !kind:timeout")]
+    NothingNegated,
 }
 
 /// The fields, and what each is about.
@@ -236,6 +239,10 @@ fn words(text: &str) -> Result<Vec<Word>, FilterError> {
                 c => word.value.push(c),
             }
         }
+        let is_bare = word.field.is_none() && !word.exact && word.value.is_empty();
+        if word.negated && is_bare {
+            return Err(FilterError::NothingNegated);
+        }
         words.push(word);
     }
 }
@@ -395,6 +402,17 @@ mod tests {
     fn a_part_of_a_word_is_found_whatever_stands_at_its_end() {
         let dead = letter(r#"{"name":"ΟΔΟΣΑΣ"}"#);
         assert!(matches("ΟΔΟΣ", &dead) && matches("οδοσα", &dead) && !matches("οδοι", &dead));
+    }
+
+    #[test]
+    fn nothing_cannot_be_unwanted() {
+        for text in ["!", "ada !", "! ada"] {
+            assert_eq!(
+                Filter::parse(text),
+                Err(FilterError::NothingNegated),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -44,11 +44,23 @@ pub(crate) struct Cli {
     pub(crate) api: api::ApiArgs,
 
     /// How the log on standard error is written [default: text on a terminal, else json]
-    #[arg(long, global = true, env = "LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        help_heading = "Log and health"
+    )]
     pub(crate) log_format: Option<LogFormat>,
 
     /// A file in which the worker says once a second that it is well, for `healthcheck` to read
-    #[arg(long, global = true, env = "HEALTH_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "HEALTH_FILE",
+        value_name = "FILE",
+        help_heading = "Log and health"
+    )]
     pub(crate) health_file: Option<PathBuf>,
 }
 
