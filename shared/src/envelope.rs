@@ -1042,7 +1042,7 @@ mod tests {
     #[test]
     fn a_newer_envelope_with_its_lead_behind_it_comes_back_whole_too() {
         let head = br#"{"envelope":2,"id":"a","lead_bytes":300000}"#;
-        let newer = Bytes::from([&head[..], b"\n", &[0xfe; 300_000]].concat());
+        let newer = Bytes::from([&head[..], b"\n", &vec![0xfe; 300_000]].concat());
         let inside = format!(
             r#"{{"envelope":2,"id":"a","lead":"{}"}}"#,
             "x".repeat(300_000)
