@@ -368,16 +368,22 @@ impl Envelope {
 
     /// The version of an envelope that this code cannot read, because it is newer; `None` for all
     /// else. No worker of this version may work on it as if it were the lead: it goes whole into the
-    /// dead letter queue, and from there whole back to a newer worker. Its lead may stand behind it,
-    /// and its beginning is enough.
+    /// dead letter queue, and from there whole back to a newer worker. Its lead may stand behind it.
     #[must_use]
     pub fn newer_version(payload: &[u8]) -> Option<u64> {
+        Self::newer_version_of(payload, payload.len() as u64)
+    }
+
+    /// The same of a payload of `size` bytes, of which the beginning is enough.
+    #[must_use]
+    pub fn newer_version_of(payload: &[u8], size: u64) -> Option<u64> {
         if !looks_like_envelope(payload) {
             return None;
         }
         let mut seen = Newer::default();
         let read = serde_json::Deserializer::from_slice(payload).deserialize_map(&mut seen);
-        if read.is_err_and(|error| !error.is_eof()) || !seen.has_id {
+        let is_cut = (payload.len() as u64) < size;
+        if read.is_err_and(|error| !(is_cut && error.is_eof())) || !seen.has_id {
             return None;
         }
         seen.version.filter(|version| *version > u64::from(VERSION))
@@ -746,7 +752,10 @@ impl Opened {
         if self.origin == Origin::Bare {
             return (Bytes::new(), 0);
         }
-        if Envelope::newer_version(&self.envelope.lead).is_some() {
+        // Behind its envelope alone: nothing comes after it.
+        if let Some(size) = self.lead_bytes
+            && Envelope::newer_version_of(&self.envelope.lead, size).is_some()
+        {
             return (Bytes::new(), self.at as u64);
         }
         let mut envelope = self.envelope.clone();
@@ -893,6 +902,7 @@ mod tests {
             br#"{"envelope":2,"id":""}"#,
             br#"{"envelope":"2","id":"a"}"#,
             br#"{"id":"a","envelope":2}"#,
+            br#"{"envelope":2,"id":"a","#,
         ] {
             assert_eq!(Envelope::newer_version(other), None);
         }

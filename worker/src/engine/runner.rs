@@ -479,7 +479,7 @@ mod tests {
     }
 
     /// A delivery, of whose payload the last bytes may be missing.
-    fn delivery(payload: Bytes, missing: usize) -> Delivery {
+    fn delivery(payload: &Bytes, missing: usize) -> Delivery {
         Delivery {
             number: 9,
             size: payload.len() as u64,
@@ -491,10 +491,10 @@ mod tests {
     fn a_lead_that_is_too_large_keeps_its_id_when_its_worker_dies() {
         let lead = Bytes::from(vec![0xfe; 100_000]);
         let payload = Envelope::new("tok-7", lead, None).encode();
-        let envelope = bereaved(&delivery(payload, 50_000), "host-1-token", 1_000);
+        let envelope = bereaved(&delivery(&payload, 50_000), "host-1-token", 1_000);
         assert_eq!((envelope.id.as_str(), envelope.deaths), ("tok-7", 1));
         let bare = Bytes::from(vec![b'x'; 100_000]);
-        let envelope = bereaved(&delivery(bare, 50_000), "host-1-token", 1_000);
+        let envelope = bereaved(&delivery(&bare, 50_000), "host-1-token", 1_000);
         assert_eq!(envelope.id, "token-9");
     }
 
@@ -502,7 +502,7 @@ mod tests {
     fn the_third_death_makes_a_lead_poison() {
         let mut payload = Bytes::from_static(b"{\"name\":\"Ada\"}");
         for death in 1..=3 {
-            let envelope = bereaved(&delivery(payload, 0), "host-1-token", 1_000);
+            let envelope = bereaved(&delivery(&payload, 0), "host-1-token", 1_000);
             assert_eq!(envelope.id, "token-9");
             assert_eq!(envelope.deaths, death);
             assert_eq!(envelope.attempts.len(), death as usize);
