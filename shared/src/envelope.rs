@@ -16,7 +16,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -38,6 +38,15 @@ const INSIDE: usize = 1 << 20;
 const INSIDE_BASE64: usize = 16 * 1024;
 /// Attempts that are remembered; those in the middle make room. An envelope with more is none.
 const ATTEMPTS: usize = 1_000;
+
+/// What the error of an attempt that stands for many ends with; before it is how many.
+const LEFT_OUT: &str = " attempts are left out here";
+
+/// The longest error, and the longest name, in bytes, where there is no room for longer ones.
+const LONGEST_ERROR: usize = 1024;
+const LONGEST_NAME: usize = 256;
+/// More bytes than an attempt that stands for many takes.
+const MARKER_SIZE: usize = 2048;
 
 /// Why an attempt failed, which decides whether another can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,6 +120,36 @@ pub struct Attempt {
     /// The worker that tried.
     #[serde(default)]
     pub worker: String,
+}
+
+impl Attempt {
+    /// How many attempts it stands for: one, unless it is in the place of those left out.
+    fn stands_for(&self) -> u64 {
+        let left_out = self.error.strip_suffix(LEFT_OUT);
+        left_out.and_then(|n| n.parse().ok()).unwrap_or(1)
+    }
+
+    /// How many bytes it takes in an envelope.
+    fn size(&self) -> usize {
+        serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
+    }
+
+    /// One in the place of others.
+    fn instead_of(others: &[Self]) -> Self {
+        let gone = others.iter().map(Self::stands_for);
+        let gone = gone.fold(0, u64::saturating_add);
+        Self {
+            error: format!("{gone}{LEFT_OUT}"),
+            kind: ErrorKind::Unknown,
+            station: String::new(),
+            worker: String::new(),
+            ms: 0,
+            at: others
+                .last()
+                .map(|last| last.at.clone())
+                .unwrap_or_default(),
+        }
+    }
 }
 
 const fn unknown_kind() -> ErrorKind {
@@ -197,6 +236,34 @@ struct Wire<'a> {
     lead_bytes: Option<u64>,
 }
 
+/// What tells that an envelope is newer.
+#[derive(Default)]
+struct Newer {
+    version: Option<u64>,
+    has_id: bool,
+}
+
+impl<'de> Visitor<'de> for &mut Newer {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an envelope")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            match &*name {
+                "envelope" => self.version = Some(map.next_value()?),
+                "id" => self.has_id = !map.next_value::<Cow<'_, str>>()?.is_empty(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads a lead; one that is `null` is there.
 fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
@@ -278,10 +345,11 @@ impl Envelope {
         if !looks_like_envelope(payload) {
             return None;
         }
-        let Ok(wire) = serde_json::from_slice::<Wire<'_>>(payload) else {
-            let (envelope, at) = Self::apart(payload, payload.len())?;
-            return (at < payload.len()).then_some(envelope);
-        };
+        let (wire, end) = Wire::first(payload)?;
+        if let Some(at) = wire.lead_behind(payload, end, payload.len()) {
+            return wire.into_envelope(payload.slice(at..));
+        }
+        payload[end..].trim_ascii().is_empty().then_some(())?;
         let lead = match (&wire.lead_base64, wire.lead) {
             (Some(text), _) => Bytes::from(BASE64.decode(text.as_bytes()).ok()?),
             (None, Some(raw)) => payload.slice_ref(raw.get().as_bytes()),
@@ -293,29 +361,32 @@ impl Envelope {
     /// Reads an envelope that the lead stands behind, and where the lead's bytes begin. `size` is
     /// that of the whole payload, of which at least the envelope must be there.
     fn apart(payload: &Bytes, size: usize) -> Option<(Self, usize)> {
-        let head = &payload[..payload.len().min(HEAD)];
-        let at = head.iter().position(|byte| *byte == b'\n')? + 1;
-        let wire: Wire<'_> = serde_json::from_slice(&head[..at]).ok()?;
-        (wire.lead_bytes == u64::try_from(size - at).ok()).then_some(())?;
+        let (wire, end) = Wire::first(payload)?;
+        let at = wire.lead_behind(payload, end, size)?;
         Some((wire.into_envelope(payload.slice(at..))?, at))
     }
 
     /// The version of an envelope that this code cannot read, because it is newer; `None` for all
     /// else. No worker of this version may work on it as if it were the lead: it goes whole into the
-    /// dead letter queue, and from there whole back to a newer worker.
+    /// dead letter queue, and from there whole back to a newer worker. Its lead may stand behind it.
     #[must_use]
     pub fn newer_version(payload: &[u8]) -> Option<u64> {
-        #[derive(Deserialize)]
-        struct Head<'a> {
-            envelope: u64,
-            #[serde(borrow)]
-            id: Cow<'a, str>,
-        }
+        Self::newer_version_of(payload, payload.len() as u64)
+    }
+
+    /// The same of a payload of `size` bytes, of which the beginning is enough.
+    #[must_use]
+    pub fn newer_version_of(payload: &[u8], size: u64) -> Option<u64> {
         if !looks_like_envelope(payload) {
             return None;
         }
-        let head: Head<'_> = serde_json::from_slice(payload).ok()?;
-        (head.envelope > u64::from(VERSION) && !head.id.is_empty()).then_some(head.envelope)
+        let mut seen = Newer::default();
+        let read = serde_json::Deserializer::from_slice(payload).deserialize_map(&mut seen);
+        let is_cut = (payload.len() as u64) < size;
+        if read.is_err_and(|error| !(is_cut && error.is_eof())) || !seen.has_id {
+            return None;
+        }
+        seen.version.filter(|version| *version > u64::from(VERSION))
     }
 
     /// Reads an entry of the dead letter queue, whoever wrote it.
@@ -367,20 +438,9 @@ impl Envelope {
     /// many they were.
     fn remember(&mut self, attempt: Attempt) {
         const MIDDLE: usize = ATTEMPTS / 2;
-        const LEFT_OUT: &str = " attempts are left out here";
         if self.attempts.len() >= ATTEMPTS {
-            let gone = self.attempts.remove(MIDDLE + 1);
-            let stands = &mut self.attempts[MIDDLE];
-            let before = stands.error.strip_suffix(LEFT_OUT);
-            let before: u64 = before.and_then(|n| n.parse().ok()).unwrap_or(1);
-            *stands = Attempt {
-                error: format!("{}{LEFT_OUT}", before + 1),
-                kind: ErrorKind::Unknown,
-                station: String::new(),
-                worker: String::new(),
-                ms: 0,
-                at: gone.at,
-            };
+            let stands = Attempt::instead_of(&self.attempts[MIDDLE..MIDDLE + 2]);
+            self.attempts.splice(MIDDLE..MIDDLE + 2, [stands]);
         }
         self.attempts.push(attempt);
     }
@@ -465,8 +525,67 @@ impl Envelope {
     }
 
     /// The envelope up to the lead's own bytes: those of a lead that stands behind it, where
-    /// `apart` says how many they are.
+    /// `apart` says how many they are. It fits into [`HEAD`], so that the lead is always found:
+    /// where it would not, long texts are cut, and attempts in the middle left out.
     fn encode_before(&self, apart: Option<u64>) -> Vec<u8> {
+        let before = self.write_before(apart);
+        if before.len() <= HEAD {
+            return before;
+        }
+        let mut short = self.cut();
+        let before = short.write_before(apart);
+        if before.len() <= HEAD {
+            return before;
+        }
+        short.leave_out(before.len());
+        short.write_before(apart)
+    }
+
+    /// The same with no long text.
+    fn cut(&self) -> Self {
+        let attempts = self.attempts.iter().map(|attempt| Attempt {
+            at: cut(&attempt.at, LONGEST_NAME),
+            station: cut(&attempt.station, LONGEST_NAME),
+            error: cut(&attempt.error, LONGEST_ERROR),
+            worker: cut(&attempt.worker, LONGEST_NAME),
+            ..*attempt
+        });
+        Self {
+            error: cut(&self.error, LONGEST_ERROR),
+            station: cut(&self.station, LONGEST_NAME),
+            worker: cut(&self.worker, LONGEST_NAME),
+            attempts: attempts.collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Leaves out attempts in the middle, of an envelope that takes `size` bytes before its lead.
+    fn leave_out(&mut self, size: usize) {
+        let sizes: Vec<usize> = self.attempts.iter().map(Attempt::size).collect();
+        let others = size - sizes.iter().sum::<usize>().min(size);
+        let mut room = HEAD.saturating_sub(others + MARKER_SIZE);
+        let (mut first, mut last) = (0, sizes.len());
+        while first < last {
+            // In turn, the newest first.
+            let newest = sizes.len() - last <= first;
+            let next = sizes[if newest { last - 1 } else { first }];
+            if next > room {
+                break;
+            }
+            room -= next;
+            if newest {
+                last -= 1;
+            } else {
+                first += 1;
+            }
+        }
+        if first < last {
+            let stands = Attempt::instead_of(&self.attempts[first..last]);
+            self.attempts.splice(first..last, [stands]);
+        }
+    }
+
+    fn write_before(&self, apart: Option<u64>) -> Vec<u8> {
         let wire = Wire {
             envelope: VERSION,
             id: self.id.as_str().into(),
@@ -503,7 +622,23 @@ const LEAD_FIELD: &[u8] = b",\"lead\":";
 /// What stands before the bytes of a lead that is no JSON.
 const BASE64_FIELD: &[u8] = b",\"lead_base64\":\"";
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
+    /// Reads the first value of a payload, and where it ends.
+    fn first(payload: &'a [u8]) -> Option<(Self, usize)> {
+        let mut values = serde_json::Deserializer::from_slice(payload).into_iter();
+        let wire = values.next()?.ok()?;
+        Some((wire, values.byte_offset()))
+    }
+
+    /// Where the lead begins, where it stands behind this envelope: that ends at `end` of a payload
+    /// of `size` bytes.
+    fn lead_behind(&self, payload: &[u8], end: usize, size: usize) -> Option<usize> {
+        let alone = self.lead.is_none() && self.lead_base64.is_none();
+        let at = end + 1;
+        (alone && payload.get(end) == Some(&b'\n') && at < size).then_some(())?;
+        (self.lead_bytes == u64::try_from(size - at).ok()).then_some(at)
+    }
+
     fn into_envelope(self, lead: Bytes) -> Option<Envelope> {
         if self.envelope == 0 || self.envelope > VERSION || self.id.is_empty() {
             return None;
@@ -610,16 +745,35 @@ impl Opened {
         (head.into(), self.at as u64)
     }
 
-    /// The entry with which it goes back to work, in the same terms.
+    /// The entry with which it goes back to work, in the same terms. An envelope of a newer version
+    /// goes back as the bytes it was.
     #[must_use]
     pub fn redriven(&self) -> (Bytes, u64) {
         if self.origin == Origin::Bare {
             return (Bytes::new(), 0);
         }
+        // Behind its envelope alone: nothing comes after it.
+        if let Some(size) = self.lead_bytes
+            && Envelope::newer_version_of(&self.envelope.lead, size).is_some()
+        {
+            return (Bytes::new(), self.at as u64);
+        }
         let mut envelope = self.envelope.clone();
         envelope.start_anew();
         self.with(&envelope)
     }
+}
+
+/// A text of at most so many bytes, which says how many it had.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let all = format!("… ({} bytes in all)", text.len());
+    format!(
+        "{}{all}",
+        &text[..text.floor_char_boundary(most - all.len())]
+    )
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
@@ -748,6 +902,7 @@ mod tests {
             br#"{"envelope":2,"id":""}"#,
             br#"{"envelope":"2","id":"a"}"#,
             br#"{"id":"a","envelope":2}"#,
+            br#"{"envelope":2,"id":"a","#,
         ] {
             assert_eq!(Envelope::newer_version(other), None);
         }
@@ -799,5 +954,125 @@ mod tests {
         let odd = Bytes::from_static(br#"{"lead":{"a":1},"error":{"x":1},"retry_count":"two"}"#);
         let (envelope, _) = Envelope::from_dead_letter(&odd);
         assert_eq!((envelope.error.as_str(), envelope.retry_count), ("", 0));
+    }
+
+    /// An envelope with a long history, and a lead that stands behind it.
+    fn long_history(lead: Bytes) -> Envelope {
+        let mut envelope = Envelope::new("tok-7", lead, Some(1_000));
+        for _ in 0..1_000 {
+            envelope.fail(2_000, attempt());
+        }
+        envelope
+    }
+
+    #[test]
+    fn a_long_history_never_hides_the_lead_behind_it() {
+        let large = Bytes::from(format!("{{\"x\":\"{}\"}}", "x".repeat(2 << 20)));
+        let small = Bytes::from_static(b"{\"x\":1}");
+        for lead in [large, small, Bytes::from(vec![0xfe; 20_000])] {
+            let envelope = long_history(lead.clone());
+            let bytes = envelope.encode();
+            let read = Envelope::from_payload(&bytes).expect("its own envelope");
+            assert_eq!((&read.id, &read.lead), (&envelope.id, &lead));
+            let head = bytes.slice(..bytes.len().min(HEAD));
+            let opened = Opened::new(&head, bytes.len() as u64);
+            assert_eq!(opened.envelope.id, "tok-7");
+            assert_eq!(opened.envelope.attempts, read.attempts);
+
+            // Every attempt is there or counted, the oldest and the newest as they were.
+            let counted: u64 = read.attempts.iter().map(Attempt::stands_for).sum();
+            assert_eq!(counted, 1_000);
+            assert!(read.attempts.len() > 300, "{}", read.attempts.len());
+            assert_eq!(read.attempts.first(), Some(&attempt()));
+            assert_eq!(read.attempts.last(), Some(&attempt()));
+
+            // And so after one more.
+            let mut again = read;
+            again.fail(3_000, attempt());
+            let again = Envelope::from_payload(&again.encode()).expect("its own envelope");
+            let counted: u64 = again.attempts.iter().map(Attempt::stands_for).sum();
+            assert_eq!(counted, 1_001);
+            let markers = again.attempts.iter().filter(|one| one.stands_for() > 1);
+            assert_eq!(markers.count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_long_error_is_cut_where_it_would_hide_the_lead() {
+        let mut envelope = Envelope::new("tok-7", Bytes::from(vec![0xfe; 20_000]), None);
+        let error = "\u{1}é".repeat(60_000);
+        envelope.fail(
+            2_000,
+            Attempt {
+                error: error.clone(),
+                ..attempt()
+            },
+        );
+        let bytes = envelope.encode();
+        let opened = Opened::new(&bytes.slice(..HEAD.min(bytes.len())), bytes.len() as u64);
+        let read = opened.envelope;
+        assert_eq!((read.id.as_str(), read.attempts.len()), ("tok-7", 1));
+        assert!(
+            read.error.ends_with("(180000 bytes in all)"),
+            "{}",
+            read.error
+        );
+        assert!(error.starts_with(read.error.split('…').next().expect("a part")));
+        assert_eq!(read.error, read.attempts[0].error);
+    }
+
+    #[test]
+    fn a_head_that_others_made_too_long_is_read_where_all_of_it_is_there() {
+        let lead = vec![0xfe; 20_000];
+        let head = format!(
+            "{{\"envelope\":1,\"id\":\"a\",\"error\":\"{}\",\"lead_bytes\":20000}}\n",
+            "e".repeat(HEAD)
+        );
+        let bytes = Bytes::from([head.as_bytes(), &lead].concat());
+        let read = Envelope::from_payload(&bytes).expect("an envelope");
+        assert_eq!((read.id.as_str(), &read.lead[..]), ("a", &lead[..]));
+    }
+
+    #[test]
+    fn a_lead_of_blanks_behind_its_envelope_is_that_lead() {
+        let mut envelope = Envelope::new("tok-7", Bytes::from(vec![b' '; 20_000]), None);
+        envelope.fail(2_000, attempt());
+        let read = Envelope::from_payload(&envelope.encode());
+        assert_eq!(read, Some(envelope));
+    }
+
+    #[test]
+    fn a_count_that_others_made_too_large_does_not_overflow() {
+        let mut envelope = long_history(Bytes::from_static(b"{}"));
+        envelope.attempts[ATTEMPTS / 2].error = format!("{}{LEFT_OUT}", u64::MAX);
+        envelope.fail(2_000, attempt());
+        assert_eq!(envelope.attempts[ATTEMPTS / 2].stands_for(), u64::MAX);
+    }
+
+    #[test]
+    fn a_newer_envelope_with_its_lead_behind_it_comes_back_whole_too() {
+        let head = br#"{"envelope":2,"id":"a","lead_bytes":300000}"#;
+        let newer = Bytes::from([&head[..], b"\n", &vec![0xfe; 300_000]].concat());
+        let inside = format!(
+            r#"{{"envelope":2,"id":"a","lead":"{}"}}"#,
+            "x".repeat(300_000)
+        );
+        for newer in [newer, Bytes::from(inside)] {
+            assert_eq!(Envelope::newer_version(&newer), Some(2));
+            let mut dead = Envelope::new("tok-7", newer.clone(), None);
+            dead.fail(2_000, attempt());
+            let (read, origin) = Envelope::from_dead_letter(&dead.encode());
+            assert_eq!(read.redriven(origin, || unreachable!()), newer);
+
+            // Also where only its beginning was ever at hand.
+            let bare = Opened::certain(&newer.slice(..HEAD), newer.len() as u64);
+            let (head, replaces) = bare.with(&dead);
+            assert_eq!(replaces, 0);
+            let entry = Bytes::from([&head[..], &newer[..]].concat());
+            let opened = Opened::certain(&entry.slice(..HEAD), entry.len() as u64);
+            let (put, replaces) = opened.redriven();
+            let replaces = usize::try_from(replaces).expect("small");
+            assert_eq!([&put[..], &entry[replaces..]].concat(), newer);
+        }
     }
 }

@@ -95,7 +95,7 @@ pub fn error_or_unknown(letter: &DeadLetter) -> Cow<'_, str> {
 /// What to do about an entry that a newer bridge wrote, where it is one.
 #[must_use]
 pub fn newer(letter: &DeadLetter) -> Option<String> {
-    let version = Envelope::newer_version(&letter.bytes)?;
+    let version = Envelope::newer_version_of(&letter.bytes, letter.size)?;
     Some(format!(
         "written by a newer bridge (envelope version {version}): update this one to read it; a retry puts it back whole"
     ))

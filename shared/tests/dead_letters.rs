@@ -322,6 +322,26 @@ async fn an_edited_lead_goes_back_to_work_and_the_audit_keeps_the_old_one() {
 }
 
 #[tokio::test]
+async fn an_empty_entry_that_was_edited_goes_back_as_it_is_now() {
+    let mut bench = Bench::start().await;
+    let mut cmd = redis::cmd("LPUSH");
+    cmd.arg("f").arg("").arg("");
+    let () = cmd
+        .query_async(&mut bench.connection)
+        .await
+        .expect("pushed");
+    let (_, mut letters) = bench.store.dead_window(0, 1).await.expect("read");
+    letters[0].envelope.lead = Bytes::from_static(b"{\"email\":\"right\"}");
+    let edited = bench
+        .store
+        .take_dead(&letters, &Destination::Edited, "test", |_| true);
+    let put = edited.await.entries;
+    assert_eq!(put, [Some(letters[0].envelope.lead.clone())]);
+    assert_eq!(bench.list("q").await, ["{\"email\":\"right\"}"]);
+    assert_eq!(bench.list("f").await, [""]);
+}
+
+#[tokio::test]
 async fn dead_letters_are_read_by_their_places() {
     let mut bench = Bench::start().await;
     bench.bury(0..1_000).await;

@@ -499,3 +499,28 @@ fn stations_that_read_a_lead_answer_for_a_deep_one() {
         assert_ne!(dead.error_kind.as_str(), "panic", "{}", dead.error);
     }
 }
+
+#[test]
+fn a_trial_refuses_what_a_worker_refuses() {
+    let bridge = Bridge::start();
+    let _worker = bridge.worker(&["--max-lead-bytes", "2048"]);
+    let newer = r#"{"envelope":2,"id":"a","lead":{"name":"Ada"}}"#;
+    for (lead, outcome, reason) in [
+        (r#"{"name":"Ada"}"#, "done", None),
+        (&*large(1, 3_000), "failed", Some("--max-lead-bytes")),
+        (newer, "failed", Some("an envelope of version 2")),
+    ] {
+        let question = format!("token\n{lead}");
+        let _: u64 = bridge.run(&[b"RPUSH", b"leads_to_enrich:try", question.as_bytes()]);
+        let mut answer: Option<String> = None;
+        eventually("the trial is answered", || {
+            answer = bridge.redis("GETDEL leads_to_enrich:try:token");
+            answer.is_some()
+        });
+        let tried: Value = serde_json::from_str(&answer.expect("an answer")).expect("JSON");
+        assert_eq!(tried["outcome"], outcome, "{tried}");
+        let said = tried["reason"].as_str().unwrap_or_default();
+        assert!(said.contains(reason.unwrap_or_default()), "{tried}");
+        assert_eq!(tried["kind"].as_str(), reason.map(|_| "invalid"), "{tried}");
+    }
+}

@@ -535,7 +535,7 @@ impl Take<'_> {
                 Destination::Edited => cmd.arg(before_edit(letter)),
                 _ => cmd.arg(letter.id()),
             };
-            put.push(if replacement.is_empty() {
+            put.push(if replaced == 0 && replacement.is_empty() {
                 letter.bytes.clone()
             } else {
                 replacement

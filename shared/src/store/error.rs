@@ -384,7 +384,7 @@ fn is_cluster(url: &str) -> bool {
 pub fn redact(url: &str) -> String {
     let url = without_query_passwords(url);
     match Url::parse(&url) {
-        Ok(mut parsed) if parsed.has_host() || !url.contains('@') => {
+        Ok(mut parsed) if !in_doubt(&parsed) => {
             if parsed.password().is_some() {
                 // Fails only for URLs that cannot carry a password.
                 let _ = parsed.set_password(Some("***"));
@@ -399,6 +399,14 @@ pub fn redact(url: &str) -> String {
             _ => url,
         },
     }
+}
+
+/// Whether what stands before an `@` may be a password all the same: one with a `/`, `?` or `#` in
+/// it is read as a path and what follows that, and its beginning as a port.
+fn in_doubt(url: &Url) -> bool {
+    let text = url.as_str();
+    let login_ends = !url.username().is_empty() || url.password().is_some();
+    text.matches('@').count() > usize::from(login_ends)
 }
 
 /// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give.
@@ -428,6 +436,11 @@ mod tests {
             "redis+sentinel://a:1/main?protocol=3&sentinel_password=hun@ter2",
             "redis+cluster://:hunter2@a,b",
             "unix:///socket?user=ada&pass=hunter2",
+            "redis://ada:12/hunter2@host",
+            "redis://ada:12?hunter2@host",
+            "redis://ada:12#hunter2@host",
+            "redis://ada:p@ss/hunter2@host",
+            "redis+cluster://ada:12/hunter2@a,b",
         ] {
             let shown = redact(url);
             assert!(

@@ -75,8 +75,8 @@ for i = 4, #ARGV, 6 do
       length = length - 1
       shift = shift + 1
     end
-    local rest = tonumber(ARGV[i + 4])
-    moved[#moved + 1] = rest == 0 and entry or ARGV[i + 3] .. string.sub(entry, rest + 1)
+    local put, rest = ARGV[i + 3], tonumber(ARGV[i + 4])
+    moved[#moved + 1] = put == '' and rest == 0 and entry or put .. string.sub(entry, rest + 1)
     ids[#ids + 1] = ARGV[i + 5]
   end
   reply[2] = reply[2] + 1

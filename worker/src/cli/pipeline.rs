@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bridge_shared::config::RedisArgs;
 use bridge_shared::lead::Lead;
@@ -15,7 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::RunArgs;
-use crate::pipeline::{Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines, trial};
+use crate::pipeline::trial::{self, Limits};
+use crate::pipeline::{Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines};
 
 /// What to do with a route.
 #[derive(Debug, Clone, Subcommand)]
@@ -71,7 +71,11 @@ pub(crate) async fn run(
         PipelineCommand::Show(given) => show(&source(&given), given.json),
         PipelineCommand::Run { given, lead } => {
             let source = source(&given);
-            try_out(&source, given.json, &lead, &redis, args.lead_timeout).await
+            let limits = Limits {
+                time: args.lead_timeout,
+                bytes: args.max_lead_bytes as usize,
+            };
+            try_out(&source, given.json, &lead, &redis, limits).await
         }
     }
 }
@@ -182,7 +186,7 @@ async fn try_out(
     json: bool,
     lead: &Path,
     redis: &RedisArgs,
-    limit: Duration,
+    limits: Limits,
 ) -> Result<(), String> {
     let ledger = Ledger::default();
     let pipeline = Pipeline::load(source, &ledger).map_err(|error| error.to_string())?;
@@ -193,7 +197,7 @@ async fn try_out(
     } else {
         None
     };
-    let tried = trial::run(&pipeline, store.as_ref(), &ledger, &bytes, limit).await;
+    let tried = trial::run(&pipeline, store.as_ref(), &ledger, &bytes, limits).await;
     let failed = tried["outcome"] == "failed";
     if json {
         print_json(&tried)?;

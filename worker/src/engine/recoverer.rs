@@ -49,7 +49,7 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
         let mut recoveries = Vec::with_capacity(found.deliveries.len());
         for delivery in found.deliveries {
             let (number, is_whole) = (delivery.number, delivery.is_whole());
-            let envelope = bereaved(delivery.payload, worker, number, now);
+            let envelope = bereaved(&delivery, worker, now);
             let dead = is_whole && envelope.deaths >= DEATHS;
             recoveries.push(Recovery {
                 number,

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::clock::rfc3339;
-use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin, VERSION};
+use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin};
 use bridge_shared::event::{EventKind, News};
 use bridge_shared::money::Money;
 use bridge_shared::store::work::{Delivery, Outcome, Record};
-use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::ReusableBoxFuture;
@@ -21,7 +20,9 @@ use super::committer::Committed;
 use super::in_hand::is_suspect;
 use super::saver::{Outcomes, Saving};
 use super::{Context, Settings, lead_id, panic_text};
-use crate::pipeline::{Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings};
+use crate::pipeline::{
+    Arrival, Failure, Journey, Pipeline, Progress, Skip, Surroundings, admission,
+};
 use crate::traces;
 
 /// How long a lead that may be what kills workers goes away while another one is worked on, up to
@@ -155,7 +156,7 @@ fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
     }
     context.emit(EventKind::Received, &envelope.id, |_| {});
     let size = opened.lead_bytes().unwrap_or(delivery.size);
-    let error = too_large(size, context.settings.max_lead_bytes);
+    let error = admission::too_large(size, context.settings.max_lead_bytes);
     let now = context.store.now();
     envelope.fail(
         now,
@@ -182,12 +183,6 @@ fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
         },
         saving: None,
     }
-}
-
-fn too_large(size: u64, limit: usize) -> String {
-    format!(
-        "the lead has {size} bytes, more than the {limit} that --max-lead-bytes (MAX_LEAD_BYTES) allows"
-    )
 }
 
 /// The lead is enriched, or ended early, on purpose.
@@ -275,19 +270,7 @@ async fn limited(
     span: Option<&traces::Attempt<'_>>,
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
-    let most = context.settings.max_lead_bytes;
-    if envelope.lead.len() > most {
-        let error = too_large(envelope.lead.len() as u64, most);
-        return Err(Failure::new(ErrorKind::Invalid, error));
-    }
-    if let Some(version) = Envelope::newer_version(&envelope.lead) {
-        return Err(Failure::new(
-            ErrorKind::Invalid,
-            format!(
-                "an envelope of version {version}, and this worker reads up to version {VERSION}: retry it when the workers are updated"
-            ),
-        ));
-    }
+    admission::admit(&envelope.lead, context.settings.max_lead_bytes)?;
     context.emit(EventKind::Started, id, |_| {});
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
@@ -416,10 +399,19 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The envelope of a delivery whose worker is gone: the death stands in its history.
-pub(super) fn bereaved(payload: Bytes, worker: &str, number: u64, now: i64) -> Envelope {
-    let mut envelope = Envelope::from_payload(&payload)
-        .unwrap_or_else(|| Envelope::new(lead_id(worker, number), payload, Some(now)));
+/// The envelope of a delivery, as far as it is known, whose worker is gone: the death stands in its
+/// history.
+pub(super) fn bereaved(delivery: &Delivery, worker: &str, now: i64) -> Envelope {
+    let known = if delivery.is_whole() {
+        Envelope::from_payload(&delivery.payload)
+    } else {
+        let opened = Opened::certain(&delivery.payload, delivery.size);
+        (opened.origin != Origin::Bare).then_some(opened.envelope)
+    };
+    let mut envelope = known.unwrap_or_else(|| {
+        let id = lead_id(worker, delivery.number);
+        Envelope::new(id, delivery.payload.clone(), Some(now))
+    });
     envelope.deaths = envelope.deaths.saturating_add(1);
     let poison = envelope.deaths >= super::recoverer::DEATHS;
     let (kind, error) = if poison {
@@ -449,6 +441,8 @@ pub(super) fn bereaved(payload: Bytes, worker: &str, number: u64, now: i64) -> E
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn settings() -> Settings {
@@ -499,11 +493,31 @@ mod tests {
         );
     }
 
+    /// A delivery, of whose payload the last bytes may be missing.
+    fn delivery(payload: &Bytes, missing: usize) -> Delivery {
+        Delivery {
+            number: 9,
+            size: payload.len() as u64,
+            payload: payload.slice(..payload.len() - missing),
+        }
+    }
+
+    #[test]
+    fn a_lead_that_is_too_large_keeps_its_id_when_its_worker_dies() {
+        let lead = Bytes::from(vec![0xfe; 100_000]);
+        let payload = Envelope::new("tok-7", lead, None).encode();
+        let envelope = bereaved(&delivery(&payload, 50_000), "host-1-token", 1_000);
+        assert_eq!((envelope.id.as_str(), envelope.deaths), ("tok-7", 1));
+        let bare = Bytes::from(vec![b'x'; 100_000]);
+        let envelope = bereaved(&delivery(&bare, 50_000), "host-1-token", 1_000);
+        assert_eq!(envelope.id, "token-9");
+    }
+
     #[test]
     fn the_third_death_makes_a_lead_poison() {
         let mut payload = Bytes::from_static(b"{\"name\":\"Ada\"}");
         for death in 1..=3 {
-            let envelope = bereaved(payload, "host-1-token", 9, 1_000);
+            let envelope = bereaved(&delivery(&payload, 0), "host-1-token", 1_000);
             assert_eq!(envelope.id, "token-9");
             assert_eq!(envelope.deaths, death);
             assert_eq!(envelope.attempts.len(), death as usize);
@@ -512,7 +526,7 @@ mod tests {
         }
         let mut forged = Envelope::new("a-1", payload, None);
         forged.deaths = u32::MAX;
-        let envelope = bereaved(forged.encode(), "host-1-token", 9, 1_000);
+        let envelope = bereaved(&delivery(&forged.encode(), 0), "host-1-token", 1_000);
         assert_eq!(envelope.error_kind, ErrorKind::Poison);
     }
 }

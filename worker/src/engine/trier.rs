@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bridge_shared::store::StoreError;
 
 use super::Context;
-use crate::pipeline::trial;
+use crate::pipeline::trial::{self, Limits};
 
 /// Tries what there is to be tried, one lead at a time, whenever the heartbeat has heard of some.
 /// Also while work is paused: that is when it is looked into.
@@ -28,15 +28,12 @@ async fn try_all(context: &Context) -> Result<(), StoreError> {
     let store = &context.store;
     while let Some(question) = store.take_trial().await? {
         let pipeline = context.pipeline();
-        let limit = context.settings.lead_timeout;
-        let tried = trial::run(
-            &pipeline,
-            Some(store),
-            &context.ledger,
-            &question.lead,
-            limit,
-        )
-        .await;
+        let limits = Limits {
+            time: context.settings.lead_timeout,
+            bytes: context.settings.max_lead_bytes,
+        };
+        let lead = &question.lead;
+        let tried = trial::run(&pipeline, Some(store), &context.ledger, lead, limits).await;
         store
             .answer_trial(&question.token, &tried.to_string())
             .await?;

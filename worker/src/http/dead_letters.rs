@@ -205,7 +205,8 @@ async fn retry_one(api: &Api, letter: DeadLetter) -> Result<Answer<RetryAnswer>,
     let id = letter.id().to_owned();
     let mut progress = |_| true;
     let mut work = api.redrive(&mut progress);
-    work.letters(vec![letter]).await?;
+    let moved = work.letters(vec![letter]).await;
+    moved.map_err(|error| unsure(error, &id))?;
     let report = work.report;
     if !report.refused.is_empty() {
         return Err(Problem::new(
@@ -223,6 +224,18 @@ async fn retry_one(api: &Api, letter: DeadLetter) -> Result<Answer<RetryAnswer>,
     }
     tracing::info!(id, "a dead letter was put back to work");
     Ok(Answer(retried(report, format!("{id} is back at work"))))
+}
+
+/// What went wrong with putting one back. Where the answer was lost it may be done: no header may
+/// then invite to do the same again, for at that index may stand another one by now.
+fn unsure(error: StoreError, id: &str) -> Problem {
+    if !matches!(error, StoreError::Unreachable { .. }) {
+        return error.into();
+    }
+    let detail = format!(
+        "{error} Whether {id} was put back to work is not known. Do not ask for its index again, where another one may stand by now; POST /dlq/items/{id}/retry is safe, and says 404 where it was"
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with("id", id)
 }
 
 /// Puts all dead letters back to work, or all that match. What cannot be a lead stays.

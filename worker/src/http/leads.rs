@@ -21,7 +21,8 @@ use bridge_shared::store::{Store, StoreError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOST_DAYS: u32 = 36_500;
 /// What is read of a body after a mistake in it, in bytes, so that its sender comes to the answer.
 const REST: u64 = 64 << 20;
+/// How long that may take in all.
+const REST_TIME: Duration = Duration::from_secs(60);
 
 /// How to take leads.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -139,9 +142,11 @@ pub(super) async fn push(
     body: Body,
 ) -> Result<(StatusCode, Answer<PushAnswer>), Problem> {
     let format = format(&headers)?;
-    let Ok(_one_of_few) = api.uploads.try_acquire() else {
+    let Ok(one_of_few) = Arc::clone(&api.uploads).try_acquire_owned() else {
         return Err(busy("as many uploads as are taken at once are under way"));
     };
+    // Until the leads are in, and until nobody reads the body any more.
+    let one_of_few = Arc::new(one_of_few);
     let mut known = None;
     let mut _one_at_a_time = None;
     if how.dedupe {
@@ -166,7 +171,8 @@ pub(super) async fn push(
         skipped: 0,
         waiting: None,
     };
-    let taken = upload.all(&mut read(body, format), &seen).await;
+    let mut items = read(body, format, Arc::clone(&one_of_few));
+    let taken = upload.all(&mut items, &seen).await;
     metrics::counter!("bridge_http_leads_accepted_total").increment(upload.accepted);
     let empty = format == Format::Values && !seen.anything.load(Ordering::Relaxed);
     let taken = taken.and_then(|()| if empty { Err(nothing()) } else { Ok(()) });
@@ -279,16 +285,17 @@ fn patient(
     })
 }
 
-/// Starts the reader.
+/// Starts the reader, which keeps the permit until it ends.
 fn read(
     body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     format: Format,
+    permit: Arc<OwnedSemaphorePermit>,
 ) -> mpsc::Receiver<Item> {
     let (sender, items) = mpsc::channel(AHEAD);
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let body = StreamReader::new(Box::pin(body));
-        let mut body = SyncIoBridge::new_with_handle(body, runtime);
+        let mut body = SyncIoBridge::new_with_handle(body, runtime.clone());
         let options = Options {
             format: Some(format),
             limit: LEAD_LIMIT,
@@ -301,11 +308,17 @@ fn read(
             }
         }
         drop(sender);
-        // Else the sender would find its connection broken, and no answer. It fails where the body
-        // did.
-        let _ = io::copy(&mut io::Read::take(&mut body, REST), &mut io::sink());
+        runtime.block_on(drain(body.into_inner()));
+        drop(permit);
     });
     items
+}
+
+/// Reads on after a mistake: else the sender would find its connection broken, and no answer.
+async fn drain(body: impl AsyncRead + Unpin) {
+    let (mut rest, mut nowhere) = (body.take(REST), tokio::io::sink());
+    // It fails where the body did.
+    let _ = tokio::time::timeout(REST_TIME, tokio::io::copy(&mut rest, &mut nowhere)).await;
 }
 
 /// An upload under way.
@@ -472,6 +485,17 @@ mod tests {
         let problem = mistake(2, &SourceError::Read("silence".into()), why);
         let status = problem.into_response().status();
         assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_of_a_refused_body_has_an_end_in_time() {
+        let drops = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        let before = Instant::now();
+        drain(StreamReader::new(Box::pin(drops))).await;
+        assert_eq!(before.elapsed().as_secs(), REST_TIME.as_secs());
     }
 
     #[test]

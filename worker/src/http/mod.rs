@@ -97,7 +97,7 @@ struct Api {
     max_waiting: Option<u64>,
     heartbeat: Duration,
     figures: prometheus::Figures,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
     dedupe: Semaphore,
     streams: Arc<Semaphore>,
     /// Work that goes on when its caller hangs up.
@@ -163,7 +163,7 @@ impl Server {
             max_waiting: self.settings.max_waiting,
             heartbeat: self.settings.heartbeat,
             figures,
-            uploads: Semaphore::new(UPLOADS),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
             dedupe: Semaphore::new(1),
             streams: Arc::new(Semaphore::new(STREAMS)),
             tasks: tasks.clone(),

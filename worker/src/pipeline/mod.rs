@@ -1,5 +1,6 @@
 //! The route a lead takes, station by station.
 //!
+//! - [`admission`]: what is refused before it sets out
 //! - [`route`]: the route file
 //! - [`keys`]: a table of it, taken apart with every mistake in it
 //! - [`contract`]: proves that every station gets what it needs and is reached
@@ -14,6 +15,7 @@
 //! - [`outline`]: a route as it is shown
 //! - [`rate`], [`cache`]: how often; what was found before
 
+pub(crate) mod admission;
 mod cache;
 mod contract;
 mod expression;

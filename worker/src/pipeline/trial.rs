@@ -10,9 +10,19 @@ use bridge_shared::store::dead_letters::token;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::admission::admit;
 use super::{Arrival, Failure, Journey, Ledger, Pipeline, Progress, Surroundings};
 
-/// Brings a lead along the route within a time, and tells of every station: the shape of
+/// What a worker allows a lead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The time of an attempt.
+    pub(crate) time: Duration,
+    /// The size of a lead.
+    pub(crate) bytes: usize,
+}
+
+/// Brings a lead along the route within the limits of a worker, and tells of every station: the shape of
 /// `pipeline run --json`. Services are called; nothing is counted, remembered or recorded. Values
 /// from the environment are shown by their names.
 pub(crate) async fn run(
@@ -20,7 +30,7 @@ pub(crate) async fn run(
     store: Option<&Store>,
     ledger: &Ledger,
     lead: &[u8],
-    limit: Duration,
+    limits: Limits,
 ) -> Value {
     let journey = Journey::new(Money::ZERO);
     let mut watch = Watch::default();
@@ -31,8 +41,13 @@ pub(crate) async fn run(
     };
     let id = format!("dry-run-{}", token());
     let mut observe = |progress: Progress<'_>| watch.see(progress);
-    let run = pipeline.run(around, &journey, &id, lead, &mut observe);
-    let result = journey.within(limit, pin!(run)).await;
+    let run = async {
+        admit(lead, limits.bytes)?;
+        pipeline
+            .run(around, &journey, &id, lead, &mut observe)
+            .await
+    };
+    let result = journey.within(limits.time, pin!(run)).await;
     let mut tried = Tried {
         pipeline: pipeline.name().to_owned(),
         stations: Vec::new(),
@@ -43,7 +58,7 @@ pub(crate) async fn run(
         cost: journey.spent().dollars(),
         lead: None,
     };
-    tried.end(result, limit);
+    tried.end(result, limits.time);
     tried.stations = watch.stops;
     let mut tried = serde_json::to_value(&tried).expect("plain values are JSON");
     hide(pipeline, &mut tried);

@@ -147,6 +147,12 @@ impl Upload {
         self.answer()
     }
 
+    /// The status of an answer that comes while the body is under way.
+    pub(crate) fn status(&mut self) -> u16 {
+        let stream = self.0.try_clone().expect("a copy");
+        read_head(&mut BufReader::new(stream)).expect("a head").0
+    }
+
     /// The answer, without an end of the body.
     pub(crate) fn answer(self) -> Answer {
         Answer::read(&mut BufReader::new(self.0)).expect("an answer")

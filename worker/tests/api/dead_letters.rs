@@ -1,12 +1,15 @@
 //! The dead letter queue over HTTP, as its old readers know it.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use bridge_shared::envelope::{Attempt, Envelope, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::client::Api;
 use crate::common::Bridge;
+use crate::common::proxy::scripts::Scripts;
+use crate::common::proxy::{Cut, Proxy};
 
 /// A dead letter as the bridge writes it.
 fn letter(id: &str, name: &str, error: &str) -> Vec<u8> {
@@ -366,4 +369,27 @@ fn a_client_of_the_former_api_works_unchanged() {
         "{said}"
     );
     assert_eq!((bridge.dead(), bridge.waiting()), (0, 3));
+}
+
+#[test]
+fn a_retry_whose_answer_is_lost_names_its_letter_and_invites_to_no_second_one() {
+    let bridge = Bridge::start();
+    kill_many(&bridge, 0..3);
+    let port = bridge.redis.port();
+    let proxy = Proxy::start(port, "", Arc::new(Scripts::new(None)));
+    let api = Api::with(&bridge, &[], &[("REDIS_URL", &proxy.url())]);
+    // With this one Redis learns the script.
+    assert_eq!(api.post("/dlq/retry/0").status, 200);
+    proxy.trap("take", Cut::After);
+    let answer = api.post("/dlq/retry/0");
+    assert!(!proxy.untrap(), "the answer was lost");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.headers.get("retry-after"), None);
+    let problem = answer.json();
+    assert_eq!(problem["id"], "t-1");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("POST /dlq/items/t-1/retry"), "{detail}");
+    assert_eq!((bridge.waiting(), bridge.dead()), (2, 1));
+    assert_eq!(api.post("/dlq/items/t-1/retry").status, 404);
+    assert_eq!((bridge.waiting(), bridge.dead()), (2, 1));
 }

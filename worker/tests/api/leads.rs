@@ -161,6 +161,24 @@ fn a_lead_that_is_too_long_is_refused_and_its_sender_hears_so() {
 }
 
 #[test]
+fn a_refused_upload_counts_as_long_as_its_rest_is_read() {
+    let bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    let one = || api.push("/leads", NDJSON, b"{\"n\":1}\n").status;
+    let refused: Vec<_> = (0..32)
+        .map(|_| {
+            let mut upload = api.begin("/leads", NDJSON);
+            upload.chunk(b"oops\n").expect("sent");
+            assert_eq!(upload.status(), 422);
+            upload
+        })
+        .collect();
+    assert_eq!((one(), bridge.waiting()), (503, 0));
+    drop(refused);
+    eventually("the senders' places are free", || one() == 202);
+}
+
+#[test]
 fn a_sender_that_hangs_up_leaves_what_it_sent() {
     let bridge = Bridge::start();
     let api = Api::start(&bridge);
