@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bridge_shared::config::RedisArgs;
 use bridge_shared::sandbox::Sandbox;
 use bridge_shared::store::Store;
+use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::dead_letters::Destination::{self, Redrive, Trash};
 use bytes::Bytes;
 
@@ -406,4 +407,135 @@ async fn where_redis_has_no_room_nothing_is_half_moved() {
         (bench.list("f").await.len(), bench.list("q").await.len()),
         (100, 0)
     );
+}
+
+/// An envelope at the end of its retries, its lead of so many bytes inside or behind it.
+fn worn_out(n: usize, lead: usize) -> Bytes {
+    use bridge_shared::envelope::Envelope;
+    let filler = "x".repeat(lead);
+    let lead = format!("{{\"full_name\":\"Ada {n}\",\"filler\":\"{filler}\",\"last\":\"omega\"}}");
+    let mut envelope = Envelope::new(format!("id-{n:03}"), lead.into(), None);
+    (envelope.error, envelope.retry_count, envelope.deaths) = ("boom".into(), 5, 2);
+    envelope.encode()
+}
+
+impl Bench {
+    async fn push(&mut self, entries: &[Bytes]) {
+        for entry in entries {
+            let mut cmd = redis::cmd("LPUSH");
+            cmd.arg("f").arg(&entry[..]);
+            let () = cmd.query_async(&mut self.connection).await.expect("pushed");
+        }
+    }
+
+    /// Somebody else takes the oldest.
+    async fn pop(&mut self, count: usize) {
+        let mut cmd = redis::cmd("RPOP");
+        cmd.arg("f").arg(count);
+        let _: Vec<Bytes> = cmd.query_async(&mut self.connection).await.expect("popped");
+    }
+
+    /// Those of the newest that come only as their beginnings.
+    async fn beginnings(&self, count: u64) -> Vec<DeadLetter> {
+        let (_, mut letters) = self.store.dead_window(0, count).await.expect("read");
+        letters.retain(|letter| !letter.is_whole());
+        assert!(!letters.is_empty());
+        letters
+    }
+
+    /// How often the server ran a command since this was asked last.
+    async fn calls(&mut self, command: &str) -> usize {
+        let stats: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut self.connection)
+            .await
+            .expect("read");
+        let () = redis::cmd("CONFIG")
+            .arg("RESETSTAT")
+            .query_async(&mut self.connection)
+            .await
+            .expect("reset");
+        let calls = stats.lines().filter_map(|line| {
+            let line = line.strip_prefix("cmdstat_")?.strip_prefix(command)?;
+            let calls = line.split_once("calls=")?.1.split(',').next()?;
+            calls.parse::<usize>().ok()
+        });
+        calls.sum()
+    }
+}
+
+#[tokio::test]
+async fn a_large_entry_that_others_shifted_goes_back_with_its_history_and_a_new_start() {
+    use bridge_shared::envelope::Envelope;
+    for shift in [3, 100] {
+        let mut bench = Bench::start().await;
+        bench.bury(0..100).await;
+        let entries: Vec<Bytes> = (0..12).map(|n| worn_out(n, 900_000)).collect();
+        bench.push(&entries).await;
+        let letters = bench.beginnings(12).await;
+        bench.pop(shift).await;
+        let moved = bench
+            .store
+            .take_dead(&letters, &Redrive, "test", |_| true)
+            .await;
+        assert!(moved.error.is_none(), "{:?}", moved.error);
+        assert!(moved.entries.iter().all(Option::is_some), "shift {shift}");
+        let waiting = bench.list("q").await;
+        assert_eq!(waiting.len(), letters.len());
+        for entry in waiting {
+            let envelope = Envelope::from_payload(&entry.into()).expect("an envelope");
+            let (retries, deaths) = (envelope.retry_count, envelope.deaths);
+            assert_eq!((retries, deaths, envelope.redrives), (0, 0, 1));
+            assert!(envelope.lead.ends_with(b"\"omega\"}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_those_large_entries_are_read_whole_that_must_be_and_none_before_its_step() {
+    let mut bench = Bench::start().await;
+    let apart: Vec<Bytes> = (0..12).map(|n| worn_out(n, 1_100_000)).collect();
+    bench.push(&apart).await;
+    let letters = bench.beginnings(12).await;
+    bench.calls("lindex").await;
+    let moved = bench.store.take_dead(&letters, &Redrive, "test", |_| true);
+    assert!(moved.await.entries.iter().all(Option::is_some));
+    assert_eq!(bench.calls("lindex").await, letters.len());
+
+    bench.pop(12).await;
+    let inside: Vec<Bytes> = (0..40).map(|n| worn_out(n, 900_000)).collect();
+    bench.push(&inside).await;
+    let letters = bench.beginnings(40).await;
+    bench.calls("lindex").await;
+    let stopped = bench.store.take_dead(&letters, &Redrive, "test", |_| false);
+    let moved = stopped.await.entries.into_iter().flatten().count();
+    let read = bench.calls("lindex").await;
+    assert!(moved > 0 && read <= 8, "{moved} moved, {read} read");
+}
+
+#[tokio::test]
+async fn a_large_entry_is_read_whole_where_it_is_now_and_told_as_gone_where_it_is_not() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..100).await;
+    let entries: Vec<Bytes> = (0..12).map(|n| worn_out(n, 900_000)).collect();
+    bench.push(&entries).await;
+    let letters = bench.beginnings(12).await;
+    bench.pop(3).await;
+    for letter in &letters {
+        let whole = bench.store.whole_dead(letter).await.expect("read");
+        let whole = whole.expect("it is near");
+        assert!(whole.is_whole() && whole.id() == letter.id());
+    }
+    bench.pop(96).await;
+    let named: Vec<&DeadLetter> = letters.iter().collect();
+    let found = bench.store.find_again(&named).await.expect("read");
+    assert_eq!(found.len(), letters.len());
+    for (n, found) in &found {
+        assert_eq!(found.id(), letters[*n].id());
+    }
+    bench.pop(13).await;
+    for letter in &letters {
+        let whole = bench.store.whole_dead(letter).await.expect("read");
+        assert!(whole.is_none());
+    }
 }

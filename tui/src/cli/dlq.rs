@@ -151,9 +151,7 @@ pub(crate) async fn run(
             filter,
         } => {
             let format = format.unwrap_or_else(|| Format::of(&file));
-            export(store, &file, format, &filter, as_json)
-                .await
-                .map(|()| true)
+            export(store, &file, format, &filter, as_json).await
         }
     }
 }
@@ -449,13 +447,16 @@ async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandErr
     ))
 }
 
+/// What is said of a large dead letter that was seen and then was not there to be read whole.
+const MOVED_MEANWHILE: &str = "moved meanwhile by somebody else, and not written";
+
 async fn export(
     store: &Store,
     file: &PathBuf,
     format: Format,
     filter: &Filter,
     as_json: bool,
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     let to_stdout = file.as_os_str() == "-";
     let to_terminal = to_stdout && std::io::stdout().is_terminal();
     let out: Box<dyn Write + Send> = if to_stdout {
@@ -479,22 +480,36 @@ async fn export(
     let now = store.observe_time().await?;
     let mut export = Export::begin(out, format, to_terminal)?;
     let mut walk = store.walk_dead(WINDOW);
+    let mut missed = Vec::new();
     while let Some(window) = walk.next().await? {
-        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            let whole = store.whole_dead(letter).await?;
-            export.write(&whole)?;
+        for letter in window {
+            if filter.matches(&letter, now) && !export.add(store, &letter).await? {
+                missed.push(letter);
+            }
         }
     }
+    let gone = export.add_missed(store, &missed).await?;
     let exported = export.end()?;
+    let whole = gone.is_empty();
     if to_stdout {
-        return Ok(());
+        let gone = plural(gone.len() as u64, "dead letter");
+        return if whole {
+            Ok(true)
+        } else {
+            Err(CommandError::Said(format!("{gone} {MOVED_MEANWHILE}")))
+        };
     }
     if as_json {
-        return json(&serde_json::json!({ "exported": exported, "file": file }));
+        json(&serde_json::json!({ "exported": exported, "file": file, "gone": gone }))?;
+        return Ok(whole);
     }
     line(&format!(
         "{} written to {}",
         plural(exported, "dead letter"),
         file.display()
-    ))
+    ))?;
+    for id in &gone {
+        line(&format!("{}: {MOVED_MEANWHILE}", harmless(id)))?;
+    }
+    Ok(whole)
 }
