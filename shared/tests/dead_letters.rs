@@ -539,3 +539,40 @@ async fn a_large_entry_is_read_whole_where_it_is_now_and_told_as_gone_where_it_i
         assert!(whole.is_none());
     }
 }
+
+#[tokio::test]
+async fn large_entries_behind_small_ones_take_a_step_each_few_and_not_one_for_all() {
+    let mut bench = Bench::start().await;
+    let large: Vec<Bytes> = (0..60).map(|n| worn_out(n, 2_000_000)).collect();
+    bench.push(&large).await;
+    bench.bury(0..40).await;
+    bench.calls("lrange").await;
+    bench.calls("eval").await;
+    let (_, letters) = bench.store.dead_window(0, 100).await.expect("read");
+    assert_eq!(letters.len(), 100);
+    // At most 16 with the first large one, and then two or three a step of 4 MiB.
+    let steps = bench.calls("eval").await;
+    assert!(steps >= 15, "{steps} steps");
+
+    // Others shifted all of them: looking around costs a few copies and not 129.
+    let seen = letters[70].clone();
+    bench.pop(5).await;
+    let trash = Trash("t".into());
+    let moved = bench
+        .store
+        .take_dead(&[seen], &trash, "test", |_| true)
+        .await;
+    assert!(moved.entries[0].is_some());
+    let left = bench.list("f").await.len();
+    assert_eq!(left, 94);
+    bench
+        .store
+        .clear_dead("rest", "test")
+        .await
+        .expect("cleared");
+    bench.calls("eval").await;
+    let back = bench.store.restore_dead("rest", "test", |_| true).await;
+    assert_eq!(back.expect("restored"), 94);
+    let steps = bench.calls("eval").await;
+    assert!(steps >= 15, "{steps} steps");
+}
