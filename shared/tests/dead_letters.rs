@@ -576,3 +576,42 @@ async fn large_entries_behind_small_ones_take_a_step_each_few_and_not_one_for_al
     let steps = bench.calls("eval").await;
     assert!(steps >= 15, "{steps} steps");
 }
+
+#[tokio::test]
+async fn a_filter_is_asked_of_all_of_a_large_letter_or_of_none_of_it() {
+    use bridge_shared::filter::Filter;
+    use bridge_shared::triage::{Matching, Move, Report};
+    let mut bench = Bench::start().await;
+    let large: Vec<Bytes> = (0..12).map(|n| worn_out(n, 1_100_000)).collect();
+    let huge = worn_out(99, 17 << 20);
+    bench.push(&[huge]).await;
+    bench.push(&large).await;
+    for (filter, moved, too_large) in [
+        ("!name:ada", 0, 1),
+        ("!lead:omega", 0, 1),
+        ("!omega", 0, 1),
+        ("!error:boom name:nobody", 0, 0),
+        ("lead:omega name:\"ada 3\"", 1, 1),
+        ("omega", 11, 1),
+        ("error:boom", 1, 0),
+    ] {
+        let mut progress = |_| true;
+        let mut work = Move {
+            store: &bench.store,
+            who: "test".into(),
+            destination: Trash("t".into()),
+            force: false,
+            progress: &mut progress,
+            report: Report::with_ids(),
+        };
+        let wanted = Matching {
+            filter: Filter::parse(filter).expect("a filter"),
+            ..Matching::default()
+        };
+        work.matching(&wanted).await.expect("moved");
+        let report = work.report;
+        let is = (report.moved, report.too_large.len(), report.gone.len());
+        assert_eq!(is, (moved, too_large, 0), "{filter}: {report:?}");
+    }
+    assert!(bench.list("f").await.is_empty());
+}

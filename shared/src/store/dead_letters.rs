@@ -7,8 +7,11 @@ use bytes::Bytes;
 use super::trash::TRASH_SECONDS;
 use super::window::{Piece, READ};
 use super::{Store, StoreError, convert};
+use crate::clock::Millis;
 use crate::envelope::{Envelope, Opened, Origin};
 use crate::event::{Event, EventBatch, EventKind};
+use crate::filter::Filter;
+use crate::filter::needle::Fit;
 use crate::lead;
 
 /// Entries that one call may move. The script stops by itself before it holds the server too
@@ -132,6 +135,19 @@ impl DeadLetter {
     }
 }
 
+/// What a filter says of a dead letter that may be large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It matches.
+    Fits(Fit),
+    /// It does not.
+    Not,
+    /// It was not there any more to be read whole.
+    Gone,
+    /// It is too large to be looked into: neither a term nor its opposite matches it.
+    TooLarge,
+}
+
 /// Where entries go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
@@ -203,6 +219,28 @@ impl Store {
         }
         let whole = self.whole_near(letter, letter.place()).await?;
         Ok(whole.map(|(_, whole)| Cow::Owned(whole)))
+    }
+
+    /// Asks a filter of a dead letter, `now` being the server's time. One that is not at hand whole
+    /// is read, where only all of it can tell.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn look_into(
+        &self,
+        filter: &Filter,
+        letter: &DeadLetter,
+        now: Millis,
+    ) -> Result<Looked, StoreError> {
+        let says = |letter: &DeadLetter| filter.fit(letter, now).map_or(Looked::Not, Looked::Fits);
+        if !filter.must_look_into(letter, now) {
+            return Ok(says(letter));
+        }
+        if letter.size > READ_WHOLE {
+            return Ok(Looked::TooLarge);
+        }
+        let whole = self.whole_dead(letter).await?;
+        Ok(whole.map_or(Looked::Gone, |whole| says(&whole)))
     }
 
     /// Reads the whole of an entry at a place, or a little around it; returns where it was found.

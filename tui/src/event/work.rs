@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bridge_shared::envelope::Envelope;
 use bridge_shared::store::control::operator;
-use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
+use bridge_shared::store::dead_letters::{DeadLetter, Destination, Looked, token};
 use bridge_shared::store::trial::Trial;
 use bridge_shared::store::{Store, StoreError};
 use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW};
@@ -157,7 +157,7 @@ async fn export(
     let open = OpenOptions::new().write(true).create_new(true).open(file);
     let out = BufWriter::new(open.map_err(says)?);
     let mut export = Export::begin(out, Format::of(Path::new(file)), false).map_err(says)?;
-    let done = write_all(store, which, &mut export, &mut report.gone, progress).await;
+    let done = write_all(store, which, &mut export, report, progress).await;
     report.moved = export.written;
     done.map_err(said)?;
     export.end().map_err(says).map(drop)
@@ -167,7 +167,7 @@ async fn write_all(
     store: &Store,
     which: &Which,
     export: &mut Export<impl Write>,
-    gone: &mut Vec<String>,
+    report: &mut Report,
     progress: &mut (impl FnMut(u64) -> bool + Send),
 ) -> Result<(), ExportError> {
     let mut missed = Vec::new();
@@ -188,10 +188,19 @@ async fn write_all(
         let mut walk = store.walk_dead(SCAN_WINDOW);
         while let Some(window) = walk.next().await? {
             for letter in window {
-                let is_one = ids.is_none_or(|ids| ids.contains_key(letter.id()))
-                    && wanted.holds(&letter, now);
-                if is_one && !export.add(store, &letter).await? {
-                    missed.push(letter);
+                if ids.is_some_and(|ids| !ids.contains_key(letter.id()))
+                    || wanted.except.contains(letter.id())
+                {
+                    continue;
+                }
+                match store.look_into(&wanted.filter, &letter, now).await? {
+                    Looked::Fits(_) => {
+                        if !export.add(store, &letter).await? {
+                            missed.push(letter);
+                        }
+                    }
+                    Looked::TooLarge => report.too_large.push(letter.id().to_owned()),
+                    Looked::Not | Looked::Gone => {}
                 }
             }
             if !progress(export.written) {
@@ -199,6 +208,6 @@ async fn write_all(
             }
         }
     }
-    *gone = export.add_missed(store, &missed).await?;
+    report.gone = export.add_missed(store, &missed).await?;
     Ok(())
 }
