@@ -539,11 +539,13 @@ async fn export(
         if whole {
             return Ok(true);
         }
-        let gone = plural(gone.len() as u64, "dead letter");
+        let mut said = format!("{} written", plural(exported, "dead letter"));
+        if !gone.is_empty() {
+            let gone = thousands(gone.len() as u64);
+            said = format!("{said}; {gone} {MOVED_MEANWHILE}");
+        }
         let too_large = too_large_too(too_large);
-        return Err(CommandError::Said(format!(
-            "{gone} {MOVED_MEANWHILE}{too_large}"
-        )));
+        return Err(CommandError::Said(format!("{said}{too_large}")));
     }
     if as_json {
         let answer = serde_json::json!({ "exported": exported, "file": file, "gone": gone });
