@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use crate::clock::Millis;
 use crate::event::{Event, EventBatch, EventKind};
 use crate::filter::Filter;
-use crate::store::dead_letters::{DeadLetter, Destination};
+use crate::store::dead_letters::{DeadLetter, Destination, Looked};
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use serde::Serialize;
@@ -36,6 +36,9 @@ pub struct Report {
     pub gone: Vec<String>,
     /// Cannot be a lead; still there.
     pub refused: Vec<String>,
+    /// Too large to be looked into for what was asked; still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub too_large: Vec<String>,
     /// The trash they are in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trash: Option<String>,
@@ -61,7 +64,10 @@ impl Report {
     /// Whether all that was asked for was done.
     #[must_use]
     pub fn whole(&self) -> bool {
-        self.gone.is_empty() && self.refused.is_empty() && !self.stopped
+        self.gone.is_empty()
+            && self.refused.is_empty()
+            && self.too_large.is_empty()
+            && !self.stopped
     }
 }
 
@@ -215,6 +221,8 @@ impl Move<'_> {
         // Entries from the right end on that stay.
         let mut stay = 0_u64;
         let mut refused = HashSet::new();
+        // Large ones that were read and stay; none is read twice.
+        let mut passed = HashSet::new();
         while left > 0 && !self.report.stopped {
             let total = self.store.dead_count().await?;
             // A few of those that stay are looked at again: where others take some of them out
@@ -228,11 +236,26 @@ impl Move<'_> {
             let (_, window) = self.store.dead_window(total - base - count, count).await?;
             let seen = window.len() as u64;
             left = left.saturating_sub(count - again);
-            let letters: Vec<_> = window
-                .into_iter()
-                .filter(|letter| wanted.holds(letter, now) && !refused.contains(letter.id()))
-                .collect();
             let (before, gone) = (self.report.moved, self.report.gone.len());
+            let mut letters = Vec::new();
+            for letter in window {
+                let known = refused.contains(letter.id()) || passed.contains(letter.id());
+                if known || wanted.except.contains(letter.id()) {
+                    continue;
+                }
+                match self.store.look_into(&wanted.filter, &letter, now).await? {
+                    Looked::Fits(_) => letters.push(letter),
+                    Looked::Gone => self.report.gone.push(letter.id().to_owned()),
+                    looked => {
+                        if looked == Looked::TooLarge {
+                            self.report.too_large.push(letter.id().to_owned());
+                        }
+                        if !letter.is_whole() {
+                            passed.insert(letter.id().to_owned());
+                        }
+                    }
+                }
+            }
             self.letters(letters).await?;
             refused.extend(self.report.refused[refused.len()..].iter().cloned());
             let taken = self.report.moved - before + (self.report.gone.len() - gone) as u64;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bridge_shared::config::RedisArgs;
 use bridge_shared::sandbox::Sandbox;
 use bridge_shared::store::Store;
+use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::dead_letters::Destination::{self, Redrive, Trash};
 use bytes::Bytes;
 
@@ -426,4 +427,211 @@ async fn where_redis_has_no_room_nothing_is_half_moved() {
         (bench.list("f").await.len(), bench.list("q").await.len()),
         (100, 0)
     );
+}
+
+/// An envelope at the end of its retries, its lead of so many bytes inside or behind it.
+fn worn_out(n: usize, lead: usize) -> Bytes {
+    use bridge_shared::envelope::Envelope;
+    let filler = "x".repeat(lead);
+    let lead = format!("{{\"full_name\":\"Ada {n}\",\"filler\":\"{filler}\",\"last\":\"omega\"}}");
+    let mut envelope = Envelope::new(format!("id-{n:03}"), lead.into(), None);
+    (envelope.error, envelope.retry_count, envelope.deaths) = ("boom".into(), 5, 2);
+    envelope.encode()
+}
+
+impl Bench {
+    async fn push(&mut self, entries: &[Bytes]) {
+        for entry in entries {
+            let mut cmd = redis::cmd("LPUSH");
+            cmd.arg("f").arg(&entry[..]);
+            let () = cmd.query_async(&mut self.connection).await.expect("pushed");
+        }
+    }
+
+    /// Somebody else takes the oldest.
+    async fn pop(&mut self, count: usize) {
+        let mut cmd = redis::cmd("RPOP");
+        cmd.arg("f").arg(count);
+        let _: Vec<Bytes> = cmd.query_async(&mut self.connection).await.expect("popped");
+    }
+
+    /// Those of the newest that come only as their beginnings.
+    async fn beginnings(&self, count: u64) -> Vec<DeadLetter> {
+        let (_, mut letters) = self.store.dead_window(0, count).await.expect("read");
+        letters.retain(|letter| !letter.is_whole());
+        assert!(!letters.is_empty());
+        letters
+    }
+
+    /// How often the server ran a command since this was asked last.
+    async fn calls(&mut self, command: &str) -> usize {
+        let stats: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut self.connection)
+            .await
+            .expect("read");
+        let () = redis::cmd("CONFIG")
+            .arg("RESETSTAT")
+            .query_async(&mut self.connection)
+            .await
+            .expect("reset");
+        let calls = stats.lines().filter_map(|line| {
+            let line = line.strip_prefix("cmdstat_")?.strip_prefix(command)?;
+            let calls = line.split_once("calls=")?.1.split(',').next()?;
+            calls.parse::<usize>().ok()
+        });
+        calls.sum()
+    }
+}
+
+#[tokio::test]
+async fn a_large_entry_that_others_shifted_goes_back_with_its_history_and_a_new_start() {
+    use bridge_shared::envelope::Envelope;
+    for shift in [3, 100] {
+        let mut bench = Bench::start().await;
+        bench.bury(0..100).await;
+        let entries: Vec<Bytes> = (0..12).map(|n| worn_out(n, 900_000)).collect();
+        bench.push(&entries).await;
+        let letters = bench.beginnings(12).await;
+        bench.pop(shift).await;
+        let moved = bench
+            .store
+            .take_dead(&letters, &Redrive, "test", |_| true)
+            .await;
+        assert!(moved.error.is_none(), "{:?}", moved.error);
+        assert!(moved.entries.iter().all(Option::is_some), "shift {shift}");
+        let waiting = bench.list("q").await;
+        assert_eq!(waiting.len(), letters.len());
+        for entry in waiting {
+            let envelope = Envelope::from_payload(&entry.into()).expect("an envelope");
+            let (retries, deaths) = (envelope.retry_count, envelope.deaths);
+            assert_eq!((retries, deaths, envelope.redrives), (0, 0, 1));
+            assert!(envelope.lead.ends_with(b"\"omega\"}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_those_large_entries_are_read_whole_that_must_be_and_none_before_its_step() {
+    let mut bench = Bench::start().await;
+    let apart: Vec<Bytes> = (0..12).map(|n| worn_out(n, 1_100_000)).collect();
+    bench.push(&apart).await;
+    let letters = bench.beginnings(12).await;
+    bench.calls("lindex").await;
+    let moved = bench.store.take_dead(&letters, &Redrive, "test", |_| true);
+    assert!(moved.await.entries.iter().all(Option::is_some));
+    assert_eq!(bench.calls("lindex").await, letters.len());
+
+    bench.pop(12).await;
+    let inside: Vec<Bytes> = (0..40).map(|n| worn_out(n, 900_000)).collect();
+    bench.push(&inside).await;
+    let letters = bench.beginnings(40).await;
+    bench.calls("lindex").await;
+    let stopped = bench.store.take_dead(&letters, &Redrive, "test", |_| false);
+    let moved = stopped.await.entries.into_iter().flatten().count();
+    let read = bench.calls("lindex").await;
+    assert!(moved > 0 && read <= 8, "{moved} moved, {read} read");
+}
+
+#[tokio::test]
+async fn a_large_entry_is_read_whole_where_it_is_now_and_told_as_gone_where_it_is_not() {
+    let mut bench = Bench::start().await;
+    bench.bury(0..100).await;
+    let entries: Vec<Bytes> = (0..12).map(|n| worn_out(n, 900_000)).collect();
+    bench.push(&entries).await;
+    let letters = bench.beginnings(12).await;
+    bench.pop(3).await;
+    for letter in &letters {
+        let whole = bench.store.whole_dead(letter).await.expect("read");
+        let whole = whole.expect("it is near");
+        assert!(whole.is_whole() && whole.id() == letter.id());
+    }
+    bench.pop(96).await;
+    let named: Vec<&DeadLetter> = letters.iter().collect();
+    let found = bench.store.find_again(&named).await.expect("read");
+    assert_eq!(found.len(), letters.len());
+    for (n, found) in &found {
+        assert_eq!(found.id(), letters[*n].id());
+    }
+    bench.pop(13).await;
+    for letter in &letters {
+        let whole = bench.store.whole_dead(letter).await.expect("read");
+        assert!(whole.is_none());
+    }
+}
+
+#[tokio::test]
+async fn large_entries_behind_small_ones_take_a_step_each_few_and_not_one_for_all() {
+    let mut bench = Bench::start().await;
+    let large: Vec<Bytes> = (0..60).map(|n| worn_out(n, 2_000_000)).collect();
+    bench.push(&large).await;
+    bench.bury(0..40).await;
+    bench.calls("lrange").await;
+    bench.calls("eval").await;
+    let (_, letters) = bench.store.dead_window(0, 100).await.expect("read");
+    assert_eq!(letters.len(), 100);
+    // At most 16 with the first large one, and then two or three a step of 4 MiB.
+    let steps = bench.calls("eval").await;
+    assert!(steps >= 15, "{steps} steps");
+
+    // Others shifted all of them: looking around costs a few copies and not 129.
+    let seen = letters[70].clone();
+    bench.pop(5).await;
+    let trash = Trash("t".into());
+    let moved = bench
+        .store
+        .take_dead(&[seen], &trash, "test", |_| true)
+        .await;
+    assert!(moved.entries[0].is_some());
+    let left = bench.list("f").await.len();
+    assert_eq!(left, 94);
+    bench
+        .store
+        .clear_dead("rest", "test")
+        .await
+        .expect("cleared");
+    bench.calls("eval").await;
+    let back = bench.store.restore_dead("rest", "test", |_| true).await;
+    assert_eq!(back.expect("restored"), 94);
+    let steps = bench.calls("eval").await;
+    assert!(steps >= 15, "{steps} steps");
+}
+
+#[tokio::test]
+async fn a_filter_is_asked_of_all_of_a_large_letter_or_of_none_of_it() {
+    use bridge_shared::filter::Filter;
+    use bridge_shared::triage::{Matching, Move, Report};
+    let mut bench = Bench::start().await;
+    let large: Vec<Bytes> = (0..12).map(|n| worn_out(n, 1_100_000)).collect();
+    let huge = worn_out(99, 17 << 20);
+    bench.push(&[huge]).await;
+    bench.push(&large).await;
+    for (filter, moved, too_large) in [
+        ("!name:ada", 0, 1),
+        ("!lead:omega", 0, 1),
+        ("!omega", 0, 1),
+        ("!error:boom name:nobody", 0, 0),
+        ("lead:omega name:\"ada 3\"", 1, 1),
+        ("omega", 11, 1),
+        ("error:boom", 1, 0),
+    ] {
+        let mut progress = |_| true;
+        let mut work = Move {
+            store: &bench.store,
+            who: "test".into(),
+            destination: Trash("t".into()),
+            force: false,
+            progress: &mut progress,
+            report: Report::with_ids(),
+        };
+        let wanted = Matching {
+            filter: Filter::parse(filter).expect("a filter"),
+            ..Matching::default()
+        };
+        work.matching(&wanted).await.expect("moved");
+        let report = work.report;
+        let is = (report.moved, report.too_large.len(), report.gone.len());
+        assert_eq!(is, (moved, too_large, 0), "{filter}: {report:?}");
+    }
+    assert!(bench.list("f").await.is_empty());
 }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use bridge_shared::clock::rfc3339;
 use bridge_shared::store::dead_letters::DeadLetter;
+use bridge_shared::store::{Store, StoreError};
 use bridge_shared::terminal::harmless_json;
 use clap::ValueEnum;
 
@@ -46,6 +47,17 @@ impl Format {
     }
 }
 
+/// What ended an export.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    /// Redis.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The file.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
 /// A file of dead letters.
 pub(crate) struct Export<W: Write> {
     out: Out<W>,
@@ -81,6 +93,41 @@ impl<W: Write> Export<W> {
             to_terminal,
             written: 0,
         })
+    }
+
+    /// Writes all of a dead letter; returns whether it was there to be read whole.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub(crate) async fn add(
+        &mut self,
+        store: &Store,
+        letter: &DeadLetter,
+    ) -> Result<bool, ExportError> {
+        let Some(whole) = store.whole_dead(letter).await? else {
+            return Ok(false);
+        };
+        self.write(&whole)?;
+        Ok(true)
+    }
+
+    /// Looks once more for those that were not there to be read whole, and writes what is only
+    /// elsewhere by now; returns the ids of the others, of which nothing is written.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub(crate) async fn add_missed(
+        &mut self,
+        store: &Store,
+        missed: &[DeadLetter],
+    ) -> Result<Vec<String>, ExportError> {
+        let named: Vec<&DeadLetter> = missed.iter().collect();
+        let mut gone = vec![true; missed.len()];
+        for (i, found) in store.find_again(&named).await? {
+            gone[i] = !self.add(store, &found).await?;
+        }
+        let gone = missed.iter().zip(gone).filter(|(_, gone)| *gone);
+        Ok(gone.map(|(letter, _)| letter.id().to_owned()).collect())
     }
 
     /// Writes one.

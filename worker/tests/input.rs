@@ -340,7 +340,11 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
                 "{}",
                 letter.envelope.error
             );
-            let whole = store.whole_dead(letter).await.expect("read");
+            let whole = store
+                .whole_dead(letter)
+                .await
+                .expect("read")
+                .expect("there");
             assert!(whole.is_whole() && whole.envelope.lead == bytes);
             assert_eq!(whole.id(), letter.id());
         }
@@ -360,7 +364,11 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
         let again = newest(&store).await;
         assert_eq!((again.id(), again.envelope.redrives), (&*id, 1));
         assert_eq!(again.envelope.attempts.len(), 2);
-        let whole = store.whole_dead(&again).await.expect("read");
+        let whole = store
+            .whole_dead(&again)
+            .await
+            .expect("read")
+            .expect("there");
         assert!(whole.envelope.lead == big.as_bytes());
 
         // Thrown away and brought back, it is the same.
@@ -375,7 +383,11 @@ fn a_lead_of_100_mb_goes_by_without_coming_into_the_worker() {
             1
         );
         let whole = newest(&store).await;
-        let whole = store.whole_dead(&whole).await.expect("read");
+        let whole = store
+            .whole_dead(&whole)
+            .await
+            .expect("read")
+            .expect("there");
         assert!(whole.envelope.lead == big.as_bytes());
     });
     drop(worker);

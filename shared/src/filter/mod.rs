@@ -16,6 +16,10 @@
 //! | `age:>1h` | failed longer ago than that; `ms s m h d` |
 //! | `!station:enrich` `!timeout` | not that; after `!` a word is taken exactly |
 //!
+//! Of a large dead letter that is not at hand whole, a term that looks into the lead says nothing,
+//! and neither does its opposite: who asks has it read first, as
+//! [`Store::look_into`](crate::store::Store::look_into) does.
+//!
 //! What *exactly* and *loosely* mean is said once, in [`needle`]. One filter is one set of dead
 //! letters: those that are shown are those that are acted on, in the console and in the commands.
 
@@ -24,6 +28,7 @@ mod wanted;
 
 use crate::cause::Cause;
 use crate::clock::Millis;
+use crate::envelope::Origin;
 use crate::store::dead_letters::DeadLetter;
 use needle::{Fit, Needle};
 pub use wanted::{Place, Texts, Wanted};
@@ -156,12 +161,37 @@ impl Filter {
             .iter()
             .try_fold(Fit::Exact, |so_far, (wanted, term)| {
                 let fit = term.fit(letter, &texts, now);
-                if *wanted {
+                // What is not at hand may hold it or not.
+                if !letter.is_whole() && term.looks_into_leads() {
+                    None
+                } else if *wanted {
                     fit.map(|fit| so_far.max(fit))
                 } else {
                     fit.is_none().then_some(so_far)
                 }
             })
+    }
+
+    /// Whether only the whole of a dead letter can tell if it matches: its beginning is at hand,
+    /// and no term that this can answer rules it out.
+    #[must_use]
+    pub fn must_look_into(&self, letter: &DeadLetter, now: Millis) -> bool {
+        if letter.is_whole() || self.is_empty() {
+            return false;
+        }
+        if letter.origin != Origin::Envelope {
+            // What it died of may stand behind the lead.
+            return true;
+        }
+        let (inside, outside): (Vec<_>, Vec<_>) = self
+            .terms
+            .iter()
+            .partition(|(_, term)| term.looks_into_leads());
+        let texts = Texts::of(letter);
+        !inside.is_empty()
+            && outside
+                .iter()
+                .all(|(wanted, term)| term.fit(letter, &texts, now).is_some() == *wanted)
     }
 
     /// The texts that it wants, for showing where they stand.
@@ -174,6 +204,10 @@ impl Filter {
 }
 
 impl Term {
+    fn looks_into_leads(&self) -> bool {
+        matches!(self, Self::Text(wanted) if wanted.looks_into_leads())
+    }
+
     fn fit(&self, letter: &DeadLetter, texts: &Texts<'_>, now: Millis) -> Option<Fit> {
         let envelope = &letter.envelope;
         let holds = match self {

@@ -112,6 +112,14 @@ impl<'a> Texts<'a> {
 }
 
 impl Wanted {
+    /// Whether it may stand in the lead.
+    pub(super) fn looks_into_leads(&self) -> bool {
+        matches!(
+            self.place,
+            None | Some(Place::Name | Place::Url | Place::Lead)
+        )
+    }
+
     /// How a dead letter fits.
     pub(super) fn fit(&self, texts: &Texts<'_>) -> Option<Fit> {
         let is_in = |place: &Place| self.needle.is_in(texts.get(*place));

@@ -7,8 +7,11 @@ use bytes::Bytes;
 use super::trash::TRASH_SECONDS;
 use super::window::{Piece, READ};
 use super::{Store, StoreError, convert};
+use crate::clock::Millis;
 use crate::envelope::{Envelope, Opened, Origin};
 use crate::event::{Event, EventBatch, EventKind};
+use crate::filter::Filter;
+use crate::filter::needle::Fit;
 use crate::lead;
 
 /// Entries that one call may move. The script stops by itself before it holds the server too
@@ -16,8 +19,10 @@ use crate::lead;
 const BATCH: usize = 200;
 /// Entries that one step of reading by place goes over.
 const RUN: u64 = 500;
-/// The largest entry that is read whole, in bytes, to be put back to work.
+/// The largest entry that is read whole, in bytes, to be put back to work or looked into.
 const READ_WHOLE: u64 = 16 << 20;
+/// How far around the place where an entry was seen it is looked for.
+const AROUND: i64 = 64;
 
 /// An entry of the dead letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +97,22 @@ impl DeadLetter {
 
     /// Whether another reading is of the same entry.
     fn is_same(&self, other: &Self) -> bool {
-        let both = self.bytes.len().min(other.bytes.len());
-        self.size == other.size && self.bytes[..both] == other.bytes[..both]
+        self.is_of(&other.bytes, other.size)
+    }
+
+    /// Whether an entry of `size` bytes that begins with these is the same.
+    fn is_of(&self, bytes: &[u8], size: u64) -> bool {
+        let both = self.bytes.len().min(bytes.len());
+        self.size == size && self.bytes[..both] == bytes[..both]
+    }
+
+    /// Whether it must be read whole to be put back to work: its beginning does not tell with
+    /// certainty where the lead is. The largest are taken for leads as they are.
+    fn must_be_whole(&self) -> bool {
+        !self.is_whole() && self.size <= READ_WHOLE && {
+            let opened = Opened::new(&self.bytes, self.size);
+            opened.origin != Origin::Envelope || opened.lead_bytes().is_none()
+        }
     }
 
     /// Its id.
@@ -114,6 +133,19 @@ impl DeadLetter {
     pub fn from_end(&self) -> u64 {
         self.of.saturating_sub(self.index)
     }
+}
+
+/// What a filter says of a dead letter that may be large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It matches.
+    Fits(Fit),
+    /// It does not.
+    Not,
+    /// It was not there any more to be read whole.
+    Gone,
+    /// It is too large to be looked into: neither a term nor its opposite matches it.
+    TooLarge,
 }
 
 /// Where entries go.
@@ -173,24 +205,100 @@ impl Store {
     }
 
     /// A dead letter with all of its bytes, where they are not at hand already: then they are read.
-    /// It stays as it is where it is no longer where it was seen. A large one holds the server up
-    /// as long as it takes to copy it.
+    /// It is looked for a little around the place where it was seen; `None` where it is not there.
+    /// A large one holds the server up as long as it takes to copy it.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn whole_dead<'l>(
         &self,
         letter: &'l DeadLetter,
-    ) -> Result<Cow<'l, DeadLetter>, StoreError> {
+    ) -> Result<Option<Cow<'l, DeadLetter>>, StoreError> {
         if letter.is_whole() {
-            return Ok(Cow::Borrowed(letter));
+            return Ok(Some(Cow::Borrowed(letter)));
         }
+        let whole = self.whole_near(letter, letter.place()).await?;
+        Ok(whole.map(|(_, whole)| Cow::Owned(whole)))
+    }
+
+    /// Asks a filter of a dead letter, `now` being the server's time. One that is not at hand whole
+    /// is read, where only all of it can tell.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn look_into(
+        &self,
+        filter: &Filter,
+        letter: &DeadLetter,
+        now: Millis,
+    ) -> Result<Looked, StoreError> {
+        let says = |letter: &DeadLetter| filter.fit(letter, now).map_or(Looked::Not, Looked::Fits);
+        if !filter.must_look_into(letter, now) {
+            return Ok(says(letter));
+        }
+        if letter.size > READ_WHOLE {
+            return Ok(Looked::TooLarge);
+        }
+        let whole = self.whole_dead(letter).await?;
+        Ok(whole.map_or(Looked::Gone, |whole| says(&whole)))
+    }
+
+    /// Reads the whole of an entry at a place, or a little around it; returns where it was found.
+    async fn whole_near(
+        &self,
+        letter: &DeadLetter,
+        place: i64,
+    ) -> Result<Option<(i64, DeadLetter)>, StoreError> {
+        if let Some(whole) = self.whole_at(letter, place).await? {
+            return Ok(Some((place, whole)));
+        }
+        let (first, last) = (place.saturating_sub(AROUND), (place + AROUND).min(-1));
+        let (total, pieces) = self.window(&self.keys().failed, first, last).await?;
+        let first = first.max(-i64::try_from(total).unwrap_or(i64::MAX));
+        for (place, piece) in (first..).zip(pieces) {
+            if letter.is_of(&piece.bytes, piece.size)
+                && let Some(whole) = self.whole_at(letter, place).await?
+            {
+                return Ok(Some((place, whole)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn whole_at(
+        &self,
+        letter: &DeadLetter,
+        place: i64,
+    ) -> Result<Option<DeadLetter>, StoreError> {
         let mut cmd = redis::cmd("LINDEX");
-        cmd.arg(&self.keys().failed).arg(letter.place());
+        cmd.arg(&self.keys().failed).arg(place);
         let bytes: Option<Vec<u8>> = self.query(&cmd).await?;
-        let whole = bytes.map(|bytes| DeadLetter::new(letter.index, letter.of, bytes.into()));
-        let whole = whole.filter(|whole| whole.is_same(letter));
-        Ok(whole.map_or(Cow::Borrowed(letter), Cow::Owned))
+        let bytes = bytes.filter(|bytes| letter.is_of(bytes, bytes.len() as u64));
+        Ok(bytes.map(|bytes| DeadLetter::new(letter.index, letter.of, bytes.into())))
+    }
+
+    /// Looks through the whole queue for letters that are no longer where they were seen; tells
+    /// the number of each that is still there, and where it is now.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn find_again(
+        &self,
+        letters: &[&DeadLetter],
+    ) -> Result<Vec<(usize, DeadLetter)>, StoreError> {
+        if letters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<String> = letters
+            .iter()
+            .map(|letter| letter.id().to_owned())
+            .collect();
+        let found = self.find_dead(&ids).await?.into_iter();
+        let same = |found: DeadLetter| {
+            let i = letters.iter().position(|letter| letter.is_same(&found))?;
+            Some((i, found))
+        };
+        Ok(found.filter_map(same).collect())
     }
 
     /// Goes through the dead letter queue from the newest to the oldest, window by window.
@@ -424,47 +532,46 @@ impl Take<'_> {
         progress: &mut impl FnMut(usize) -> bool,
     ) -> Result<(), StoreError> {
         let all: Vec<usize> = (0..letters.len()).collect();
-        let letters = &*self.read_whole(letters).await?;
         if !self.pass(letters, all, progress).await? || !self.moved.contains(&None) {
             return Ok(());
         }
-        let missed: Vec<String> = letters
-            .iter()
-            .zip(&self.moved)
-            .filter(|(_, moved)| moved.is_none())
-            .map(|(letter, _)| letter.id().to_owned())
+        let missed: Vec<usize> = (0..letters.len())
+            .filter(|&i| self.moved[i].is_none())
             .collect();
+        let named: Vec<&DeadLetter> = missed.iter().map(|&i| &letters[i]).collect();
         let mut elsewhere = letters.to_vec();
         let mut again = Vec::new();
-        for found in self.store.find_dead(&missed).await? {
-            let same = |i: &usize| self.moved[*i].is_none() && letters[*i].is_same(&found);
-            if let Some(i) = (0..letters.len()).find(same) {
-                // Where it is now; what is to become of it stays.
-                (elsewhere[i].index, elsewhere[i].of) = (found.index, found.of);
-                again.push(i);
-            }
+        for (n, found) in self.store.find_again(&named).await? {
+            // Where it is now; what is to become of it stays.
+            let i = missed[n];
+            (elsewhere[i].index, elsewhere[i].of) = (found.index, found.of);
+            again.push(i);
         }
         self.pass(&elsewhere, again, progress).await.map(drop)
     }
 
-    /// Reads the rest of those that are not whole and of which the beginning does not tell with
-    /// certainty where the lead is; the largest of them are taken for leads as they are.
-    async fn read_whole<'l>(
+    /// A letter as it can be put where it goes, read whole where it must be; `gone` older ones are
+    /// gone since it was seen. `None` where it cannot be read: its beginning alone would go back
+    /// with its old history.
+    async fn ready<'l>(
         &self,
-        letters: &'l [DeadLetter],
-    ) -> Result<Cow<'l, [DeadLetter]>, StoreError> {
-        let mut letters = Cow::Borrowed(letters);
-        if matches!(self.destination, Destination::Trash(_)) {
-            return Ok(letters);
+        letter: &'l DeadLetter,
+        gone: i64,
+    ) -> Result<Option<Cow<'l, DeadLetter>>, StoreError> {
+        match self.destination {
+            // What was edited is the lead that is at hand, so that has to be all of it.
+            Destination::Edited if !letter.is_whole() => return Ok(None),
+            Destination::Redrive if letter.must_be_whole() => {}
+            _ => return Ok(Some(Cow::Borrowed(letter))),
         }
-        for i in 0..letters.len() {
-            let letter = &letters[i];
-            if !letter.is_whole() && letter.size <= READ_WHOLE {
-                let whole = self.store.whole_dead(letter).await?.into_owned();
-                letters.to_mut()[i] = whole;
-            }
-        }
-        Ok(letters)
+        let place = letter.place().saturating_add(gone);
+        let found = self.store.whole_near(letter, place).await?;
+        Ok(found.map(|(place, mut whole)| {
+            let from_end = place.saturating_sub(gone).unsigned_abs();
+            whole.of = whole.of.max(from_end);
+            whole.index = whole.of - from_end;
+            Cow::Owned(whole)
+        }))
     }
 
     /// Goes once through the letters named by `order`; returns whether it came to the end.
@@ -476,31 +583,45 @@ impl Take<'_> {
     ) -> Result<bool, StoreError> {
         // The oldest first: every one taken out brings those left of it one nearer to the end.
         order.sort_by_key(|&i| std::cmp::Reverse(letters[i].place()));
-        let (mut at, mut gone) = (0, 0);
-        while at < order.len() {
-            let batch = &order[at..order.len().min(at + BATCH)];
-            // Of large ones only as many as the request may hold.
-            let mut bytes = 0;
-            let fits = batch.iter().take_while(|&&i| {
-                bytes += 2 * letters[i].bytes.len();
-                bytes < READ
-            });
-            let batch = &batch[..fits.count().max(1)];
-            let seen = self.step(letters, batch, &mut gone).await?;
-            at += seen;
+        let mut order = order.into_iter().peekable();
+        let (mut batch, mut gone) = (Vec::new(), 0);
+        loop {
+            // Of large ones only as many as the request may hold, and none is read before.
+            let mut bytes: usize = batch.iter().map(weight).sum();
+            while batch.len() < BATCH
+                && let Some(i) =
+                    order.next_if(|&i| batch.is_empty() || bytes + self.cost(&letters[i]) < READ)
+            {
+                if let Some(letter) = self.ready(&letters[i], gone).await? {
+                    batch.push((i, letter));
+                    bytes += weight(&batch[batch.len() - 1]);
+                }
+            }
+            if batch.is_empty() {
+                return Ok(true);
+            }
+            let seen = self.step(&batch, &mut gone).await?;
+            batch.drain(..seen.min(batch.len()));
             let so_far = self.moved.iter().flatten().count();
             if !progress(so_far) {
                 return Ok(false);
             }
         }
-        Ok(true)
+    }
+
+    /// About how many bytes of a request a letter will take.
+    fn cost(&self, letter: &DeadLetter) -> usize {
+        if matches!(self.destination, Destination::Redrive) && letter.must_be_whole() {
+            usize::try_from(2 * letter.size).unwrap_or(usize::MAX)
+        } else {
+            2 * letter.bytes.len()
+        }
     }
 
     /// One call of the script; returns how many of the batch it came to.
     async fn step(
         &mut self,
-        letters: &[DeadLetter],
-        batch: &[usize],
+        batch: &[(usize, Cow<'_, DeadLetter>)],
         gone: &mut i64,
     ) -> Result<usize, StoreError> {
         let keys = self.store.keys();
@@ -513,8 +634,7 @@ impl Take<'_> {
         let mut cmd = script.call(&[&keys.failed, &to, &keys.stats, &keys.audit]);
         cmd.arg(verb).arg(self.who).arg(kept);
         let mut put = Vec::with_capacity(batch.len());
-        for &i in batch {
-            let letter = &letters[i];
+        for (i, letter) in batch {
             let (replacement, replaced) = match self.destination {
                 Destination::Trash(_) => (Bytes::new(), 0),
                 Destination::Redrive if !letter.is_whole() => {
@@ -548,14 +668,19 @@ impl Take<'_> {
                 "the dead letter queue did not move".into(),
             ));
         }
-        for ((&i, put), value) in batch.iter().zip(put).zip(reply.values) {
+        for (((i, _), put), value) in batch.iter().zip(put).zip(reply.values) {
             if convert::<i64>(value)? == 1 {
-                self.moved[i] = Some(put);
+                self.moved[*i] = Some(put);
                 *gone += 1;
             }
         }
         Ok(seen)
     }
+}
+
+/// The bytes that an entry takes of a request: once to find it by, once to put in its place.
+fn weight((_, letter): &(usize, Cow<'_, DeadLetter>)) -> usize {
+    2 * letter.bytes.len()
 }
 
 /// What the audit says of an edited letter: its id, and the lead as it was.

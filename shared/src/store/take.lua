@@ -1,8 +1,8 @@
 -- Dead -> waiting, or dead -> trash: moves entries that are still what the operator saw.
 --
 -- An entry is named by its bytes, a large one by the first of them and how many there are; the
--- index is only where to look first. It counts from
--- the right end, where nothing is ever added, so it stays true while new entries arrive.
+-- index is only where to look first. It counts from the right end, where nothing is ever added, so
+-- it stays true while new entries arrive.
 -- Close to an end the entries are marked and taken out in one pass, the order kept. Deep in a
 -- long list, where such a pass would hold the server, the oldest entry takes the place instead:
 -- the length stays exact and the cost is that of an index.
@@ -18,6 +18,10 @@ redis.call('LLEN', KEYS[2]) -- Fails here rather than below where that is no lis
 local PASS = 15000
 local MARK = 'taken:' .. now .. ':' .. redis.sha1hex(string.sub(ARGV[5] or '', 1, 1000))
 local BUDGET = 2000
+-- How far around the place where it was seen an entry is looked for.
+local AROUND = 64
+-- An entry beyond it is large, and so may its neighbours be.
+local LARGE = 65536
 local spent = 0
 local length = redis.call('LLEN', KEYS[1])
 local shift = 0
@@ -28,7 +32,9 @@ local function reach(index)
   return 2 + 0.005 * math.min(-index, length + index + 1)
 end
 
--- Where the entry is now, near the index it was seen at, and the entry.
+-- Where the entry is now, near the index it was seen at, and the entry. It looks further and
+-- further away from there, as long as a budget of its own lasts: what it does not come to is not
+-- found.
 local function find(index, bytes, size)
   local function same(entry)
     return entry == bytes
@@ -39,12 +45,40 @@ local function find(index, bytes, size)
   if there and same(there) then
     return index, there
   end
-  spent = spent + 30
-  local first = math.max(index - 64, -length)
-  local last = math.min(index + 64, -1)
-  for i, entry in ipairs(redis.call('LRANGE', KEYS[1], first, last)) do
-    if same(entry) then
-      return first + i - 1, entry
+  local last_of_budget = spent + BUDGET
+  -- Both ends of what was looked at, and how many entries the next look is at: among large ones one.
+  local low, high = index, index
+  local ask = there and #there > LARGE and 1 or 8
+  local function look(first, last)
+    first, last = math.max(first, -length), math.min(last, -1)
+    if first > last then
+      return nil
+    end
+    spent = spent + reach(first)
+    for i, entry in ipairs(redis.call('LRANGE', KEYS[1], first, last)) do
+      spent = spent + #entry / 1000
+      if #entry > LARGE then
+        ask = 1
+      end
+      if same(entry) then
+        return first + i - 1, entry
+      end
+    end
+    return nil
+  end
+  while spent <= last_of_budget and (low > index - AROUND or high < index + AROUND) do
+    -- What others took away brought it nearer to the right end: there first.
+    local n = ask
+    local at, entry = look(high + 1, math.min(high + n, index + AROUND))
+    high = math.min(high + n, index + AROUND)
+    if at then
+      return at, entry
+    end
+    n = ask
+    at, entry = look(math.max(low - n, index - AROUND), low - 1)
+    low = math.max(low - n, index - AROUND)
+    if at then
+      return at, entry
     end
   end
   return nil

@@ -15,6 +15,8 @@ pub const TRASH_SECONDS: u64 = 24 * 60 * 60;
 
 /// Entries that come back from the trash in one step.
 const RESTORE_BATCH: usize = 500;
+/// Of which so many at once at first, where they are not known to be large.
+const RESTORE_ASK: u64 = 8;
 /// Keys that one step of looking for trashes goes over: well below a millisecond.
 const SCAN: usize = 1_000;
 /// Entries of the audit that are looked at for who threw something away, in steps of [`AUDIT_STEP`].
@@ -68,17 +70,20 @@ impl Store {
         let mut restored = 0;
         // The entries are only sent along as long as there is somebody to tell of them.
         let mut listeners = 1;
+        let mut ask = RESTORE_ASK;
         loop {
             let mut cmd =
                 script.call(&[&keys.trash(trash), &keys.failed, &keys.stats, &keys.audit]);
             cmd.arg(who).arg(RESTORE_BATCH).arg(READ);
-            cmd.arg(u8::from(listeners > 0));
+            cmd.arg(u8::from(listeners > 0)).arg(ask);
             let mut reply = self.run(script, &cmd).await?;
             let (moved, left): (u64, u64) = (reply.next()?, reply.next()?);
             let entries: Vec<Bytes> = reply.rest()?;
             let why = "brought back from the trash";
             listeners = self.tell_dead(who, why, entries.iter()).await;
             restored += moved;
+            // Few in a step are large ones.
+            ask = (moved / 8).clamp(1, RESTORE_ASK);
             if !progress(restored) || left == 0 || moved == 0 {
                 return Ok(restored);
             }

@@ -8,6 +8,8 @@ use crate::envelope::HEAD;
 
 /// Bytes that one step reads, before the entry that goes beyond them.
 pub(super) const READ: usize = 4 << 20;
+/// Entries that a step reads at once at first, where none is known to be large.
+const ASK: usize = 8;
 /// Bytes of a window of which nothing is cut off, where only large entries are.
 const WHOLE: usize = 8 << 20;
 
@@ -54,10 +56,11 @@ impl Store {
         let script = &self.scripts().window;
         let (mut total, mut pieces, mut room) = (None, Vec::new(), WHOLE);
         let (mut first, mut last) = (first, last);
+        let mut ask = ASK;
         loop {
             let mut cmd = script.call(&[key]);
             cmd.arg(first).arg(last);
-            cmd.arg(READ).arg(room).arg(HEAD);
+            cmd.arg(READ).arg(room).arg(HEAD).arg(ask);
             let mut reply = self.run(script, &cmd).await?;
             let length: u64 = reply.next()?;
             let step: Vec<Piece> = reply.values.map(Piece::new).collect::<Result<_, _>>()?;
@@ -69,6 +72,8 @@ impl Store {
             let begun = from_right(first).max(-signed);
             let read = i64::try_from(step.len()).unwrap_or(i64::MAX);
             (first, last) = (begun + read, from_right(last).min(-1));
+            let large = step.last().is_some_and(|piece| piece.size > HEAD as u64);
+            ask = if large { 1 } else { ASK };
             pieces.extend(step);
             let total = *total.get_or_insert(length);
             if read == 0 || first > last {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bridge_shared::clock::{human_duration, rfc3339};
 use bridge_shared::filter::Filter;
 use bridge_shared::store::control::operator;
-use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
+use bridge_shared::store::dead_letters::{DeadLetter, Destination, Looked, token};
 use bridge_shared::store::{Store, StoreError};
 use clap::{ArgGroup, Args, Subcommand};
 
@@ -151,9 +151,7 @@ pub(crate) async fn run(
             filter,
         } => {
             let format = format.unwrap_or_else(|| Format::of(&file));
-            export(store, &file, format, &filter, as_json)
-                .await
-                .map(|()| true)
+            export(store, &file, format, &filter, as_json).await
         }
     }
 }
@@ -161,19 +159,27 @@ pub(crate) async fn run(
 async fn list(store: &Store, args: &ListArgs, as_json: bool) -> Result<(), CommandError> {
     let now = store.observe_time().await?;
     let mut found = Vec::new();
+    let mut too_large = 0;
     let mut walk = store.walk_dead(WINDOW);
     while found.len() < args.limit
         && let Some(window) = walk.next().await?
     {
-        let matching = window
-            .into_iter()
-            .filter(|letter| args.filter.matches(letter, now));
-        found.extend(matching.take(args.limit - found.len()));
+        for letter in window {
+            if found.len() == args.limit {
+                break;
+            }
+            match store.look_into(&args.filter, &letter, now).await? {
+                Looked::Fits(_) => found.push(letter),
+                Looked::TooLarge => too_large += 1,
+                Looked::Not | Looked::Gone => {}
+            }
+        }
     }
     let total = store.dead_count().await?;
     if as_json {
         let items: Vec<Row<'_>> = found.iter().map(Row::new).collect();
-        return json(&serde_json::json!({ "items": items, "total": total }));
+        let answer = serde_json::json!({ "items": items, "total": total });
+        return json(&with_too_large(answer, too_large));
     }
     for letter in &found {
         line(&list_line(letter, now))?;
@@ -185,9 +191,27 @@ async fn list(store: &Store, args: &ListArgs, as_json: bool) -> Result<(), Comma
         " that match"
     };
     line(&format!(
-        "{shown}{matching} of {}",
-        plural(total, "dead letter")
+        "{shown}{matching} of {}{}",
+        plural(total, "dead letter"),
+        too_large_too(too_large)
     ))
+}
+
+/// What is said of large ones that a filter could not be asked of.
+fn too_large_too(too_large: u64) -> String {
+    if too_large == 0 {
+        String::new()
+    } else {
+        format!("; {} too large to be looked into", thousands(too_large))
+    }
+}
+
+/// The same for scripts.
+fn with_too_large(mut answer: serde_json::Value, too_large: u64) -> serde_json::Value {
+    if too_large > 0 {
+        answer["too_large"] = too_large.into();
+    }
+    answer
 }
 
 fn list_line(letter: &DeadLetter, now: i64) -> String {
@@ -220,12 +244,16 @@ async fn groups(store: &Store, filter: &Filter, as_json: bool) -> Result<(), Com
     let now = store.observe_time().await?;
     let mut groups = Groups::default();
     let mut walk = store.walk_dead(SCAN_WINDOW);
-    let mut total = 0_u64;
+    let (mut total, mut too_large) = (0_u64, 0);
     while let Some(window) = walk.next().await? {
         for letter in &window {
-            if let Some(fit) = filter.fit(letter, now) {
-                groups.add(letter, fit);
-                total += 1;
+            match store.look_into(filter, letter, now).await? {
+                Looked::Fits(fit) => {
+                    groups.add(letter, fit);
+                    total += 1;
+                }
+                Looked::TooLarge => too_large += 1,
+                Looked::Not | Looked::Gone => {}
             }
         }
     }
@@ -246,7 +274,8 @@ async fn groups(store: &Store, filter: &Filter, as_json: bool) -> Result<(), Com
                 })
             })
             .collect();
-        return json(&serde_json::json!({ "groups": groups, "total": total }));
+        let answer = serde_json::json!({ "groups": groups, "total": total });
+        return json(&with_too_large(answer, too_large));
     }
     for group in &groups {
         line(&format!(
@@ -259,9 +288,10 @@ async fn groups(store: &Store, filter: &Filter, as_json: bool) -> Result<(), Com
         ))?;
     }
     line(&format!(
-        "{} in {}",
+        "{} in {}{}",
         plural(total, "dead letter"),
-        plural(groups.len() as u64, "group")
+        plural(groups.len() as u64, "group"),
+        too_large_too(too_large)
     ))
 }
 
@@ -422,6 +452,12 @@ fn tell(result: &Report, done: &str, as_json: bool) -> Result<bool, CommandError
             harmless(id)
         ))?;
     }
+    for id in &result.too_large {
+        line(&format!(
+            "{}: too large to be looked into for the filter, so it stays; name it by its id",
+            harmless(id)
+        ))?;
+    }
     Ok(result.whole())
 }
 
@@ -449,13 +485,16 @@ async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandErr
     ))
 }
 
+/// What is said of a large dead letter that was seen and then was not there to be read whole.
+const MOVED_MEANWHILE: &str = "moved meanwhile by somebody else, and not written";
+
 async fn export(
     store: &Store,
     file: &PathBuf,
     format: Format,
     filter: &Filter,
     as_json: bool,
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     let to_stdout = file.as_os_str() == "-";
     let to_terminal = to_stdout && std::io::stdout().is_terminal();
     let out: Box<dyn Write + Send> = if to_stdout {
@@ -479,22 +518,48 @@ async fn export(
     let now = store.observe_time().await?;
     let mut export = Export::begin(out, format, to_terminal)?;
     let mut walk = store.walk_dead(WINDOW);
+    let (mut missed, mut too_large) = (Vec::new(), 0);
     while let Some(window) = walk.next().await? {
-        for letter in window.iter().filter(|letter| filter.matches(letter, now)) {
-            let whole = store.whole_dead(letter).await?;
-            export.write(&whole)?;
+        for letter in window {
+            match store.look_into(filter, &letter, now).await? {
+                Looked::Fits(_) => {
+                    if !export.add(store, &letter).await? {
+                        missed.push(letter);
+                    }
+                }
+                Looked::TooLarge => too_large += 1,
+                Looked::Not | Looked::Gone => {}
+            }
         }
     }
+    let gone = export.add_missed(store, &missed).await?;
     let exported = export.end()?;
+    let whole = gone.is_empty() && too_large == 0;
     if to_stdout {
-        return Ok(());
+        if whole {
+            return Ok(true);
+        }
+        let mut said = format!("{} written", plural(exported, "dead letter"));
+        if !gone.is_empty() {
+            let gone = thousands(gone.len() as u64);
+            said = format!("{said}; {gone} {MOVED_MEANWHILE}");
+        }
+        let too_large = too_large_too(too_large);
+        return Err(CommandError::Said(format!("{said}{too_large}")));
     }
     if as_json {
-        return json(&serde_json::json!({ "exported": exported, "file": file }));
+        let answer = serde_json::json!({ "exported": exported, "file": file, "gone": gone });
+        json(&with_too_large(answer, too_large))?;
+        return Ok(whole);
     }
     line(&format!(
-        "{} written to {}",
+        "{} written to {}{}",
         plural(exported, "dead letter"),
-        file.display()
-    ))
+        file.display(),
+        too_large_too(too_large)
+    ))?;
+    for id in &gone {
+        line(&format!("{}: {MOVED_MEANWHILE}", harmless(id)))?;
+    }
+    Ok(whole)
 }

@@ -1,5 +1,6 @@
 //! How commands speak: harmless text for people, JSON for scripts, and a status to branch on.
 
+use crate::export::ExportError;
 use std::io::Write as _;
 
 use bridge_shared::terminal::harmless_json;
@@ -20,6 +21,15 @@ pub(crate) enum CommandError {
     /// Anything else, in words.
     #[error("{0}")]
     Said(String),
+}
+
+impl From<ExportError> for CommandError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Store(error) => Self::Store(error),
+            ExportError::Io(error) => Self::Io(error),
+        }
+    }
 }
 
 impl CommandError {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bridge_shared::filter::Filter;
+use bridge_shared::store::dead_letters::Looked;
 use bridge_shared::store::{Store, StoreError};
 use tokio::sync::mpsc;
 
@@ -39,7 +40,7 @@ pub(super) async fn run(
         seen += window.len() as u64;
         total = total.or_else(|| window.first().map(|letter| letter.of));
         for letter in &window {
-            let Some(fit) = filter.fit(letter, now) else {
+            let Looked::Fits(fit) = store.look_into(filter, letter, now).await? else {
                 continue;
             };
             part.places.push(letter.from_end());

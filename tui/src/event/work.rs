@@ -1,12 +1,12 @@
 //! Bulk work on dead letters, told as it goes.
 
 use std::fs::OpenOptions;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use bridge_shared::envelope::Envelope;
 use bridge_shared::store::control::operator;
-use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
+use bridge_shared::store::dead_letters::{DeadLetter, Destination, Looked, token};
 use bridge_shared::store::trial::Trial;
 use bridge_shared::store::{Store, StoreError};
 use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::export::{Export, Format};
+use crate::export::{Export, ExportError, Format};
 use crate::message::{Ended, Message, Which, Work};
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
@@ -111,7 +111,7 @@ pub(super) async fn run(
             result.map(drop).map_err(|error| error.to_string())
         }
         Work::Export(which, file) => {
-            let result = export(store, which, file, &mut report.moved, &mut progress).await;
+            let result = export(store, which, file, &mut report, &mut progress).await;
             report.stopped = stop.is_cancelled();
             result
         }
@@ -147,62 +147,69 @@ async fn export(
     store: &Store,
     which: &Which,
     file: &str,
-    written: &mut u64,
+    report: &mut Report,
     progress: &mut (impl FnMut(u64) -> bool + Send),
 ) -> Result<(), String> {
     let says = |error: std::io::Error| format!("cannot write {file}: {error}");
+    let said = |error: ExportError| match error {
+        ExportError::Store(error) => error.to_string(),
+        ExportError::Io(error) => says(error),
+    };
     // A file that is there already is never written over.
     let open = OpenOptions::new().write(true).create_new(true).open(file);
     let out = BufWriter::new(open.map_err(says)?);
     let mut export = Export::begin(out, Format::of(Path::new(file)), false).map_err(says)?;
-    let mut write = |letter: &DeadLetter| {
-        export.write(letter)?;
-        *written += 1;
-        Ok(())
-    };
-    match which {
-        Which::These(letters) => {
-            for letter in letters {
-                write(
-                    &*store
-                        .whole_dead(letter)
-                        .await
-                        .map_err(|error| error.to_string())?,
-                )
-                .map_err(says)?;
+    let done = write_all(store, which, &mut export, report, progress).await;
+    report.moved = export.written;
+    done.map_err(said)?;
+    export.end().map_err(says).map(drop)
+}
+
+async fn write_all(
+    store: &Store,
+    which: &Which,
+    export: &mut Export<impl Write>,
+    report: &mut Report,
+    progress: &mut (impl FnMut(u64) -> bool + Send),
+) -> Result<(), ExportError> {
+    let mut missed = Vec::new();
+    if let Which::These(letters) = which {
+        for letter in letters {
+            if !export.add(store, letter).await? {
+                missed.push(letter.clone());
             }
         }
-        which => {
-            let everything = Matching::default();
-            let (ids, wanted) = match which {
-                Which::Ids(ids) => (Some(ids), &everything),
-                Which::Matching(wanted) => (None, wanted),
-                Which::These(_) => (None, &everything),
-            };
-            let now = store
-                .observe_time()
-                .await
-                .map_err(|error| error.to_string())?;
-            let mut walk = store.walk_dead(SCAN_WINDOW);
-            let mut count = 0;
-            while let Some(window) = walk.next().await.map_err(|error| error.to_string())? {
-                for letter in window.iter().filter(|letter| {
-                    ids.is_none_or(|ids| ids.contains_key(letter.id())) && wanted.holds(letter, now)
-                }) {
-                    write(
-                        &*store
-                            .whole_dead(letter)
-                            .await
-                            .map_err(|error| error.to_string())?,
-                    )
-                    .map_err(says)?;
-                    count += 1;
+    } else {
+        let everything = Matching::default();
+        let (ids, wanted) = match which {
+            Which::Ids(ids) => (Some(ids), &everything),
+            Which::Matching(wanted) => (None, wanted),
+            Which::These(_) => (None, &everything),
+        };
+        let now = store.observe_time().await?;
+        let mut walk = store.walk_dead(SCAN_WINDOW);
+        while let Some(window) = walk.next().await? {
+            for letter in window {
+                if ids.is_some_and(|ids| !ids.contains_key(letter.id()))
+                    || wanted.except.contains(letter.id())
+                {
+                    continue;
                 }
-                if !progress(count) {
-                    break;
+                match store.look_into(&wanted.filter, &letter, now).await? {
+                    Looked::Fits(_) => {
+                        if !export.add(store, &letter).await? {
+                            missed.push(letter);
+                        }
+                    }
+                    Looked::TooLarge => report.too_large.push(letter.id().to_owned()),
+                    Looked::Not | Looked::Gone => {}
                 }
+            }
+            if !progress(export.written) {
+                break;
             }
         }
     }
-    export.end().map_err(says).map(drop)
+    report.gone = export.add_missed(store, &missed).await?;
+    Ok(())
 }

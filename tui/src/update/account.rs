@@ -99,6 +99,14 @@ fn summary(ended: &Ended, asked: u64) -> String {
             thousands(refused)
         );
     }
+    let too_large = report.too_large.len() as u64;
+    if too_large > 0 {
+        let _ = write!(
+            summary,
+            "; {} too large to be looked into",
+            thousands(too_large)
+        );
+    }
     if report.stopped {
         summary.push_str("; stopped, the rest is where it was");
     }
@@ -116,7 +124,9 @@ fn account(ended: &mut Ended, summary: &str) -> Account {
     let gone = report.gone.iter().map(|id| (id.clone(), "already gone"));
     let stays = "cannot be a lead, so it stays";
     let refused = report.refused.iter().map(|id| (id.clone(), stays));
-    let mut rest: Vec<_> = gone.chain(refused).collect();
+    let unseen = "too large to be looked into, so it stays";
+    let too_large = report.too_large.iter().map(|id| (id.clone(), unseen));
+    let mut rest: Vec<_> = gone.chain(refused).chain(too_large).collect();
     if report.stopped || ended.error.is_some() {
         let why = if ended.error.is_some() {
             "not done, or its answer was lost"

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use bridge_shared::clock::Millis;
 use bridge_shared::filter::Filter;
 use bridge_shared::row::Row;
-use bridge_shared::store::StoreError;
-use bridge_shared::store::dead_letters::{DeadLetter, DeadWalk, Destination, token};
+use bridge_shared::store::dead_letters::{DeadLetter, DeadWalk, Destination, Looked, token};
+use bridge_shared::store::{Store, StoreError};
 use bridge_shared::terminal::harmless_json;
 use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW, WINDOW};
 use bytes::Bytes;
@@ -47,20 +47,32 @@ pub(super) struct NoParameters {}
 
 /// What only the description of the API needs.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "rows are sent as they are read, one by one")]
+#[allow(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "rows are sent as they are read, one by one, under the names of the API"
+)]
 pub(super) struct Items<'a> {
     items: Vec<Row<'a>>,
     /// How many dead letters there are in all.
     total: u64,
+    /// How many were too large to be looked into for the filter; only where there are some.
+    too_large: Option<u64>,
 }
 
 /// The same under the name that `/dlq` has for it.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "rows are sent as they are read, one by one")]
+#[allow(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "rows are sent as they are read, one by one, under the names of the API"
+)]
 pub(super) struct FailedLeads<'a> {
     failed_leads: Vec<Row<'a>>,
     /// How many dead letters there are in all.
     total: u64,
+    /// How many were too large to be looked into for the filter; only where there are some.
+    too_large: Option<u64>,
 }
 
 /// How many dead letters there are.
@@ -79,6 +91,8 @@ pub(super) struct RetryAnswer {
     kept: Vec<String>,
     /// The ids of what somebody else took first.
     gone: Vec<String>,
+    /// The ids of what is too large to be looked into for the filter and stayed.
+    too_large: Vec<String>,
 }
 
 /// What came of throwing everything away.
@@ -286,6 +300,10 @@ pub(super) async fn retry_all(
         let stay = report.refused.len();
         message = format!("{message}; {stay} cannot be a lead and stay");
     }
+    if !report.too_large.is_empty() {
+        let stay = report.too_large.len();
+        message = format!("{message}; {stay} too large to be looked into stay");
+    }
     Ok(Answer(retried(report, message)))
 }
 
@@ -296,6 +314,7 @@ fn retried(report: Report, message: String) -> RetryAnswer {
         retried_count: report.moved,
         kept: report.refused,
         gone: report.gone,
+        too_large: report.too_large,
     }
 }
 
@@ -381,19 +400,26 @@ async fn rows(
     };
     let now = api.fresh().await?;
     let mut listing = Listing {
+        store: api.store.clone(),
         walk: api.store.walk_dead_from(start, size),
         filter,
         now,
         skip,
         left: limit,
+        too_large: 0,
         begun: false,
     };
     // What goes wrong so far can still be told with a status.
     let mut first = format!("{{\"{name}\":[").into_bytes();
     let more = listing.add(&mut first).await?;
     let store = api.store.clone();
-    let end = async move || -> Result<Bytes, StoreError> {
-        Ok(format!("],\"total\":{}}}", store.dead_count().await?).into())
+    let end = async move |too_large: u64| -> Result<Bytes, StoreError> {
+        let total = store.dead_count().await?;
+        let too_large = match too_large {
+            0 => String::new(),
+            some => format!(",\"too_large\":{some}"),
+        };
+        Ok(format!("],\"total\":{total}{too_large}}}").into())
     };
     let body = if more {
         let first = Ok::<_, StoreError>(Bytes::from(first));
@@ -405,7 +431,7 @@ async fn rows(
             if listing.add(&mut chunk).await? {
                 return Ok(Some((Bytes::from(chunk), Some((listing, end)))));
             }
-            chunk.extend_from_slice(&end().await?);
+            chunk.extend_from_slice(&end(listing.too_large).await?);
             Ok(Some((chunk.into(), None)))
         });
         Body::from_stream(futures::StreamExt::chain(
@@ -413,7 +439,7 @@ async fn rows(
             rest,
         ))
     } else {
-        first.extend_from_slice(&end().await?);
+        first.extend_from_slice(&end(listing.too_large).await?);
         Body::from(first)
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -421,6 +447,7 @@ async fn rows(
 
 /// Rows under way.
 struct Listing {
+    store: Store,
     walk: DeadWalk,
     filter: Filter,
     now: Millis,
@@ -428,6 +455,8 @@ struct Listing {
     skip: u64,
     /// Rows that are still wanted.
     left: u64,
+    /// How many were too large to be looked into.
+    too_large: u64,
     begun: bool,
 }
 
@@ -444,8 +473,17 @@ impl Listing {
             if self.left == 0 {
                 return Ok(false);
             }
-            if !self.filter.matches(&letter, self.now) {
-                continue;
+            match self
+                .store
+                .look_into(&self.filter, &letter, self.now)
+                .await?
+            {
+                Looked::Fits(_) => {}
+                Looked::Not | Looked::Gone => continue,
+                Looked::TooLarge => {
+                    self.too_large += 1;
+                    continue;
+                }
             }
             if self.skip > 0 {
                 self.skip -= 1;
