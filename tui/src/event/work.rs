@@ -22,6 +22,8 @@ use crate::message::{Ended, Message, Which, Work};
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
 const TRIAL: Duration = Duration::from_secs(150);
+/// Dead letters between two words of how far an export has come.
+const PROGRESS: usize = 16;
 /// Between two looks for the answer.
 const TRIAL_POLL: Duration = Duration::from_millis(100);
 
@@ -110,11 +112,7 @@ pub(super) async fn run(
             report.stopped = stop.is_cancelled();
             result.map(drop).map_err(|error| error.to_string())
         }
-        Work::Export(which, file) => {
-            let result = export(store, which, file, &mut report, &mut progress).await;
-            report.stopped = stop.is_cancelled();
-            result
-        }
+        Work::Export(which, file) => export(store, which, file, &mut report, &mut progress).await,
     };
     Ended {
         work,
@@ -188,8 +186,13 @@ async fn write_all(
         };
         let now = store.observe_time().await?;
         let mut walk = store.walk_dead(SCAN_WINDOW);
-        while let Some(window) = walk.next().await? {
-            for letter in window {
+        'walk: while let Some(window) = walk.next().await? {
+            for (n, letter) in window.into_iter().enumerate() {
+                // Large ones are read one by one, which takes its time.
+                if n % PROGRESS == 0 && !progress(export.written) {
+                    report.stopped = true;
+                    break 'walk;
+                }
                 if ids.is_some_and(|ids| !ids.contains_key(letter.id()))
                     || wanted.except.contains(letter.id())
                 {
@@ -205,11 +208,49 @@ async fn write_all(
                     Looked::Not | Looked::Gone => {}
                 }
             }
-            if !progress(export.written) {
-                break;
-            }
         }
     }
     report.gone = export.add_missed(store, &missed).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bridge_shared::config::{RedisAccess, RedisArgs};
+    use bridge_shared::sandbox::Sandbox;
+
+    #[tokio::test]
+    async fn an_export_is_stopped_between_letters_and_only_where_some_are_left() {
+        let redis = Sandbox::start(&[]).expect("a private Redis");
+        let mut connection = redis::Client::open(redis.url())
+            .and_then(|client| client.get_connection())
+            .expect("a connection");
+        for n in 0..40 {
+            let _: u64 = redis::cmd("LPUSH")
+                .arg("f")
+                .arg(format!(r#"{{"name":"{n}"}}"#))
+                .query(&mut connection)
+                .expect("pushed");
+        }
+        let args = RedisArgs {
+            redis_url: Some(redis.url()),
+            queue_name: "q".into(),
+            failed_queue_name: "f".into(),
+            enriched_stream: "e".into(),
+            access: RedisAccess::default(),
+        };
+        let store = Store::new(&args).expect("a store");
+        for (stop_at, written, stopped) in [(0, 0, true), (16, 16, true), (33, 40, false)] {
+            let mut report = Report::default();
+            let mut export = Export::begin(Vec::new(), Format::of(Path::new("x.jsonl")), false)
+                .expect("nothing to go wrong");
+            let which = Which::Matching(Matching::default());
+            let mut progress = |done: u64| done < stop_at;
+            write_all(&store, &which, &mut export, &mut report, &mut progress)
+                .await
+                .unwrap_or_else(|_| panic!("exported"));
+            assert_eq!((export.written, report.stopped), (written, stopped));
+        }
+    }
 }
