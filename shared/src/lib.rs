@@ -14,7 +14,8 @@
 //! - [`filter`]: the language that picks dead letters
 //! - [`hint`]: what may have been meant by an unknown name
 //! - [`triage`]: bulk work on dead letters, and [`row`], a dead letter as others read it
-//! - [`source`]: files to leads, and [`known`], the people who are there already
+//! - [`source`]: files to leads; [`producer`], which pushes them; and [`known`], the people who are
+//!   there already
 //! - [`clock`]: the server's time
 //! - [`log`]: logs in which text from outside stays text
 //! - [`terminal`]: keeping text from outside from giving a terminal orders
@@ -33,6 +34,7 @@ pub mod known;
 pub mod lead;
 pub mod log;
 pub mod money;
+pub mod producer;
 pub mod row;
 pub mod sandbox;
 pub mod source;

@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_shared::known::Known;
+use bridge_shared::producer::{Producer, next_or_send};
 use bridge_shared::source::{Format, Options, Source};
-use bridge_shared::store::dead_letters::token;
-use bridge_shared::store::produce::PUSH_BATCH;
 use bridge_shared::store::{Store, StoreError};
 use bytes::Bytes;
 use clap::Args;
@@ -25,8 +24,6 @@ use tokio::sync::mpsc;
 use super::output::{CommandError, json, line};
 use crate::text::{harmless, thousands};
 
-/// Bytes of leads that one batch holds at most, unless one lead alone is longer.
-const BATCH_BYTES: usize = 4 << 20;
 /// Items that the reader may be ahead.
 const AHEAD: usize = 2_000;
 /// How long a batch is sent again before giving up.
@@ -119,16 +116,11 @@ pub(crate) async fn run(
     };
     let mut items = read(readers, &names, args.format, &bar);
     let mut push = Push {
-        store,
-        run: token(),
-        batches: 0,
+        producer: Producer::new(store, known),
         summary: Summary {
             dry_run: args.dry_run,
             ..Summary::default()
         },
-        known,
-        leads: Vec::new(),
-        bytes: 0,
         last: (0, 0),
         started: Instant::now(),
         bar,
@@ -265,15 +257,10 @@ fn read(
 
 /// A push under way.
 struct Push<'a> {
-    store: &'a Store,
+    producer: Producer<'a>,
     args: PushArgs,
     names: Vec<String>,
-    run: String,
-    batches: u64,
     summary: Summary,
-    known: Option<Known>,
-    leads: Vec<Bytes>,
-    bytes: usize,
     /// File and line of the last lead that was taken up.
     last: (usize, u64),
     started: Instant,
@@ -283,15 +270,7 @@ struct Push<'a> {
 impl Push<'_> {
     async fn all(&mut self, items: &mut mpsc::Receiver<Read>) -> Result<(), CommandError> {
         loop {
-            let item = match items.try_recv() {
-                Ok(item) => Some(item),
-                // A slow source: what is there goes out rather than wait for more.
-                Err(mpsc::error::TryRecvError::Empty) => {
-                    self.send().await?;
-                    items.recv().await
-                }
-                Err(mpsc::error::TryRecvError::Disconnected) => None,
-            };
+            let item = next_or_send(items, async || self.send().await).await?;
             let Some(item) = item else {
                 return self.send().await;
             };
@@ -304,21 +283,14 @@ impl Push<'_> {
     }
 
     async fn take(&mut self, lead: Bytes, place: (usize, u64)) -> Result<(), CommandError> {
-        if self
-            .known
-            .as_mut()
-            .is_some_and(|known| !known.is_new(&lead))
-        {
+        if self.producer.knows(&lead) {
             self.summary.skipped += 1;
             return Ok(());
         }
-        if self.leads.len() >= PUSH_BATCH
-            || (self.bytes + lead.len() > BATCH_BYTES && !self.leads.is_empty())
-        {
+        if self.producer.is_full_for(&lead) {
             self.send().await?;
         }
-        self.bytes += lead.len();
-        self.leads.push(lead);
+        self.producer.add(lead);
         self.last = place;
         Ok(())
     }
@@ -346,19 +318,17 @@ impl Push<'_> {
 
     /// Sends what is in hand, as fast as it may.
     async fn send(&mut self) -> Result<(), CommandError> {
-        while !self.leads.is_empty() {
-            let room = self.room().await?;
-            let n = self.leads.len().min(room);
-            if !self.args.dry_run {
-                self.batches += 1;
+        while self.producer.gathered() > 0 {
+            let n = self.producer.gathered().min(self.room().await?);
+            if self.args.dry_run {
+                self.producer.drop_first(n);
+            } else {
                 self.send_batch(n).await?;
             }
-            self.leads.drain(..n);
             self.summary.pushed += n as u64;
             self.bar
                 .set_message(format!("{} leads", thousands(self.summary.pushed)));
         }
-        self.bytes = 0;
         Ok(())
     }
 
@@ -376,46 +346,25 @@ impl Push<'_> {
             tokio::time::sleep(Duration::from_secs_f64(due).saturating_sub(self.started.elapsed()))
                 .await;
         }
-        let mut pause = Duration::from_millis(20);
-        while let Some(max) = self.args.max_depth {
-            let free = max.saturating_sub(self.store.waiting_count().await?);
-            if free > 0 {
-                return Ok(room.min(usize::try_from(free).unwrap_or(usize::MAX)));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+        if let Some(max) = self.args.max_depth {
+            let free = self.producer.room(max, None).await?;
+            room = room.min(free.unwrap_or(room));
         }
         Ok(room)
     }
 
     /// Sends a batch until it is in, or for as long as patience lasts.
-    async fn send_batch(&self, n: usize) -> Result<(), CommandError> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(50);
+    async fn send_batch(&mut self, n: usize) -> Result<(), CommandError> {
         let mut told = false;
-        loop {
-            match self
-                .store
-                .push(&self.run, self.batches, &self.leads[..n])
-                .await
-            {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_transient() && Instant::now() < deadline => {
-                    if !told {
-                        self.bar.suspend(|| {
-                            eprintln!(
-                                "trying again for a minute: {}",
-                                harmless(&error.to_string())
-                            );
-                        });
-                        told = true;
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                }
-                Err(error) => return Err(self.gave_up(&error)),
+        let again = |error: &StoreError| {
+            if !std::mem::replace(&mut told, true) {
+                let error = error.to_string();
+                self.bar
+                    .suspend(|| eprintln!("trying again for a minute: {}", harmless(&error)));
             }
-        }
+        };
+        let sent = self.producer.send(n, PATIENCE, again).await;
+        sent.map(drop).map_err(|error| self.gave_up(&error))
     }
 
     fn gave_up(&self, error: &StoreError) -> CommandError {

@@ -14,10 +14,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bridge_shared::known::Known;
+use bridge_shared::producer::{Producer, next_or_send};
 use bridge_shared::source::{Format, Item, Options, Source, SourceError};
-use bridge_shared::store::dead_letters::token;
-use bridge_shared::store::produce::PUSH_BATCH;
-use bridge_shared::store::{Store, StoreError};
+use bridge_shared::store::StoreError;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
@@ -35,8 +34,6 @@ use super::problem::{Answer, Asked, Problem};
 const LEAD_LIMIT: usize = 1 << 20;
 /// Items that the reader may be ahead.
 const AHEAD: usize = 64;
-/// Bytes of leads that one batch holds at most, unless one lead alone is longer.
-const BATCH_BYTES: usize = 4 << 20;
 /// Silence after which a sender counts as gone.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a batch is sent again, a full waiting list waited out, or another upload with `dedupe`.
@@ -160,13 +157,8 @@ pub(super) async fn push(
     let seen = Arc::new(Seen::default());
     let body = patient(body, api.stop.clone(), Arc::clone(&seen));
     let mut upload = Upload {
-        store: &api.store,
+        producer: Producer::new(&api.store, known),
         max_waiting: api.max_waiting,
-        run: token(),
-        batches: 0,
-        known,
-        leads: Vec::new(),
-        bytes: 0,
         accepted: 0,
         skipped: 0,
         waiting: None,
@@ -323,13 +315,8 @@ async fn drain(body: impl AsyncRead + Unpin) {
 
 /// An upload under way.
 struct Upload<'a> {
-    store: &'a Store,
+    producer: Producer<'a>,
     max_waiting: Option<u64>,
-    run: String,
-    batches: u64,
-    known: Option<Known>,
-    leads: Vec<Bytes>,
-    bytes: usize,
     accepted: u64,
     skipped: u64,
     waiting: Option<u64>,
@@ -338,15 +325,7 @@ struct Upload<'a> {
 impl Upload<'_> {
     async fn all(&mut self, items: &mut mpsc::Receiver<Item>, seen: &Seen) -> Result<(), Problem> {
         loop {
-            let item = match items.try_recv() {
-                Ok(item) => Some(item),
-                // A slow sender: what is there goes to work rather than wait for more.
-                Err(mpsc::error::TryRecvError::Empty) => {
-                    self.send().await?;
-                    items.recv().await
-                }
-                Err(mpsc::error::TryRecvError::Disconnected) => None,
-            };
+            let item = next_or_send(items, async || self.send().await).await?;
             let Some(item) = item else {
                 self.send().await?;
                 return Ok(());
@@ -362,32 +341,24 @@ impl Upload<'_> {
     }
 
     async fn take(&mut self, lead: Bytes) -> Result<(), Problem> {
-        if let Some(known) = &mut self.known
-            && !known.is_new(&lead)
-        {
+        if self.producer.knows(&lead) {
             self.skipped += 1;
             return Ok(());
         }
-        if self.leads.len() >= PUSH_BATCH
-            || (self.bytes + lead.len() > BATCH_BYTES && !self.leads.is_empty())
-        {
+        if self.producer.is_full_for(&lead) {
             self.send().await?;
         }
-        self.bytes += lead.len();
-        self.leads.push(lead);
+        self.producer.add(lead);
         Ok(())
     }
 
     /// Sends what is in hand, as far as there is room.
     async fn send(&mut self) -> Result<(), Problem> {
-        while !self.leads.is_empty() {
-            let n = self.leads.len().min(self.room().await?);
-            self.batches += 1;
+        while self.producer.gathered() > 0 {
+            let n = self.producer.gathered().min(self.room().await?);
             self.send_batch(n).await?;
-            self.leads.drain(..n);
             self.accepted += n as u64;
         }
-        self.bytes = 0;
         Ok(())
     }
 
@@ -397,50 +368,32 @@ impl Upload<'_> {
             return Ok(usize::MAX);
         };
         let deadline = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(20);
-        loop {
-            let free = max.saturating_sub(self.store.waiting_count().await?);
-            if free > 0 {
-                return Ok(usize::try_from(free).unwrap_or(usize::MAX));
-            }
-            if Instant::now() >= deadline {
+        self.producer
+            .room(max, Some(deadline))
+            .await?
+            .ok_or_else(|| {
                 let detail = format!("{max} leads wait, and no more are taken for now");
-                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(10));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-        }
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(10)
+            })
     }
 
     /// Sends a batch until it is in, or for as long as patience lasts.
     async fn send_batch(&mut self, n: usize) -> Result<(), Problem> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(50);
-        let mut in_doubt = 0;
-        loop {
-            let pushed = self.store.push(&self.run, self.batches, &self.leads[..n]);
-            match pushed.await {
-                Ok(waiting) => {
-                    self.waiting = Some(waiting);
-                    return Ok(());
-                }
-                Err(error) => {
-                    // A server that was reached and whose answer was lost may have done it.
-                    if matches!(error, StoreError::Unreachable { .. }) {
-                        in_doubt = n;
-                    }
-                    if !error.is_transient() || Instant::now() >= deadline {
-                        let mut problem = Problem::from(error);
-                        if in_doubt > 0 {
-                            problem = problem.with("in_doubt", in_doubt);
-                        }
-                        return Err(problem);
-                    }
-                }
+        // A server that was reached and whose answer was lost may have done it.
+        let is_doubtful = |error: &StoreError| matches!(error, StoreError::Unreachable { .. });
+        let mut in_doubt = false;
+        let again = |error: &StoreError| in_doubt |= is_doubtful(error);
+        let waiting = self.producer.send(n, PATIENCE, again).await;
+        self.waiting = Some(waiting.map_err(|error| {
+            let in_doubt = in_doubt || is_doubtful(&error);
+            let problem = Problem::from(error);
+            if in_doubt {
+                problem.with("in_doubt", n)
+            } else {
+                problem
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-        }
+        })?);
+        Ok(())
     }
 }
 
