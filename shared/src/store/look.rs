@@ -10,9 +10,6 @@ use super::{Store, StoreError};
 use crate::clock::Millis;
 use crate::envelope::{Envelope, HEAD, Opened, Origin};
 
-/// Deliveries that one step of looking at a worker's hands asks for.
-const SCAN: usize = 500;
-
 /// Where a lead is that has not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stage {
@@ -156,7 +153,7 @@ impl Store {
                 continue;
             }
             let missing = count.saturating_sub(entries.len() as u64);
-            let found = self.hands(&worker, skip, missing).await?;
+            let found = self.in_hands(&worker, skip, missing).await?;
             entries.extend(found.into_iter().map(|piece| Entry {
                 worker: Some(worker.clone()),
                 ..Entry::of_piece(piece)
@@ -167,17 +164,20 @@ impl Store {
     }
 
     /// Payloads in a worker's hands, from one on; large ones cut.
-    async fn hands(&self, worker: &str, skip: u64, count: u64) -> Result<Vec<Piece>, StoreError> {
+    async fn in_hands(
+        &self,
+        worker: &str,
+        skip: u64,
+        count: u64,
+    ) -> Result<Vec<Piece>, StoreError> {
         let numbers = self.held(worker).await?;
         let in_range = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let from = in_range(skip).min(numbers.len());
         let to = in_range(skip.saturating_add(count)).min(numbers.len());
-        let (mut left, mut seen) = (&numbers[from..to], Vec::new());
-        while !left.is_empty() {
-            let chunk = &left[..left.len().min(SCAN)];
-            let found = self.deliveries(worker, chunk, HEAD).await?;
-            left = &left[found.asked.max(1)..];
-            seen.extend(found.deliveries.into_iter().map(|delivery| Piece {
+        let mut hands = self.hands(worker, &numbers[from..to], HEAD);
+        let mut seen = Vec::new();
+        while let Some(found) = hands.next().await? {
+            seen.extend(found.into_iter().map(|delivery| Piece {
                 bytes: delivery.payload,
                 size: delivery.size,
             }));

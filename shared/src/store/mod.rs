@@ -1,7 +1,8 @@
 //! The one door to Redis.
 //!
 //! - [`error`]: what can go wrong, in words
-//! - [`work`]: a worker's side: fetch, commit, lease, recovery, due retries, events
+//! - [`work`]: a worker's side: fetch, commit, lease, recovery, due retries, events; [`hands`]: what
+//!   it has in its hands
 //! - [`dead_letters`]: reading the dead letter queue and moving entries out of it
 //! - [`figures`]: counts and charts
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
@@ -22,6 +23,7 @@ pub mod control;
 pub mod dead_letters;
 pub mod error;
 pub mod figures;
+pub mod hands;
 pub mod look;
 pub mod produce;
 pub mod route;

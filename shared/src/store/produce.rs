@@ -157,12 +157,9 @@ impl Store {
         let mut payloads = Vec::new();
         for worker in workers {
             let numbers = self.held(&worker).await?;
-            let mut left = &numbers[..];
-            while !left.is_empty() {
-                let chunk = &left[..left.len().min(200)];
-                let found = self.deliveries(&worker, chunk, u32::MAX as usize).await?;
-                left = &left[found.asked.max(1)..];
-                payloads.extend(found.deliveries.into_iter().map(|found| found.payload));
+            let mut hands = self.hands(&worker, &numbers, u32::MAX as usize);
+            while let Some(found) = hands.next().await? {
+                payloads.extend(found.into_iter().map(|delivery| delivery.payload));
             }
         }
         Ok(payloads)

@@ -14,7 +14,7 @@ use crate::envelope::HEAD;
 use crate::stats::WorkerInfo;
 
 /// Bytes of leads after which a fetch takes no more, whatever the number.
-const FETCH_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const FETCH_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of leads that share their memory: one slow lead may keep those it was fetched with.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -31,7 +31,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    fn new(number: u64, piece: Piece) -> Self {
+    pub(super) fn new(number: u64, piece: Piece) -> Self {
         Self {
             number,
             payload: piece.bytes,
@@ -121,15 +121,6 @@ pub enum Outcome {
         /// The envelope.
         envelope: Bytes,
     },
-}
-
-/// What was found in a worker's hands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deliveries {
-    /// Those that are there.
-    pub deliveries: Vec<Delivery>,
-    /// How many of the numbers were looked at, from the first on.
-    pub asked: usize,
 }
 
 /// What a heartbeat brings back.
@@ -314,51 +305,6 @@ impl Store {
         let mut cmd = script.call(&[&keys.workers, &keys.workers_info, &keys.active(worker)]);
         cmd.arg(worker);
         self.run(script, &cmd).await?.next()
-    }
-
-    /// The numbers of the deliveries in a worker's hands, in order. Only the numbers are read: a
-    /// scan would bring the leads along, which may be of any size.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn held(&self, worker: &str) -> Result<Vec<u64>, StoreError> {
-        let mut cmd = redis::cmd("HKEYS");
-        cmd.arg(self.keys().active(worker));
-        let mut numbers: Vec<u64> = self.query(&cmd).await?;
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    /// Deliveries in a worker's hands, by number; those no longer there are left out. No more come
-    /// than fit into about as many bytes as a fetch may bring, but always the first of those that
-    /// are there; what else is asked for must be asked for again. Of a payload of more than `whole`
-    /// bytes only the beginning is sent.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn deliveries(
-        &self,
-        worker: &str,
-        numbers: &[u64],
-        whole: usize,
-    ) -> Result<Deliveries, StoreError> {
-        let mut found = Deliveries::default();
-        if numbers.is_empty() {
-            return Ok(found);
-        }
-        let script = &self.scripts().in_hand;
-        let mut cmd = script.call(&[&self.keys().active(worker)]);
-        cmd.arg(FETCH_BYTES).arg(whole).arg(HEAD).arg(numbers);
-        let reply = self.run(script, &cmd).await?;
-        for (&number, value) in numbers.iter().zip(reply.values) {
-            found.asked += 1;
-            if value != Value::Nil {
-                found
-                    .deliveries
-                    .push(Delivery::new(number, Piece::new(value)?));
-            }
-        }
-        Ok(found)
     }
 
     /// Moves deliveries out of a dead worker's hands, the oldest last; an empty list only takes

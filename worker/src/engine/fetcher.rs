@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
-use bridge_shared::store::work::{Deliveries, Delivery, Fetched, Waiter};
+use bridge_shared::store::hands::Hands;
+use bridge_shared::store::work::{Delivery, Fetched, Waiter};
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -252,17 +253,18 @@ impl Fetcher {
 
     /// Takes over what fetches brought whose answers were lost.
     async fn adopt(&mut self) {
-        let numbers = self.doubtful.numbers();
-        let mut left = &numbers[..];
-        while !left.is_empty() {
-            let Ok(found) = in_hand(&self.context, left).await else {
-                return;
-            };
-            left = &left[found.asked.max(1)..];
-            self.doubtful.found(&found.deliveries);
-            self.start_found(found.deliveries, !left.is_empty()).await;
+        let (context, numbers) = (Arc::clone(&self.context), self.doubtful.numbers());
+        let mut hands = in_hand(&context, &numbers);
+        loop {
+            match hands.next().await {
+                Ok(Some(found)) => {
+                    self.doubtful.found(&found);
+                    self.start_found(found, !hands.is_over()).await;
+                }
+                Ok(None) => return self.doubtful.looked(),
+                Err(_) => return,
+            }
         }
-        self.doubtful.looked();
     }
 
     /// Works again on deliveries from before a number that are still, or again, in this worker's
@@ -281,17 +283,15 @@ impl Fetcher {
         numbers.retain(|number| {
             *number < before && !context.in_hand.has(*number) && !self.doubtful.has(*number)
         });
-        let mut left = &numbers[..];
-        while !left.is_empty() {
-            let found = in_hand(&context, left).await?;
-            left = &left[found.asked.max(1)..];
-            if !found.deliveries.is_empty() {
+        let mut hands = in_hand(&context, &numbers);
+        while let Some(found) = hands.next().await? {
+            if !found.is_empty() {
                 tracing::warn!(
-                    leads = found.deliveries.len(),
+                    leads = found.len(),
                     "leads were in hand and nobody worked on them: Redis has forgotten what came of them, or a fetch came late"
                 );
             }
-            self.start_found(found.deliveries, !left.is_empty()).await;
+            self.start_found(found, !hands.is_over()).await;
         }
         Ok(())
     }
@@ -333,10 +333,9 @@ async fn fetch(context: &Context, count: usize, first: u64) -> Result<Fetched, S
 }
 
 /// Reads what this worker has in its hands.
-async fn in_hand(context: &Context, numbers: &[u64]) -> Result<Deliveries, StoreError> {
+fn in_hand<'a>(context: &'a Context, numbers: &'a [u64]) -> Hands<'a> {
     let whole = context.settings.whole();
-    let store = &context.store;
-    store.deliveries(context.id.as_str(), numbers, whole).await
+    context.store.hands(context.id.as_str(), numbers, whole)
 }
 
 /// Leads that are in this worker's hands as far as Redis knows, and nobody works on them.

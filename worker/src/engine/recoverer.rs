@@ -11,8 +11,6 @@ use super::{Backoff, Context};
 
 /// Deaths of workers after which a lead is given up as poison.
 pub(super) const DEATHS: u32 = 3;
-/// Leads moved in one step.
-const BATCH: usize = 200;
 
 /// Looks at every pulse for workers whose lease has run out.
 pub(super) async fn run(context: Arc<Context>) {
@@ -38,16 +36,13 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
     let mut moved = 0;
     // The youngest first: each goes to the front of the line, so the oldest is there at the end.
     let youngest_first: Vec<u64> = numbers.iter().rev().copied().collect();
-    let mut left = &youngest_first[..];
-    while !left.is_empty() {
+    let whole = context.settings.whole();
+    let mut hands = context.store.hands(worker, &youngest_first, whole);
+    while let Some(found) = hands.next().await? {
         let now = context.store.now();
-        let chunk = &left[..left.len().min(BATCH)];
-        let whole = context.settings.whole();
-        let found = context.store.deliveries(worker, chunk, whole).await?;
-        left = &left[found.asked.max(1)..];
-        let mut told = Vec::with_capacity(found.deliveries.len());
-        let mut recoveries = Vec::with_capacity(found.deliveries.len());
-        for delivery in found.deliveries {
+        let mut told = Vec::with_capacity(found.len());
+        let mut recoveries = Vec::with_capacity(found.len());
+        for delivery in found {
             let (number, is_whole) = (delivery.number, delivery.is_whole());
             let envelope = bereaved(&delivery, worker, now);
             let dead = is_whole && envelope.deaths >= DEATHS;
