@@ -119,6 +119,19 @@ impl std::fmt::Debug for Secret {
 }
 
 impl RedisArgs {
+    /// A Redis with these lists in it: of the leads that wait, of those that were given up, and the
+    /// stream of the enriched ones. The URL has all that it takes to be let in.
+    #[must_use]
+    pub fn of(url: impl Into<String>, [queue, failed, enriched]: [&str; 3]) -> Self {
+        Self {
+            redis_url: Some(url.into()),
+            queue_name: queue.into(),
+            failed_queue_name: failed.into(),
+            enriched_stream: enriched.into(),
+            access: RedisAccess::default(),
+        }
+    }
+
     /// The URL in force: `--redis-url` or `REDIS_URL`, then `APP_REDIS_URL`, then the default.
     /// An empty setting counts as none, as in an `.env` file with the value left out.
     #[must_use]

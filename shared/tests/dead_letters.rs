@@ -18,13 +18,7 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let redis = Sandbox::start(&[]).expect("a private Redis");
-        let args = RedisArgs {
-            redis_url: Some(redis.url()),
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: bridge_shared::config::RedisAccess::default(),
-        };
+        let args = RedisArgs::of(redis.url(), ["q", "f", "e"]);
         let client = redis::Client::open(redis.url()).expect("a URL");
         // The whole of a long list takes longer than the driver waits, on a busy machine.
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);

@@ -380,13 +380,7 @@ mod tests {
     }
 
     fn args() -> RedisArgs {
-        RedisArgs {
-            redis_url: Some("redis://flag".into()),
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: RedisAccess::default(),
-        }
+        RedisArgs::of("redis://flag", ["q", "f", "e"])
     }
 
     #[test]

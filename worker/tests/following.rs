@@ -41,7 +41,7 @@ struct Site {
 
 impl Site {
     fn new(url: &str, names: [&str; 3]) -> Self {
-        let args = args(url, names);
+        let args = RedisArgs::of(url, names);
         let runtime = Runtime::new().expect("a runtime");
         let store = {
             let _inside = runtime.enter();
@@ -128,16 +128,6 @@ impl Site {
             times.len() == leads && times.values().all(|n| *n == 1),
             "each exactly once: {times:?}"
         );
-    }
-}
-
-fn args(url: &str, [queue, failed, enriched]: [&str; 3]) -> RedisArgs {
-    RedisArgs {
-        redis_url: Some(url.to_owned()),
-        queue_name: queue.to_owned(),
-        failed_queue_name: failed.to_owned(),
-        enriched_stream: enriched.to_owned(),
-        access: bridge_shared::config::RedisAccess::default(),
     }
 }
 
@@ -399,7 +389,7 @@ fn a_url_that_does_not_lead_to_the_primary_says_why() {
     let runtime = Runtime::new().expect("a runtime");
     let connect = |url: String| {
         runtime
-            .block_on(Store::connect(&args(&url, PLAIN)))
+            .block_on(Store::connect(&RedisArgs::of(&url, PLAIN)))
             .map(|store| store.url().to_owned())
     };
     let says = |url: String| connect(url).expect_err("it is wrong");
@@ -423,8 +413,8 @@ fn a_url_that_does_not_lead_to_the_primary_says_why() {
     let error = says(format!("redis://:guard@127.0.0.1:{sentinel}"));
     assert!(matches!(error, StoreError::IsSentinel(_)), "{error}");
     let error = runtime
-        .block_on(Store::connect(&args(
-            &format!("redis+cluster://127.0.0.1:{primary}"),
+        .block_on(Store::connect(&RedisArgs::of(
+            format!("redis+cluster://127.0.0.1:{primary}"),
             TAGGED,
         )))
         .expect_err("it is none");
@@ -582,7 +572,7 @@ fn a_worker_and_the_console_follow_the_keys_through_a_cluster() {
 #[test]
 fn names_that_a_cluster_would_scatter_are_refused_in_one_line() {
     let scattered = ["{leads}_to_enrich", "failed_leads", "{leads}_enriched"];
-    let args = args("redis+cluster://127.0.0.1:1", scattered);
+    let args = RedisArgs::of("redis+cluster://127.0.0.1:1", scattered);
     let flags: Vec<&str> = (names(&args).into_iter())
         .flat_map(|(flag, name)| [flag, name])
         .collect();

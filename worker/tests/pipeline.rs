@@ -31,13 +31,10 @@ fn enrich(service: &Service, keys: &str) -> String {
 fn stations(bridge: &Bridge) -> Vec<StationStats> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let args = RedisArgs {
-            redis_url: Some(bridge.redis.url()),
-            queue_name: "leads_to_enrich".into(),
-            failed_queue_name: "failed_leads".into(),
-            enriched_stream: "enriched_leads".into(),
-            access: bridge_shared::config::RedisAccess::default(),
-        };
+        let args = RedisArgs::of(
+            bridge.redis.url(),
+            ["leads_to_enrich", "failed_leads", "enriched_leads"],
+        );
         let store = Store::connect(&args).await.expect("a store");
         store.stations(2).await.expect("figures")
     })

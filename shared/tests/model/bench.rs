@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use bridge_shared::config::{RedisAccess, RedisArgs};
+use bridge_shared::config::RedisArgs;
 use bridge_shared::envelope::Envelope;
 use bridge_shared::sandbox::Sandbox;
 use bridge_shared::stats::WorkerInfo;
@@ -54,13 +54,7 @@ impl Bench {
             .enable_all()
             .build()
             .expect("a runtime");
-        let args = RedisArgs {
-            redis_url: Some(url),
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: RedisAccess::default(),
-        };
+        let args = RedisArgs::of(url, ["q", "f", "e"]);
         let store = runtime.block_on(Store::connect(&args)).expect("a store");
         Self {
             runtime,

@@ -88,19 +88,13 @@ async fn pass_on(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bridge_shared::config::{RedisAccess, RedisArgs};
+    use bridge_shared::config::RedisArgs;
     use bridge_shared::sandbox::Sandbox;
 
     #[tokio::test]
     async fn events_of_a_newer_version_are_shown_as_far_as_they_are_known_and_told() {
         let redis = Sandbox::start(&[]).expect("a private Redis");
-        let args = RedisArgs {
-            redis_url: Some(redis.url()),
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: RedisAccess::default(),
-        };
+        let args = RedisArgs::of(redis.url(), ["q", "f", "e"]);
         let store = Store::new(&args).expect("a store");
         let (messages, mut heard) = mpsc::channel(8);
         let listening = store.clone();

@@ -217,7 +217,7 @@ async fn write_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bridge_shared::config::{RedisAccess, RedisArgs};
+    use bridge_shared::config::RedisArgs;
     use bridge_shared::sandbox::Sandbox;
 
     #[tokio::test]
@@ -233,13 +233,7 @@ mod tests {
                 .query(&mut connection)
                 .expect("pushed");
         }
-        let args = RedisArgs {
-            redis_url: Some(redis.url()),
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: RedisAccess::default(),
-        };
+        let args = RedisArgs::of(redis.url(), ["q", "f", "e"]);
         let store = Store::new(&args).expect("a store");
         for (stop_at, written, stopped) in [(0, 0, true), (16, 16, true), (33, 40, false)] {
             let mut report = Report::default();

@@ -637,10 +637,7 @@ mod tests {
 
         async fn with(settings: &[&str]) -> Self {
             let redis = Sandbox::start(settings).expect("a private Redis");
-            let args = RedisArgs {
-                redis_url: Some(redis.url()),
-                ..bare()
-            };
+            let args = RedisArgs::of(redis.url(), ["q", "f", "e"]);
             Self {
                 store: Store::connect(&args).await.expect("a store"),
                 ledger: Ledger::default(),
@@ -686,16 +683,6 @@ mod tests {
                 stats.add(&figure, n);
             }
             stats
-        }
-    }
-
-    fn bare() -> RedisArgs {
-        RedisArgs {
-            redis_url: None,
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: bridge_shared::config::RedisAccess::default(),
         }
     }
 

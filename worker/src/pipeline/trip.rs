@@ -135,13 +135,7 @@ mod tests {
     async fn a_correction_in_doubt_counts_as_spent() {
         let redis = Sandbox::start(&[]).expect("a private Redis");
         let url = redis.url();
-        let args = RedisArgs {
-            redis_url: Some(url.clone()),
-            queue_name: "q".into(),
-            failed_queue_name: "f".into(),
-            enriched_stream: "e".into(),
-            access: bridge_shared::config::RedisAccess::default(),
-        };
+        let args = RedisArgs::of(url.clone(), ["q", "f", "e"]);
         let store = Store::connect(&args).await.expect("a store");
         let (ledger, journey) = (Ledger::default(), Journey::new(Money::ZERO));
         let mut trip = Trip {

@@ -326,13 +326,7 @@ impl Site {
 
 /// The names of the lists, and where they are.
 pub fn args(url: String) -> RedisArgs {
-    RedisArgs {
-        redis_url: Some(url),
-        queue_name: "leads_to_enrich".into(),
-        failed_queue_name: "failed_leads".into(),
-        enriched_stream: "enriched_leads".into(),
-        access: bridge_shared::config::RedisAccess::default(),
-    }
+    RedisArgs::of(url, ["leads_to_enrich", "failed_leads", "enriched_leads"])
 }
 
 fn connect(port: u16, password: &str) -> RedisResult<Connection> {
