@@ -8,8 +8,9 @@ pub mod scripts;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use scripts::Scripts;
@@ -19,7 +20,8 @@ use scripts::Scripts;
 pub enum Cut {
     /// The command never arrives.
     Before,
-    /// The command arrives and is carried out; its answer does not come back.
+    /// The command is carried out and only then the sender sees the connection cut: its answer
+    /// does not come back.
     After,
     /// The sender sees the connection cut; the command arrives that much later.
     Late(Duration),
@@ -39,6 +41,13 @@ struct Net {
     /// Connections up to this one say nothing any more, and nobody tells.
     silent: AtomicU64,
     count: AtomicU64,
+}
+
+/// What carries a connection's answers.
+struct Answers {
+    /// Whether they are dropped.
+    lost: Arc<AtomicBool>,
+    carrier: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -138,8 +147,10 @@ impl Net {
         let copy = |stream: &TcpStream| stream.try_clone().expect("a copy");
         self.weather().open.extend([copy(client), copy(&server)]);
         let (net, from, to) = (Arc::clone(self), copy(&server), copy(client));
-        std::thread::spawn(move || net.answers(number, from, to));
-        self.commands(number, copy(client), server);
+        let lost = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&lost);
+        let carrier = std::thread::spawn(move || net.answers(number, from, to, &told));
+        self.commands(number, copy(client), server, Answers { lost, carrier });
         let _ = client.shutdown(Shutdown::Both);
     }
 
@@ -164,7 +175,13 @@ impl Net {
         }
     }
 
-    fn commands(&self, number: u64, mut client: TcpStream, mut server: TcpStream) {
+    fn commands(
+        &self,
+        number: u64,
+        mut client: TcpStream,
+        mut server: TcpStream,
+        answers: Answers,
+    ) {
         let (mut waiting, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
         while let Ok(n @ 1..) = client.read(&mut chunk) {
             waiting.extend_from_slice(&chunk[..n]);
@@ -177,7 +194,7 @@ impl Net {
                 self.scripts.plant(&mut words);
                 let bytes = resp::encode(&words);
                 if let Some(cut) = cut {
-                    return self.cut_at(cut, &client, server, &bytes, &words);
+                    return self.cut_at(cut, &client, server, answers, &bytes, &words);
                 }
                 if server.write_all(&bytes).is_err() {
                     return;
@@ -204,19 +221,23 @@ impl Net {
         cut: Cut,
         client: &TcpStream,
         mut server: TcpStream,
+        answers: Answers,
         bytes: &[u8],
         words: &[&[u8]],
     ) {
-        let _ = client.shutdown(Shutdown::Both);
+        answers.lost.store(true, Ordering::SeqCst);
         match cut {
             Cut::Before => return,
             Cut::After => {}
-            Cut::Late(by) => std::thread::sleep(by),
+            Cut::Late(by) => {
+                let _ = client.shutdown(Shutdown::Both);
+                std::thread::sleep(by);
+            }
         }
         // A server does first what it was sent, and then sees the end.
         let _ = server.write_all(bytes);
         let _ = server.shutdown(Shutdown::Write);
-        let _ = std::io::copy(&mut server, &mut std::io::sink());
+        let _ = answers.carrier.join();
         if self.scripts.forgets_fetches && self.scripts.name(words) == Some("fetch") {
             self.forget(words);
         }
@@ -241,10 +262,19 @@ impl Net {
         }
     }
 
-    fn answers(&self, number: u64, mut server: TcpStream, mut client: TcpStream) {
+    fn answers(
+        &self,
+        number: u64,
+        mut server: TcpStream,
+        mut client: TcpStream,
+        lost: &AtomicBool,
+    ) {
         let mut chunk = vec![0; 64 * 1024];
         while let Ok(n @ 1..) = server.read(&mut chunk) {
             self.travel(number);
+            if lost.load(Ordering::SeqCst) {
+                continue;
+            }
             let dribble = self.weather().dribble_until;
             let piece = if dribble.is_some_and(|until| Instant::now() < until) {
                 (n / 20).max(3)
