@@ -67,10 +67,17 @@ impl Keys {
         ]
     }
 
-    /// Hash: what a worker has in hand, by delivery number.
+    /// Hash: what a worker has in hand, by delivery number; and by `batch:<lane>` the number of the
+    /// first in that lane's list.
     #[must_use]
     pub fn active(&self, worker: &str) -> String {
         format!("{}:active:{worker}", self.queue)
+    }
+
+    /// List: what a worker has in hand by one of its lanes, as it came.
+    #[must_use]
+    pub fn batch(&self, worker: &str, lane: usize) -> String {
+        format!("{}:{lane}", self.active(worker))
     }
 
     /// Hash: the counts of one minute since the epoch.

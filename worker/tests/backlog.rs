@@ -12,15 +12,6 @@ use common::{Bridge, Reply, Service, Worker, eventually};
 /// Leads that a worker may hold beyond its free slots: one batch.
 const BATCH: usize = 256;
 
-/// How many leads each worker has in hand.
-fn hands(bridge: &Bridge) -> Vec<usize> {
-    bridge
-        .workers()
-        .iter()
-        .map(|worker| bridge.redis(&format!("HLEN leads_to_enrich:active:{worker}")))
-        .collect()
-}
-
 /// Waits until so many workers wait for leads.
 fn all_wait(bridge: &Bridge, workers: usize) {
     let blocked = format!("blocked_clients:{workers}\r");
@@ -48,7 +39,7 @@ fn five_workers_share_the_backlog_of_a_slow_route_evenly() {
     let () = bridge.redis("RENAME held_back leads_to_enrich");
     let mut most = 0;
     eventually("all are done", || {
-        most = most.max(hands(&bridge).into_iter().max().unwrap_or(0));
+        most = most.max(bridge.hands().into_iter().max().unwrap_or(0));
         bridge.done() == LEADS
     });
     // Those that are worked on, and those whose outcome is about to be recorded.
@@ -98,7 +89,7 @@ fn a_route_that_turns_slow_keeps_no_more_than_one_batch_from_others() {
     eventually("the quick ones are done and every slot is taken", || {
         bridge.done() == quick && service.requests().len() == SLOTS
     });
-    let (waiting, hand) = (bridge.waiting(), hands(&bridge)[0]);
+    let (waiting, hand) = (bridge.waiting(), bridge.hands()[0]);
     assert_eq!(waiting + hand, SLOW);
     assert!(
         (SLOTS..=SLOTS + BATCH).contains(&hand),
@@ -109,7 +100,7 @@ fn a_route_that_turns_slow_keeps_no_more_than_one_batch_from_others() {
     let mut most = 0;
     eventually("all are done", || {
         if bridge.waiting() < waiting - BATCH {
-            most = most.max(hands(&bridge)[0]);
+            most = most.max(bridge.hands()[0]);
         }
         bridge.done() == quick + SLOW
     });

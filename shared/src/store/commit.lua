@@ -21,6 +21,7 @@ local reply = {now}
 local done, skipped, retried, postponed, dead, recovered = 0, 0, 0, 0, 0, 0
 local by_attempt = {}
 local recorded = {}
+local opened = false
 
 local function to_stream(id, payload)
   if payload == '' then
@@ -75,7 +76,13 @@ local ok, refused = pcall(function()
   local at = 3
   for i = 1, #ARGV[2] do
     local letter, number = string.sub(ARGV[2], i, i), ARGV[at]
-    if redis.call('HEXISTS', KEYS[1], number) == 1 then
+    local held = redis.call('HEXISTS', KEYS[1], number) == 1
+    if not held and not opened then
+      open_all(KEYS[1], KEYS[6])
+      opened = true
+      held = redis.call('HEXISTS', KEYS[1], number) == 1
+    end
+    if held then
       record(letter, at)
       recorded[#recorded + 1] = number
     else

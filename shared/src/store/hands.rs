@@ -11,15 +11,14 @@ use crate::envelope::HEAD;
 const STEP: usize = 200;
 
 impl Store {
-    /// The numbers of the deliveries in a worker's hands, in order. Only the numbers are read: a
-    /// scan would bring the leads along, which may be of any size.
+    /// The numbers of the deliveries in a worker's hands, in order.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn held(&self, worker: &str) -> Result<Vec<u64>, StoreError> {
-        let mut cmd = redis::cmd("HKEYS");
-        cmd.arg(self.keys().active(worker));
-        let mut numbers: Vec<u64> = self.query(&cmd).await?;
+        let script = &self.scripts().held;
+        let cmd = script.call(&[&self.keys().active(worker)]);
+        let mut numbers: Vec<u64> = self.run(script, &cmd).await?.rest()?;
         numbers.sort_unstable();
         Ok(numbers)
     }

@@ -6,13 +6,32 @@
 --       of a larger one  then the deliveries' numbers
 -- Returns {now, payload or {bytes, beginning} or false...}: of the first so many numbers, false
 -- where it is not there.
+local batches = {}
+for lane = 1, 2 do
+  local first = redis.call('HGET', KEYS[1], 'batch:' .. lane)
+  if first then
+    batches[#batches + 1] = {tonumber(first), KEYS[1] .. ':' .. lane}
+  end
+end
+
+local function payload_of(number)
+  local payload = redis.call('HGET', KEYS[1], number)
+  for _, batch in ipairs(batches) do
+    local at = number - batch[1]
+    if not payload and at >= 0 then
+      payload = redis.call('LINDEX', batch[2], at)
+    end
+  end
+  return payload
+end
+
 local reply = {now}
 local room, whole = tonumber(ARGV[1]), tonumber(ARGV[2])
 for i = 4, #ARGV do
   if room <= 0 then
     break
   end
-  local payload = redis.call('HGET', KEYS[1], ARGV[i])
+  local payload = payload_of(ARGV[i])
   if payload then
     room = room - #payload
     if #payload > whole then

@@ -4,7 +4,7 @@
 -- KEYS  1 workers  2 workers:info  3 active:<worker>
 -- ARGV  1 worker
 -- Returns {now, how many leads it still held}
-local held = redis.call('HLEN', KEYS[3])
+local held = in_hand(KEYS[3])
 if held == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])

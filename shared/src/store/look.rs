@@ -145,15 +145,15 @@ impl Store {
         let workers: Vec<String> = self.query(&cmd).await?;
         let (mut total, mut skip, mut entries) = (0, offset, Vec::new());
         for worker in workers {
-            let active = self.keys().active(&worker);
-            let held: u64 = self.query(redis::cmd("HLEN").arg(&active)).await?;
+            let numbers = self.held(&worker).await?;
+            let held = numbers.len() as u64;
             total += held;
             if skip >= held {
                 skip -= held;
                 continue;
             }
             let missing = count.saturating_sub(entries.len() as u64);
-            let found = self.in_hands(&worker, skip, missing).await?;
+            let found = self.in_hands(&worker, &numbers, skip, missing).await?;
             entries.extend(found.into_iter().map(|piece| Entry {
                 worker: Some(worker.clone()),
                 ..Entry::of_piece(piece)
@@ -167,10 +167,10 @@ impl Store {
     async fn in_hands(
         &self,
         worker: &str,
+        numbers: &[u64],
         skip: u64,
         count: u64,
     ) -> Result<Vec<Piece>, StoreError> {
-        let numbers = self.held(worker).await?;
         let in_range = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let from = in_range(skip).min(numbers.len());
         let to = in_range(skip.saturating_add(count)).min(numbers.len());

@@ -2,7 +2,7 @@
 //!
 //! - [`error`]: what can go wrong, in words
 //! - [`work`]: a worker's side: fetch, commit, lease, recovery, due retries, events; [`hands`]: what
-//!   it has in its hands
+//!   it has in its hands; [`lane`]: fetch and commit by whole batches
 //! - [`dead_letters`]: reading the dead letter queue and moving entries out of it
 //! - [`figures`]: counts and charts
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
@@ -24,6 +24,7 @@ pub mod dead_letters;
 pub mod error;
 pub mod figures;
 pub mod hands;
+pub mod lane;
 pub mod look;
 pub mod produce;
 pub mod route;
@@ -280,13 +281,14 @@ impl Store {
         }
     }
 
-    /// A connection of its own for a blocking command, and the server it leads to.
-    async fn blocking_connection(
+    /// A connection of its own, whose answers may take so long, and the server it leads to.
+    async fn own_connection(
         &self,
+        response_timeout: Option<Duration>,
     ) -> Result<(redis::aio::MultiplexedConnection, Server), StoreError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None);
+            .set_response_timeout(response_timeout);
         let server = self.door.server().await?;
         let connection = server
             .client
@@ -408,14 +410,7 @@ impl Store {
         let answer = timed(script.name(), script.run(cmd, &mut connection)).await;
         let name = || script.name().to_owned();
         let answer = self.told(answer, name).await?;
-        let Value::Array(values) = answer else {
-            return Err(unexpected(&answer));
-        };
-        let mut reply = Reply {
-            values: values.into_iter(),
-            now: 0,
-        };
-        reply.now = reply.next()?;
+        let reply = Reply::new(answer)?;
         self.shared.clock.observe(reply.now);
         Ok(reply)
     }
@@ -451,6 +446,18 @@ struct Reply {
 }
 
 impl Reply {
+    fn new(answer: Value) -> Result<Self, StoreError> {
+        let Value::Array(values) = answer else {
+            return Err(unexpected(&answer));
+        };
+        let mut reply = Self {
+            values: values.into_iter(),
+            now: 0,
+        };
+        reply.now = reply.next()?;
+        Ok(reply)
+    }
+
     fn next<T: FromRedisValue>(&mut self) -> Result<T, StoreError> {
         let value = self
             .values

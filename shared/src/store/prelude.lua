@@ -24,6 +24,45 @@ local function make_sure_of_room(stats)
   redis.call('HINCRBY', stats, 'done', 0)
 end
 
+-- A batch that a worker took in one step stands in a list of its own, and in the hash of deliveries
+-- the number of its first: `batch:<lane>`. Opens one, so that each delivery stands in the hash by
+-- its number.
+local function open(active, lane, stats)
+  local first = redis.call('HGET', active, 'batch:' .. lane)
+  if not first then
+    return
+  end
+  make_sure_of_room(stats)
+  local batch = active .. ':' .. lane
+  for from = 0, redis.call('LLEN', batch) - 1, 32 do
+    local fields = {}
+    for i, payload in ipairs(redis.call('LRANGE', batch, from, from + 31)) do
+      fields[2 * i - 1] = first + from + i - 1
+      fields[2 * i] = payload
+    end
+    redis.call('HSET', active, unpack(fields))
+  end
+  redis.call('HDEL', active, 'batch:' .. lane)
+  redis.call('DEL', batch)
+end
+
+local function open_all(active, stats)
+  for lane = 1, 2 do
+    open(active, lane, stats)
+  end
+end
+
+-- How many deliveries a worker has in hand.
+local function in_hand(active)
+  local n = redis.call('HLEN', active)
+  for lane = 1, 2 do
+    if redis.call('HEXISTS', active, 'batch:' .. lane) == 1 then
+      n = n - 1 + redis.call('LLEN', active .. ':' .. lane)
+    end
+  end
+  return n
+end
+
 -- Writes down who changed what. The audit is the one thing that is trimmed.
 local function audit(key, who, what, n, detail)
   redis.call('XADD', key, 'MAXLEN', '~', 10000, '*',

@@ -25,6 +25,8 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) fetch: Script,
+    pub(super) batch: Script,
+    pub(super) held: Script,
     pub(super) in_hand: Script,
     pub(super) commit: Script,
     pub(super) heartbeat: Script,
@@ -61,6 +63,8 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             fetch: script!("fetch"),
+            batch: script!("batch"),
+            held: script!("held").only_reads(),
             in_hand: script!("in_hand").only_reads(),
             commit: script!("commit"),
             heartbeat: script!("heartbeat"),
@@ -117,6 +121,13 @@ impl Script {
         cmd
     }
 
+    /// What makes it known to the server.
+    pub(super) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(self.source);
+        cmd
+    }
+
     /// Makes a call, in whichever way the user may.
     pub(super) async fn run(
         &self,
@@ -145,7 +156,7 @@ impl Script {
         match cmd.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut both = redis::pipe();
-                both.cmd("SCRIPT").arg("LOAD").arg(self.source).ignore();
+                both.add_command(self.load()).ignore();
                 both.add_command(cmd.clone());
                 let answer = both.query_async::<(Value,)>(connection).await;
                 answer.map(|(answer,)| answer).map_err(unwrapped)

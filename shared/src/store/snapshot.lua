@@ -22,7 +22,7 @@ for i = 1, #workers, 2 do
     workers[i],
     tonumber(workers[i + 1]),
     redis.call('HGET', KEYS[5], workers[i]) or '{}',
-    redis.call('HLEN', KEYS[1] .. ':active:' .. workers[i]),
+    in_hand(KEYS[1] .. ':active:' .. workers[i]),
   }
 end
 return reply

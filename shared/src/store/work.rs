@@ -39,6 +39,14 @@ impl Delivery {
         }
     }
 
+    pub(super) fn whole(number: u64, payload: Bytes) -> Self {
+        Self {
+            number,
+            size: payload.len() as u64,
+            payload,
+        }
+    }
+
     /// Whether all of it is here.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -55,6 +63,8 @@ pub enum Fetched {
     Paused,
     /// The worker's lease has run out: it must register again first.
     NoLease,
+    /// Nothing was taken: what waits, or the server, is not for batches.
+    Unfit,
 }
 
 impl Fetched {
@@ -403,7 +413,7 @@ impl Waiter {
     pub async fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {
         let (mut connection, server) = match self.connection.take() {
             Some(connection) => connection,
-            None => self.store.blocking_connection().await?,
+            None => self.store.own_connection(None).await?,
         };
         let queue = &self.store.keys().queue;
         let mut cmd = redis::cmd("BLMOVE");

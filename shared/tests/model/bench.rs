@@ -9,6 +9,7 @@ use bridge_shared::sandbox::Sandbox;
 use bridge_shared::stats::WorkerInfo;
 use bridge_shared::store::Store;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination};
+use bridge_shared::store::lane::{LANES, Lane};
 use bridge_shared::store::work::{Fetched, Outcome, Record, Recovery};
 use bytes::Bytes;
 use redis::FromRedisValue;
@@ -32,6 +33,9 @@ pub struct Bench {
     store: Store,
     connection: std::cell::RefCell<redis::Connection>,
     next: [u64; WORKERS],
+    lanes: Vec<[Lane; LANES]>,
+    /// What each lane took last.
+    taken: [[Vec<(u64, usize)>; LANES]; WORKERS],
     batches: [u64; RUNS],
     consoles: [Console; CONSOLES],
 }
@@ -56,8 +60,11 @@ impl Bench {
             .expect("a runtime");
         let args = RedisArgs::of(url, ["q", "f", "e"]);
         let store = runtime.block_on(Store::connect(&args)).expect("a store");
+        let lanes = (0..WORKERS).map(|worker| store.lanes(&name(worker)));
         Self {
             runtime,
+            lanes: lanes.collect(),
+            taken: Default::default(),
             store,
             connection: connection.into(),
             next: [1; WORKERS],
@@ -84,6 +91,12 @@ impl Bench {
                 register,
             } => self.beat(*worker, *alive, *register),
             Step::Fetch { worker, count } => self.fetch(*worker, *count),
+            Step::Turn {
+                worker,
+                lane,
+                record,
+                next,
+            } => self.turn(*worker, *lane, *record, *next),
             Step::Commit {
                 worker,
                 outcomes,
@@ -159,23 +172,67 @@ impl Bench {
     fn fetch(&mut self, worker: usize, count: usize) -> Answer {
         let first = self.next[worker];
         self.next[worker] += count as u64;
-        match self.wait(self.store.fetch(&name(worker), count, first, WHOLE)) {
-            Fetched::Paused => Answer::Paused,
-            Fetched::NoLease => Answer::NoLease,
-            Fetched::Taken(deliveries) => Answer::Taken(
-                deliveries
-                    .into_iter()
-                    .map(|delivery| (delivery.number, number_of(&delivery.payload)))
-                    .collect(),
-            ),
+        answer(self.wait(self.store.fetch(&name(worker), count, first, WHOLE)))
+    }
+
+    fn turn(
+        &mut self,
+        worker: usize,
+        number: usize,
+        record_as: Option<Ending>,
+        next: Option<usize>,
+    ) -> Answer {
+        let next = next.map(|count| (count, self.next[worker]));
+        self.next[worker] += next.map_or(0, |(count, _)| count as u64);
+        let batch = std::mem::take(&mut self.taken[worker][number]);
+        let record = |ending: Ending| {
+            let record = |&(number, n): &(u64, usize)| Record {
+                number,
+                id: format!("id-{n:06}"),
+                outcome: outcome(n, ending),
+            };
+            batch.iter().map(record).collect()
+        };
+        let records: Vec<Record> = record_as.map_or_else(Vec::new, record);
+        let lane = &mut self.lanes[worker][number];
+        let turn = self.runtime.block_on(lane.turn(&records, next));
+        let turn = turn.expect("the store answers");
+        assert_eq!(turn.refused, []);
+        let fetched = turn
+            .fetched
+            .map(|fetched| answer(fetched.expect("the store answers")));
+        if let Some(Answer::Taken(taken)) = &fetched {
+            self.taken[worker][number].clone_from(taken);
         }
+        Answer::Turned(turn.recorded, fetched.map(Box::new))
+    }
+
+    /// What is in a worker's hands, by number.
+    fn held(&self, worker: usize) -> HashMap<u64, Vec<u8>> {
+        let active = active(worker);
+        let fields: HashMap<String, Vec<u8>> = self.run(&[b"HGETALL", active.as_bytes()]);
+        let mut held = HashMap::new();
+        for (field, value) in fields {
+            if let Some(lane) = field.strip_prefix("batch:") {
+                let first: u64 = std::str::from_utf8(&value)
+                    .expect("text")
+                    .parse()
+                    .expect("a number");
+                let key = format!("{active}:{lane}");
+                let batch: Vec<Vec<u8>> = self.run(&[b"LRANGE", key.as_bytes(), b"0", b"-1"]);
+                held.extend((first..).zip(batch));
+            } else {
+                held.insert(field.parse().expect("a number"), value);
+            }
+        }
+        held
     }
 
     fn commit(&self, worker: usize, outcomes: &[(u64, Ending)], resend: bool) -> Answer {
         // Retries of two steps are due one after the other.
         let before = self.wait(self.store.observe_time());
         while self.wait(self.store.observe_time()) == before {}
-        let held: HashMap<u64, Vec<u8>> = self.run(&[b"HGETALL", active(worker).as_bytes()]);
+        let held = self.held(worker);
         let record = |(number, ending): &(u64, Ending)| {
             // Of what is not in hand a worker would tell something as well.
             let n = held
@@ -192,7 +249,7 @@ impl Bench {
     }
 
     fn recover(&self, worker: usize, deliveries: &[(u64, bool)]) -> Answer {
-        let held: HashMap<u64, Vec<u8>> = self.run(&[b"HGETALL", active(worker).as_bytes()]);
+        let held = self.held(worker);
         let recovery = |(number, dead): &(u64, bool)| Recovery {
             number: *number,
             dead: *dead,
@@ -236,7 +293,7 @@ impl Bench {
             entries.iter().map(|entry| number_of(entry)).collect()
         };
         let hand = |worker| -> BTreeMap<u64, usize> {
-            let held: HashMap<u64, Vec<u8>> = self.run(&[b"HGETALL", active(worker).as_bytes()]);
+            let held = self.held(worker);
             held.into_iter()
                 .map(|(number, payload)| (number, number_of(&payload)))
                 .collect()
@@ -269,6 +326,20 @@ impl Bench {
         let lists = seen.waiting.len() + seen.dead.len() + seen.enriched.len();
         seen.leads = lists + trash + retry.len() + hands;
         seen
+    }
+}
+
+fn answer(fetched: Fetched) -> Answer {
+    match fetched {
+        Fetched::Paused => Answer::Paused,
+        Fetched::NoLease => Answer::NoLease,
+        Fetched::Unfit => panic!("these leads are small"),
+        Fetched::Taken(deliveries) => Answer::Taken(
+            deliveries
+                .into_iter()
+                .map(|delivery| (delivery.number, number_of(&delivery.payload)))
+                .collect(),
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bridge_shared::store::lane::LANES;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest_state_machine::ReferenceStateMachine;
@@ -12,6 +13,17 @@ pub const WORKERS: usize = 3;
 pub const CONSOLES: usize = 2;
 pub const RUNS: usize = 2;
 
+/// A lane of a worker.
+#[derive(Debug, Clone, Default)]
+struct Lane {
+    /// What it took last.
+    batch: Vec<u64>,
+    /// Whether that is in hand as it came.
+    closed: bool,
+    /// Whether the lane has let go of it.
+    left: bool,
+}
+
 /// A worker as the store knows it.
 #[derive(Debug, Clone, Default)]
 struct Worker {
@@ -19,6 +31,7 @@ struct Worker {
     lease: Option<bool>,
     hand: BTreeMap<u64, usize>,
     next: u64,
+    lanes: [Lane; LANES],
 }
 
 /// A console.
@@ -152,7 +165,63 @@ impl Model {
         Answer::Taken(taken)
     }
 
+    fn turn(
+        &mut self,
+        worker: usize,
+        lane: usize,
+        record: Option<Ending>,
+        next: Option<usize>,
+    ) -> Answer {
+        let own = &mut self.workers[worker].lanes[lane];
+        let may_record = own.closed && !std::mem::replace(&mut own.left, true);
+        let mut recorded = false;
+        if let (Some(ending), true) = (record, may_record) {
+            let batch = std::mem::take(own).batch;
+            let outcomes: Vec<_> = batch.iter().map(|number| (*number, ending)).collect();
+            // It is in hand: nothing is lost.
+            self.record(worker, &outcomes);
+            recorded = true;
+        }
+        let fetched = next.map(|count| {
+            let fetched = self.fetch(worker, count);
+            if let Answer::Taken(taken) = &fetched {
+                self.workers[worker].lanes[lane] = Lane {
+                    batch: taken.iter().map(|(number, _)| *number).collect(),
+                    closed: !taken.is_empty(),
+                    left: false,
+                };
+            }
+            Box::new(fetched)
+        });
+        Answer::Turned(recorded, fetched)
+    }
+
+    /// Every batch of a worker is opened.
+    fn open(&mut self, worker: usize) {
+        for lane in &mut self.workers[worker].lanes {
+            lane.closed = false;
+        }
+    }
+
     fn commit(&mut self, worker: usize, outcomes: &[(u64, Ending)], resend: bool) -> Answer {
+        let closed = |number: &u64| {
+            let holds = |lane: &Lane| lane.closed && lane.batch.contains(number);
+            self.workers[worker].lanes.iter().any(holds)
+        };
+        let in_sight =
+            |number: &u64| self.workers[worker].hand.contains_key(number) && !closed(number);
+        if !outcomes.iter().all(|(number, _)| in_sight(number)) {
+            self.open(worker);
+        }
+        let lost = self.record(worker, outcomes);
+        if resend {
+            return Answer::Numbers(Vec::new());
+        }
+        self.count("lease_lost", lost.len());
+        Answer::Numbers(lost)
+    }
+
+    fn record(&mut self, worker: usize, outcomes: &[(u64, Ending)]) -> Vec<u64> {
         let mut lost = Vec::new();
         for (number, ending) in outcomes {
             let Some(n) = self.workers[worker].hand.remove(number) else {
@@ -184,11 +253,7 @@ impl Model {
                 }
             }
         }
-        if resend {
-            return Answer::Numbers(Vec::new());
-        }
-        self.count("lease_lost", lost.len());
-        Answer::Numbers(lost)
+        lost
     }
 
     fn leave(&mut self, worker: usize) -> Answer {
@@ -202,6 +267,7 @@ impl Model {
         if self.workers[worker].lease == Some(true) {
             return Answer::Alive;
         }
+        self.open(worker);
         let mut moved = Vec::new();
         for (number, dead) in deliveries {
             let Some(n) = self.workers[worker].hand.remove(number) else {
@@ -344,6 +410,11 @@ impl ReferenceStateMachine for Model {
         };
         let outcomes = prop::collection::btree_map(numbers(model), ending, 1..6);
         let deliveries = prop::collection::btree_map(numbers(model), any::<bool>(), 0..6);
+        let record = prop::option::weighted(
+            0.8,
+            select(vec![Ending::Done, Ending::Skipped, Ending::Dead]),
+        );
+        let next = prop::option::weighted(0.8, 1..5_usize);
         let to = select(vec![To::Work, To::Work, To::Trash]);
         let reads: Vec<usize> = model
             .consoles
@@ -371,6 +442,9 @@ impl ReferenceStateMachine for Model {
                 .prop_map(|(worker, alive, register)| Step::Beat { worker, alive, register }),
             6 => (worker.clone(), 1..5_usize)
                 .prop_map(|(worker, count)| Step::Fetch { worker, count }),
+            8 => (worker.clone(), 0..LANES, record, next).prop_map(
+                |(worker, lane, record, next)| Step::Turn { worker, lane, record, next }
+            ),
             8 => (worker.clone(), outcomes, prop::bool::weighted(0.2)).prop_map(
                 |(worker, outcomes, resend)| Step::Commit {
                     worker,
@@ -423,6 +497,12 @@ impl ReferenceStateMachine for Model {
                 register,
             } => model.beat(*worker, *alive, *register),
             Step::Fetch { worker, count } => model.fetch(*worker, *count),
+            Step::Turn {
+                worker,
+                lane,
+                record,
+                next,
+            } => model.turn(*worker, *lane, *record, *next),
             Step::Commit {
                 worker,
                 outcomes,

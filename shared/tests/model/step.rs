@@ -46,6 +46,14 @@ pub enum Step {
         worker: usize,
         count: usize,
     },
+    /// A lane's round trip: what came of its batch, where that is recorded by the lane, and how many
+    /// leads it takes next.
+    Turn {
+        worker: usize,
+        lane: usize,
+        record: Option<Ending>,
+        next: Option<usize>,
+    },
     /// Outcomes of deliveries by number, some of them not, or no longer, in hand.
     Commit {
         worker: usize,
@@ -98,6 +106,8 @@ pub enum Answer {
     Taken(Vec<(u64, usize)>),
     Paused,
     NoLease,
+    /// Whether a lane's batch was recorded, and what was taken.
+    Turned(bool, Option<Box<Answer>>),
     /// Numbers of deliveries.
     Numbers(Vec<u64>),
     /// The recoverer found the worker alive.

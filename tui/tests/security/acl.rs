@@ -200,6 +200,23 @@ fn a_worker_does_all_its_work_with_its_own_rights() {
         server.run::<bool>("EXISTS leads_to_enrich:try:token")
     });
     second.stop();
+    let noop = server.file("noop.toml", NOOP);
+    let flags = ["--pipeline", &noop, "--max-lead-bytes", "200"];
+    let leads = |server: &mut Server| {
+        // Every third batch has one that comes back.
+        let leads: Vec<String> = (0..2_000)
+            .map(|n| format!(r#"{{"name":"Ada {n}","again":{}}}"#, n % 384 == 0))
+            .collect();
+        let parts = [&b"LPUSH"[..], b"leads_to_enrich"];
+        let parts = parts.into_iter().chain(leads.iter().map(String::as_bytes));
+        let _: u64 = server.call(&parts.collect::<Vec<_>>());
+    };
+    leads(&mut server);
+    let mut third = Running::start(worker(&url, &flags), server.path("third.log"));
+    eventually("whole batches are done", || {
+        server.run::<u64>("XLEN enriched_leads") == 2_016
+    });
+    third.stop();
     assert_eq!(refused(&mut server), Vec::<String>::new());
     every_right_is_used(&mut server, "worker");
     may_not(&mut server, "worker", &NOBODY);
@@ -258,7 +275,8 @@ fn a_console_does_all_its_work_with_its_own_rights() {
     let workers = [
         "ZADD leads_to_enrich:workers 99999999999999 w",
         "HSET leads_to_enrich:workers:info w {}",
-        "HSET leads_to_enrich:active:w 1 {}",
+        "HSET leads_to_enrich:active:w 1 {} batch:1 2",
+        "LPUSH leads_to_enrich:active:w:1 {}",
         "ZADD leads_to_enrich:retry 99999999999999 {}",
     ];
     for command in workers {
@@ -337,7 +355,8 @@ fn a_viewer_sees_everything_and_changes_nothing() {
     let _: () = server.run("CONFIG RESETSTAT");
     let _: u64 = server.run("ZADD leads_to_enrich:workers 99999999999999 w");
     let _: u64 = server.run("HSET leads_to_enrich:workers:info w {}");
-    let _: u64 = server.run("HSET leads_to_enrich:active:w 1 {}");
+    let _: u64 = server.run("HSET leads_to_enrich:active:w 1 {} batch:1 2");
+    let _: u64 = server.run("LPUSH leads_to_enrich:active:w:1 {}");
     let _: u64 = server.run("ZADD leads_to_enrich:retry 99999999999999 {}");
     let _: u64 = server.run("LPUSH failed_leads:trash:t {}");
     server.push("{}");

@@ -9,7 +9,7 @@
 /// Leads taken in one step at most, and leads in hand beyond the slots at most.
 pub(super) const BATCH: usize = 256;
 /// Leads taken in one step beyond the free slots: there are two such steps at once.
-const AHEAD: usize = BATCH / 2;
+pub(super) const AHEAD: usize = BATCH / 2;
 
 /// What was learned from the leads before.
 #[derive(Debug, Default)]
@@ -27,6 +27,11 @@ impl Appetite {
     /// Whether a step may set out before the leads of the last one are started.
     pub(super) fn is_ahead(&self) -> bool {
         self.size > 0
+    }
+
+    /// Whether leads have been over at once for a while: then they come by whole batches.
+    pub(super) fn is_for_batches(&self) -> bool {
+        self.size == AHEAD
     }
 
     /// Takes note of leads that were started, and whether all of them were over at once.

@@ -73,10 +73,21 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
         .into_iter()
         .map(|committed| (committed.record, committed.event))
         .unzip();
-    let (mut lost, mut left) = (Vec::new(), &records[..]);
+    record_all(context, &records, &told, false, delays).await;
+}
+
+/// Records outcomes, and tells of them. `doubt`: they may be recorded already, the answer lost.
+pub(super) async fn record_all(
+    context: &Context,
+    records: &[Record],
+    told: &[Ended],
+    doubt: bool,
+    delays: &mpsc::UnboundedSender<Millis>,
+) {
+    let (mut lost, mut left) = (Vec::new(), records);
     while !left.is_empty() {
         let (step, rest) = left.split_at(that_fit(left));
-        let Some(more) = commit(context, step).await else {
+        let Some(more) = commit(context, step, doubt).await else {
             return;
         };
         lost.extend(more);
@@ -88,13 +99,24 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
             "the lease was gone; these results were dropped"
         );
     }
+    tell(context, records, told, &lost, delays);
+}
+
+/// Tells what became of deliveries that are in hand no longer; of the lost ones others decide.
+pub(super) fn tell(
+    context: &Context,
+    records: &[Record],
+    told: &[Ended],
+    lost: &[u64],
+    delays: &mpsc::UnboundedSender<Millis>,
+) {
     context
         .in_hand
         .over(records.iter().map(|record| record.number));
     let mut finished = 0;
     let mut counts = [0_u64; EventKind::ALL.len()];
     let times = metrics::histogram!("bridge_worker_attempt_seconds");
-    for (Record { number, id, .. }, ended) in records.iter().zip(&told) {
+    for (Record { number, id, .. }, ended) in records.iter().zip(told) {
         let kind = if lost.contains(number) {
             EventKind::LeaseLost
         } else {
@@ -138,9 +160,9 @@ fn that_fit(records: &[Record]) -> usize {
 
 /// Tries until the store has the outcomes; `None` where the engine ends before that. They are
 /// then still in the worker's hands as far as the store knows, and go to another worker.
-async fn commit(context: &Context, records: &[Record]) -> Option<Vec<u64>> {
+async fn commit(context: &Context, records: &[Record], doubt: bool) -> Option<Vec<u64>> {
     let mut backoff = Backoff::default();
-    let mut resend = false;
+    let mut resend = doubt;
     loop {
         match context
             .store

@@ -1,7 +1,8 @@
 //! From the waiting list to a recorded outcome. One file for each role, each with the same shape:
 //! what it needs, a loop, an end.
 //!
-//! - `fetcher`: waiting -> in flight, as many as its `appetite` says: the free slots
+//! - `fetcher`: waiting -> in flight, as many as its `appetite` says: the free slots; or whole batches
+//!   by its `lanes`, of leads that are over at once
 //! - `runner`: one attempt at one lead, with its time limit
 //! - `saver`: enriched leads -> the sinks of their pipeline, until they are durable there
 //! - `committer`: outcomes -> the store, in batches, until they are recorded
@@ -30,6 +31,7 @@ mod committer;
 mod fetcher;
 mod heartbeat;
 mod in_hand;
+mod lanes;
 mod publisher;
 mod recoverer;
 mod reloader;
@@ -248,7 +250,11 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox, watch: reloader
     roles.spawn(accountant::run(Arc::clone(context)));
     roles.spawn(trier::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
-    let committer = tokio::spawn(committer::run(Arc::clone(context), to_commit, delays));
+    let committer = tokio::spawn(committer::run(
+        Arc::clone(context),
+        to_commit,
+        delays.clone(),
+    ));
     let saver = tokio::spawn(saver::run(Arc::clone(context), to_save));
     let leads = TaskTracker::new();
     let fetcher = tokio::spawn(fetcher::run(
@@ -256,6 +262,7 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox, watch: reloader
         slots,
         leads.clone(),
         outcomes,
+        delays,
     ));
 
     // The fetcher ends with the stop; the last attempt lets go of the last way to the saver and the

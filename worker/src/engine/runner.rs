@@ -43,29 +43,61 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) -> Option<OwnedSemaphorePermit> {
+    match begin(context, room, delivery) {
+        Begun::Over(committed) => {
+            outcomes.send(committed).await;
+            Some(slot)
+        }
+        Begun::Waits(attempt) => {
+            go_on(leads, outcomes, attempt, slot);
+            None
+        }
+    }
+}
+
+/// An attempt that was begun.
+pub(super) enum Begun {
+    /// It waited for nothing.
+    Over(Committed),
+    /// It waits for something.
+    Waits(ReusableBoxFuture<'static, Committed>),
+}
+
+/// Begins an attempt.
+pub(super) fn begin(context: &Arc<Context>, room: &mut Room, delivery: Delivery) -> Begun {
     if !delivery.is_whole() {
-        outcomes.send(set_aside(context, &delivery)).await;
-        return Some(slot);
+        return Begun::Over(set_aside(context, &delivery));
     }
     let attempt = attempt(Arc::clone(context), delivery);
-    let mut started = match room.take() {
+    let mut begun = match room.take() {
         Some(mut room) => {
             room.set(attempt);
             room
         }
         None => ReusableBoxFuture::new(attempt),
     };
-    if let Some(committed) = (&mut started).now_or_never() {
-        *room = Some(started);
-        outcomes.send(committed).await;
-        return Some(slot);
+    // Not held up by what its task did before, which would look as if it had to wait.
+    match tokio::task::unconstrained(&mut begun).now_or_never() {
+        Some(committed) => {
+            *room = Some(begun);
+            Begun::Over(committed)
+        }
+        None => Begun::Waits(begun),
     }
+}
+
+/// Lets an attempt go on in a task of its own, in a slot of its own.
+pub(super) fn go_on(
+    leads: &TaskTracker,
+    outcomes: &Outcomes,
+    attempt: ReusableBoxFuture<'static, Committed>,
+    slot: OwnedSemaphorePermit,
+) {
     let outcomes = outcomes.clone();
     leads.spawn(async move {
-        outcomes.send(started.await).await;
+        outcomes.send(attempt.await).await;
         drop(slot);
     });
-    None
 }
 
 /// Sends a lead away that may not be worked on now. That takes no time, and so no slot.

@@ -132,10 +132,19 @@ impl Bridge {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.workers()
-            .iter()
-            .map(|worker| self.redis::<usize>(&format!("HLEN leads_to_enrich:active:{worker}")))
-            .sum()
+        self.hands().iter().sum()
+    }
+
+    /// How many leads each worker has in hand, one by one and by whole batches.
+    pub fn hands(&self) -> Vec<usize> {
+        let lengths = |worker: &String| {
+            let active = format!("leads_to_enrich:active:{worker}");
+            let alone: Vec<String> = self.redis(&format!("HKEYS {active}"));
+            let batches = (1..=2).map(|lane| self.redis::<usize>(&format!("LLEN {active}:{lane}")));
+            let alone = alone.iter().filter(|field| !field.starts_with("batch:"));
+            alone.count() + batches.sum::<usize>()
+        };
+        self.workers().iter().map(lengths).collect()
     }
 
     /// Starts a worker with the noop pipeline.

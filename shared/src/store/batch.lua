@@ -1,0 +1,51 @@
+-- Waiting -> in flight, a whole batch at once: the leads move from list to list inside the server,
+-- where a fetch has Lua look at each. For leads that are over as soon as they are started, so that
+-- the batch leaves the worker's hands as it came; what is left of any other is opened.
+--
+-- KEYS  1 queue  2 active:<worker>  3 active:<worker>:<lane>  4 workers  5 paused  6 stats
+--       7 enriched  8 failed
+-- ARGV  1 worker  2 lane  3 how many at most  4 number of the first delivery
+--       5 bytes of a batch at most  6 bytes of a lead at most
+-- Returns {now, state, how many}; state 0 taken, 1 paused, 2 the worker's lease is not alive, 3 not
+-- by the batch: large leads, or a server that cannot.
+local FROM = 0x00070000 -- Before 7.0 SORT would not keep the order.
+if redis.call('EXISTS', KEYS[5]) == 1 then
+  return {now, 1, 0}
+end
+local lease = redis.call('ZSCORE', KEYS[4], ARGV[1])
+if not lease or tonumber(lease) <= now then
+  return {now, 2, 0}
+end
+if (redis.REDIS_VERSION_NUM or 0) < FROM then
+  return {now, 3, 0}
+end
+-- What comes of a batch is written down without a script: a key of another type is found here.
+redis.call('XLEN', KEYS[7])
+redis.call('LLEN', KEYS[8])
+make_sure_of_room(KEYS[6])
+open(KEYS[2], ARGV[2], KEYS[6]) -- One that was not over at once.
+
+local n = math.min(tonumber(ARGV[3]), redis.call('LLEN', KEYS[1]))
+if n == 0 then
+  return {now, 0, 0}
+end
+-- A few of them tell whether large ones are among them.
+local most = tonumber(ARGV[6])
+for i = n, 1, -32 do
+  if #redis.call('LINDEX', KEYS[1], -i) > most then
+    return {now, 3, 0}
+  end
+end
+redis.call('SORT', KEYS[1], 'BY', 'as they are', 'LIMIT', 0, n, 'DESC', 'STORE', KEYS[3])
+local size = redis.call('MEMORY', 'USAGE', KEYS[3], 'SAMPLES', 0)
+local is_so = redis.call('LLEN', KEYS[3]) == n
+  and redis.call('LINDEX', KEYS[3], 0) == redis.call('LINDEX', KEYS[1], -1)
+  and redis.call('LINDEX', KEYS[3], -1) == redis.call('LINDEX', KEYS[1], -n)
+if not is_so or size > tonumber(ARGV[5]) then
+  redis.call('DEL', KEYS[3])
+  return {now, 3, 0}
+end
+redis.call('LTRIM', KEYS[1], 0, -n - 1)
+redis.call('HSET', KEYS[2], 'batch:' .. ARGV[2], ARGV[4])
+count(KEYS[6], 'received', n)
+return {now, 0, n}

@@ -1,0 +1,298 @@
+//! A worker's lanes: a whole batch of leads is taken, what came of it recorded, and the next batch
+//! taken with that in one round trip. No script looks at the leads, which is most of what a lead
+//! costs the server; so this is for leads that are over as soon as they are started.
+//!
+//! A batch stands in a list of its own. What came of it is recorded by a transaction that the server
+//! drops where anybody has touched that list: a recoverer that opened it, because the lease ran out,
+//! or the worker itself, because not all of it was over at once. The transaction is begun together
+//! with the fetch, so that its commands cannot go out alone where beginning it was refused.
+
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{Cmd, Pipeline, Value};
+
+use super::door::Server;
+use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
+use super::{RESPONSE_TIMEOUT, Reply, Store, StoreError, timed, unexpected};
+
+/// Lanes of a worker: one batch is worked on while another one is on its way.
+pub const LANES: usize = 2;
+/// Bytes of the largest lead that goes by a batch.
+const LARGEST: usize = 16 * 1024;
+
+/// Seconds for which the counts of a minute are kept.
+const MINUTE_KEPT: u32 = 90_000;
+
+/// One lane, on a connection of its own.
+pub struct Lane {
+    store: Store,
+    worker: String,
+    /// From 1 to [`LANES`].
+    number: usize,
+    link: Option<Link>,
+}
+
+struct Link {
+    connection: MultiplexedConnection,
+    server: Server,
+    /// Whether the transaction is begun that is to record the batch in hand.
+    begun: bool,
+}
+
+/// What a round trip brought.
+#[derive(Debug)]
+pub struct Turn {
+    /// Whether the outcomes were recorded. Where not, nothing was: the batch was opened, or taken
+    /// away.
+    pub recorded: bool,
+    /// Of those recorded the places of which the server refused the write, each with its words:
+    /// someone has just put something else in the key's place. They are in nobody's hands.
+    pub refused: Vec<(usize, String)>,
+    /// The next batch, where one was asked for. What goes wrong there undoes nothing of the rest.
+    pub fetched: Option<Result<Fetched, StoreError>>,
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The lanes of a worker.
+    #[must_use]
+    pub fn lanes(&self, worker: &str) -> [Lane; LANES] {
+        std::array::from_fn(|place| Lane {
+            store: self.clone(),
+            worker: worker.to_owned(),
+            number: place + 1,
+            link: None,
+        })
+    }
+}
+
+impl Lane {
+    /// Whether an outcome can be recorded by a lane.
+    #[must_use]
+    pub fn records(outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Done { lead, .. } => !lead.is_empty(),
+            Outcome::Dead { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Records what came of the batch in hand, of all of it, and takes the next one: so many leads,
+    /// numbered from so many on. Without records the batch in hand is left to
+    /// [`Store::commit`].
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet. It is then not known whether the outcomes were
+    /// recorded: give them to [`Store::commit`] as sent before. Nor whether leads were taken: ask
+    /// [`Store::held`].
+    pub async fn turn(
+        &mut self,
+        records: &[Record],
+        next: Option<(usize, u64)>,
+    ) -> Result<Turn, StoreError> {
+        // Out of its place meanwhile: a connection on which something went wrong is not used again.
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => self.connect().await?,
+        };
+        let mut turn = Turn {
+            recorded: false,
+            refused: Vec::new(),
+            fetched: None,
+        };
+        let recording = !records.is_empty() && link.begun;
+        let mut pipe = Pipeline::new();
+        if recording {
+            self.write(&mut pipe, records);
+        }
+        let unread = pipe.len();
+        if link.begun {
+            pipe.cmd(if recording { "EXEC" } else { "DISCARD" });
+        }
+        if let Some((count, first)) = next {
+            self.fetch(&mut pipe, count, first);
+        }
+        let answers = pipe.len() - unread;
+        if !pipe.is_empty() {
+            let call = link.connection.req_packed_commands(&pipe, unread, answers);
+            let answer = tokio::select! {
+                answer = timed("lane", call) => answer,
+                () = link.server.gone() => return Err(self.lost()),
+            };
+            if let Err(error) = &answer {
+                link.server.note(error);
+            }
+            let what = || "work by batches".to_owned();
+            let mut answers = self.store.told(answer, what).await?.into_iter();
+            if std::mem::take(&mut link.begun) {
+                let answer = answers.next().ok_or_else(|| self.lost())?;
+                if recording {
+                    self.read_recorded(answer, &mut turn).await?;
+                }
+            }
+            if next.is_some() {
+                let fetched = self.read_fetched(answers, &mut link, next).await;
+                let failed = fetched.is_err();
+                turn.fetched = Some(fetched);
+                if failed {
+                    return Ok(turn);
+                }
+            }
+        }
+        self.link = Some(link);
+        Ok(turn)
+    }
+
+    async fn connect(&self) -> Result<Link, StoreError> {
+        let timeout = Some(RESPONSE_TIMEOUT);
+        let (mut connection, server) = self.store.own_connection(timeout).await?;
+        let load = self.store.scripts().batch.load();
+        let answer = load.query_async::<Value>(&mut connection).await;
+        self.store.told(answer, || "SCRIPT LOAD".into()).await?;
+        Ok(Link {
+            connection,
+            server,
+            begun: false,
+        })
+    }
+
+    /// Writes what is done where it belongs, and takes the batch out of the worker's hands.
+    fn write(&self, pipe: &mut Pipeline, records: &[Record]) {
+        let keys = self.store.keys();
+        let (mut done, mut skips, mut dead) = (0, 0, 0);
+        for Record { id, outcome, .. } in records {
+            let cmd = match outcome {
+                Outcome::Dead { envelope } => {
+                    dead += 1;
+                    command("LPUSH", &[keys.failed.as_bytes(), envelope])
+                }
+                Outcome::Done { lead, skipped } => {
+                    done += 1;
+                    skips += u64::from(*skipped);
+                    let (key, id) = (keys.enriched.as_bytes(), id.as_bytes());
+                    command("XADD", &[key, b"*", b"id", id, b"lead", lead])
+                }
+                _ => unreachable!("asked before"),
+            };
+            pipe.add_command(cmd);
+        }
+        let active = keys.active(&self.worker);
+        pipe.cmd("DEL").arg(keys.batch(&self.worker, self.number));
+        pipe.cmd("HDEL")
+            .arg(active)
+            .arg(format!("batch:{}", self.number));
+        let minute = keys.minute(self.store.now() / 60_000);
+        for (field, n) in [("done", done), ("skipped", skips), ("dead", dead)] {
+            if n > 0 {
+                pipe.cmd("HINCRBY").arg(&keys.stats).arg(field).arg(n);
+                pipe.cmd("HINCRBY").arg(&minute).arg(field).arg(n);
+            }
+        }
+        pipe.cmd("EXPIRE").arg(minute).arg(MINUTE_KEPT);
+    }
+
+    /// Takes the next batch, makes sure that it is seen by whom nobody has taken it from, and begins
+    /// to record it.
+    fn fetch(&self, pipe: &mut Pipeline, count: usize, first: u64) {
+        let keys = self.store.keys();
+        let batch = keys.batch(&self.worker, self.number);
+        let mut cmd = self.store.scripts().batch.call(&[
+            &keys.queue,
+            &keys.active(&self.worker),
+            &batch,
+            &keys.workers,
+            &keys.paused,
+            &keys.stats,
+            &keys.enriched,
+            &keys.failed,
+        ]);
+        cmd.arg(&self.worker).arg(self.number).arg(count).arg(first);
+        cmd.arg(FETCH_BYTES).arg(LARGEST);
+        pipe.add_command(cmd);
+        pipe.cmd("WATCH").arg(&batch);
+        pipe.cmd("LRANGE").arg(&batch).arg(0).arg(-1);
+        pipe.cmd("MULTI");
+    }
+
+    async fn read_recorded(&self, answer: Value, turn: &mut Turn) -> Result<(), StoreError> {
+        match answer {
+            Value::Nil => {}
+            Value::Array(answers) => {
+                turn.recorded = true;
+                let refused = |(place, answer): (usize, Value)| {
+                    let error = answer.extract_error().err()?;
+                    Some((place, error.to_string()))
+                };
+                turn.refused = answers
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(refused)
+                    .collect();
+            }
+            answer => {
+                let error = answer.extract_error();
+                let error = self.store.told(error, || "EXEC".into()).await;
+                return Err(error.map_or_else(|error| error, |value| unexpected(&value)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_fetched(
+        &self,
+        answers: std::vec::IntoIter<Value>,
+        link: &mut Link,
+        next: Option<(usize, u64)>,
+    ) -> Result<Fetched, StoreError> {
+        let name = || "batch".to_owned();
+        let mut read = Vec::with_capacity(4);
+        for answer in answers {
+            read.push(self.store.told(answer.extract_error(), name).await?);
+        }
+        let (Ok([taken, _, leads, _]), Some((_, first))) = (<[Value; 4]>::try_from(read), next)
+        else {
+            return Err(self.lost());
+        };
+        link.begun = true;
+        let mut reply = Reply::new(taken)?;
+        self.store.shared.clock.observe(reply.now);
+        match (reply.next::<u64>()?, reply.next::<usize>()?, leads) {
+            (0, 0, _) => Ok(Fetched::Taken(Vec::new())),
+            (0, n, Value::Array(leads)) if leads.len() == n => {
+                let delivery = |(number, lead): (u64, Value)| match lead {
+                    Value::BulkString(lead) => Ok(Delivery::whole(number, lead.into())),
+                    other => Err(unexpected(&other)),
+                };
+                let deliveries = (first..).zip(leads).map(delivery);
+                deliveries.collect::<Result<_, _>>().map(Fetched::Taken)
+            }
+            (1, ..) => Ok(Fetched::Paused),
+            (3, ..) => Ok(Fetched::Unfit),
+            // Taken, and taken away at once: the lease is gone.
+            _ => Ok(Fetched::NoLease),
+        }
+    }
+
+    fn lost(&self) -> StoreError {
+        StoreError::Unreachable {
+            url: self.store.url().to_owned(),
+            cause: "the connection was given up".into(),
+        }
+    }
+}
+
+fn command(name: &str, args: &[&[u8]]) -> Cmd {
+    let bytes: usize = args.iter().map(|arg| arg.len()).sum();
+    let mut cmd = Cmd::with_capacity(args.len() + 1, bytes + name.len());
+    cmd.arg(name);
+    for arg in args {
+        cmd.arg(*arg);
+    }
+    cmd
+}
