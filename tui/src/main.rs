@@ -8,7 +8,7 @@
 //! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`groups`]: dead letters by what they died of
-//! - [`export`]: dead letters in a file
+//! - [`export`]: dead letters in a file; [`path`]: where that is
 
 mod app;
 mod cli;
@@ -26,6 +26,7 @@ mod log;
 mod message;
 mod once;
 mod panic;
+mod path;
 mod picture;
 mod screen;
 mod terminal;

@@ -615,6 +615,26 @@ fn an_operator_finds_words_loosely_completes_and_searches_a_lead() {
 }
 
 #[test]
+fn an_export_goes_below_the_home_it_names_and_is_told_in_full() {
+    let redis = Redis::with_dead(3);
+    let home = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let home = home.path().display();
+    let script = format!("HOME='{home}' exec '{}'", env!("CARGO_BIN_EXE_bridge"));
+    let args = ["-c", &script];
+    let mut console = Terminal::run("sh", &args, &redis.server.url(), 100, 30, "xterm-256color");
+    console.press("3");
+    console.sees("Person2 Example");
+    console.press("x\x15~/dead.jsonl\r");
+    console.says(&format!("3 dead letters written to {home}/dead.jsonl"));
+    let written = std::fs::read_to_string(format!("{home}/dead.jsonl")).expect("a file");
+    assert_eq!(written.lines().count(), 3);
+    console.press("x\x15~/dead.jsonl\r");
+    console.says(&format!("cannot write {home}/dead.jsonl: File exists"));
+    console.press("\x03");
+    assert_eq!(console.ends(), 0);
+}
+
+#[test]
 fn a_theme_of_ones_own_is_used_and_its_mistakes_are_named() {
     let redis = Redis::with_dead(1);
     let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
