@@ -836,7 +836,7 @@ fn two_consoles_that_retry_all_retry_every_lead_once_and_say_what_each_did() {
         console.press("R");
         console.sees("Put all 1,500 dead letters back to work?");
         console.press("1500");
-        console.sees("esc leaves: 1500");
+        console.sees("press enter: 1500");
     }
     let told = both_retry(&mut redis, &mut consoles, "\r", "back to work; ");
     redis.depths(1_500, 0);

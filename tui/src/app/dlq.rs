@@ -124,8 +124,8 @@ pub(crate) struct Unchosen(pub(crate) String);
 /// The dead letter screen.
 #[derive(Debug, Default)]
 pub(crate) struct Dlq {
-    /// How many dead letters there are, as far as this screen knows.
-    pub(crate) total: u64,
+    /// How many dead letters there are; `None` before that was read.
+    pub(crate) total: Option<u64>,
     /// What is shown.
     pub(crate) view: View,
     /// The filter in force, as it was written.
@@ -177,15 +177,20 @@ impl Dlq {
     pub(crate) fn count(&self) -> usize {
         match self.listed() {
             Some(search) => search.count(),
-            None => usize::try_from(self.total).unwrap_or(usize::MAX),
+            None => usize::try_from(self.total()).unwrap_or(usize::MAX),
         }
+    }
+
+    /// How many dead letters there are, as far as this screen knows.
+    fn total(&self) -> u64 {
+        self.total.unwrap_or(0)
     }
 
     /// How many dead letters match the filter; `None` while they are being counted.
     pub(crate) fn matching(&self) -> Option<u64> {
         match self.listed() {
             Some(search) => search.finished.then_some(search.count() as u64),
-            None => Some(self.total),
+            None => self.total,
         }
     }
 
@@ -228,7 +233,7 @@ impl Dlq {
         match self.listed() {
             Some(search) => search.place(row),
             None => self
-                .total
+                .total()
                 .checked_sub(row as u64)
                 .filter(|place| *place > 0),
         }
@@ -237,7 +242,7 @@ impl Dlq {
     fn row_of(&self, place: u64) -> usize {
         match self.listed() {
             Some(search) => search.row(place),
-            None => usize::try_from(self.total.saturating_sub(place)).unwrap_or(usize::MAX),
+            None => usize::try_from(self.total().saturating_sub(place)).unwrap_or(usize::MAX),
         }
     }
 
@@ -292,7 +297,7 @@ impl Dlq {
     pub(crate) fn learn(&mut self, letters: Vec<DeadLetter>, total: u64, height: usize) {
         let asked = self.asked.take().unwrap_or_default();
         let row_before = self.at.cursor;
-        self.total = total;
+        self.total = Some(total);
         let kept = match self.marking.take() {
             Some((ends, places)) => {
                 self.mark(&letters, &ends, &places);
@@ -570,20 +575,30 @@ impl Dlq {
         }
         match self.under_cursor() {
             Some(letter) => Ok(one(letter.clone())),
-            None => Err(Unchosen("there is no dead letter here".into())),
+            None => Err(self.nothing_here()),
+        }
+    }
+
+    fn nothing_here(&self) -> Unchosen {
+        match self.total {
+            None => not_read(),
+            Some(_) => Unchosen("there is no dead letter here".into()),
         }
     }
 
     /// All that match the filter.
     pub(crate) fn all_matching(&self, except: HashSet<String>) -> Result<Chosen, Unchosen> {
         let Some(matching) = self.matching() else {
-            return Err(Unchosen(
-                "the matches are still being counted; try again in a moment".into(),
-            ));
+            return Err(match self.total {
+                None => not_read(),
+                Some(_) => {
+                    Unchosen("the matches are still being counted; try again in a moment".into())
+                }
+            });
         };
         let count = matching.saturating_sub(except.len() as u64);
         if count == 0 {
-            return Err(Unchosen("there is no dead letter here".into()));
+            return Err(self.nothing_here());
         }
         let mut words = format!("all {}", crate::text::plural(count, "dead letter"));
         if !self.filter.is_empty() {
@@ -701,6 +716,11 @@ impl Dlq {
             .as_mut()
             .is_some_and(|letter| letter.act(action, width, height, now))
     }
+}
+
+/// Why nothing can be chosen before there was a reading.
+pub(crate) fn not_read() -> Unchosen {
+    Unchosen("the dead letters were not read yet".into())
 }
 
 /// One dead letter, as chosen.
