@@ -93,10 +93,10 @@ pub(super) enum Leads {
     Many(Vec<HashMap<String, serde_json::Value>>),
 }
 
-/// Leads, one a line.
+/// Leads, one a line. A text: a client that took it for an array would send one.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "leads are read as they come, one by one")]
-pub(super) struct Lines(Vec<HashMap<String, serde_json::Value>>);
+pub(super) struct Lines(String);
 
 /// What was taken.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,7 +117,7 @@ pub(super) struct PushAnswer {
 #[utoipa::path(post, path = "/leads", tag = "leads", params(How),
     request_body(content(
         (Leads = "application/json", example = json!({"name": "Ada Example", "linkedinUrl": "https://linkedin.com/in/ada-example"})),
-        (Lines = "application/x-ndjson", example = json!([{"name": "Ada Example"}, {"name": "Max Example"}])),
+        (Lines = "application/x-ndjson", example = "{\"name\": \"Ada Example\"}\n{\"name\": \"Max Example\"}\n"),
     )),
     responses(
         (status = ACCEPTED, body = PushAnswer),
