@@ -10,6 +10,8 @@ use fields::Fields;
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::json;
+
 /// Names of the profile URL, best first.
 pub const URL: &[&str] = &[
     "linkedinUrl",
@@ -34,7 +36,7 @@ pub const COMPANY: &[&str] = &["company", "company_name", "currentPosition.compa
 /// Why bytes are not a lead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeadError {
-    /// The bytes are not JSON; holds the parser's words.
+    /// The bytes are not JSON; holds what is wrong and where.
     #[error("not JSON: {0}")]
     NotJson(String),
     /// The bytes are JSON, but of another type than object; holds that type's name.
@@ -87,13 +89,7 @@ impl Lead {
                 fields,
                 writes: None,
             }),
-            Err(error) => Err(match serde_json::from_slice::<&RawValue>(bytes) {
-                Ok(value) => match json_type(value.get()) {
-                    "an object" => LeadError::NotJson(error.to_string()),
-                    other => LeadError::NotAnObject(other),
-                },
-                Err(error) => LeadError::NotJson(error.to_string()),
-            }),
+            Err(error) => Err(why_not(bytes, &error)),
         }
     }
 
@@ -370,6 +366,24 @@ fn clean_slug(slug: &str) -> String {
     }
 }
 
+/// Why bytes are no object, where reading them as one ended with this error.
+fn why_not(bytes: &[u8], error: &serde_json::Error) -> LeadError {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let first = error.valid_up_to() + 1;
+            return LeadError::NotJson(format!("not UTF-8 from byte {first} on"));
+        }
+    };
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) => match json_type(value.get()) {
+            "an object" => LeadError::NotJson(json::mistake(error, 1)),
+            other => LeadError::NotAnObject(other),
+        },
+        Err(error) => LeadError::NotJson(json::mistake(&error, 1)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,14 +415,14 @@ mod tests {
             Lead::parse(b"7").unwrap_err().to_string(),
             "not a JSON object but a number"
         );
-        assert!(matches!(
-            Lead::parse(b"{\"a\":").unwrap_err(),
-            LeadError::NotJson(_)
-        ));
-        assert!(matches!(
-            Lead::parse(b"\xff\xfe").unwrap_err(),
-            LeadError::NotJson(_)
-        ));
+        assert_eq!(
+            Lead::parse(b"{\"a\":").unwrap_err().to_string(),
+            "not JSON: it ends where a value should be; is it complete? (byte 5)"
+        );
+        assert_eq!(
+            Lead::parse(b"{\"a\":\"\xff\"}").unwrap_err().to_string(),
+            "not JSON: not UTF-8 from byte 7 on"
+        );
         assert!(!is_object(b"[]") && is_object(b" {} ") && !is_object(b"{"));
     }
 

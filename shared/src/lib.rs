@@ -14,6 +14,7 @@
 //! - [`filter`]: the language that picks dead letters
 //! - [`hint`]: what may have been meant by an unknown name
 //! - [`triage`]: bulk work on dead letters, and [`row`], a dead letter as others read it
+//! - [`json`]: what is wrong with JSON, in plain words
 //! - [`source`]: files to leads; [`producer`], which pushes them; and [`known`], the people who are
 //!   there already
 //! - [`clock`]: the server's time
@@ -29,6 +30,7 @@ pub mod envelope;
 pub mod event;
 pub mod filter;
 pub mod hint;
+pub mod json;
 pub mod keys;
 pub mod known;
 pub mod lead;

@@ -32,12 +32,17 @@ use crate::update::update;
 use crate::update::work::editable;
 use crate::{editor, once, panic, picture};
 
+/// What only a console takes, in the help.
+pub(crate) const CONSOLE: &str = "Console";
+/// What says which environment it is about, and what may be done there, in the help.
+pub(crate) const ENVIRONMENT: &str = "Environment";
+
 /// What the console takes.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Console")]
+#[command(next_help_heading = CONSOLE)]
 pub(crate) struct ConsoleArgs {
     /// Show everything, change nothing
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = ENVIRONMENT)]
     read_only: bool,
 
     /// Colours: dark, light, 16, mono, a theme of your own by its name, or its file [default: what
@@ -67,12 +72,24 @@ pub(crate) struct ConsoleArgs {
 
     /// The environment of the configuration to go to; its settings count before the environment
     /// variables, flags before both
-    #[arg(long, global = true, env = "BRIDGE_PROFILE", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "BRIDGE_PROFILE",
+        value_name = "NAME",
+        help_heading = ENVIRONMENT
+    )]
     pub(crate) profile: Option<String>,
 
     /// The configuration: environments, keys and colours [default:
     /// ~/.config/redis-bridge/config.toml]
-    #[arg(long, global = true, env = "BRIDGE_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "BRIDGE_CONFIG",
+        value_name = "FILE",
+        help_heading = ENVIRONMENT
+    )]
     pub(crate) config: Option<PathBuf>,
 
     /// With --once: keys to press first, apart by spaces: "3 j enter"

@@ -112,9 +112,17 @@ pub(crate) fn headed(body: Rect) -> [Rect; 2] {
     Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body)
 }
 
+/// Columns and rows of the help, in a window over the body.
+pub(crate) fn help(body: Rect) -> (usize, usize) {
+    (
+        usize::from(body.width.saturating_sub(4).min(92)),
+        usize::from(body.height.saturating_sub(2)),
+    )
+}
+
 /// Columns of an account, in a window over the body.
 pub(crate) fn account_width(body: Rect) -> usize {
-    usize::from(body.width.saturating_sub(8).min(72))
+    usize::from(body.width.saturating_sub(4).min(72))
 }
 
 /// Rows of an account that are seen at once, under a summary of so many lines.

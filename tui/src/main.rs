@@ -8,7 +8,7 @@
 //! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`groups`]: dead letters by what they died of
-//! - [`export`]: dead letters in a file
+//! - [`export`]: dead letters in a file; [`path`]: where that is
 
 mod app;
 mod cli;
@@ -26,6 +26,7 @@ mod log;
 mod message;
 mod once;
 mod panic;
+mod path;
 mod picture;
 mod screen;
 mod terminal;
@@ -109,7 +110,7 @@ fn main() -> color_eyre::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     LazyLock::force(&console::STARTED);
-    let matches = Cli::command().get_matches();
+    let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let is_flag = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let given: Given = [
@@ -139,6 +140,34 @@ fn main() -> color_eyre::Result<ExitCode> {
     // Whatever still waits for a Redis that has gone is not waited for.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// The command line, where the help of each command shows only what works there. What works
+/// elsewhere may stand there all the same, as in `bridge demo --theme mono`.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // Options for all commands are handed down to each only now.
+    command.build();
+    for one in command.get_subcommands_mut() {
+        let demo = one.get_name() == "demo";
+        hide(one, &|option| match option.get_id().as_str() {
+            // The demo is an environment of its own.
+            "profile" | "config" => demo,
+            _ => !demo && option.get_help_heading() == Some(console::CONSOLE),
+        });
+    }
+    command
+}
+
+/// Hides options of a command, and of those below it, from the help.
+fn hide(command: &mut clap::Command, which: &impl Fn(&clap::Arg) -> bool) {
+    *command = std::mem::take(command).mut_args(|option| {
+        let hidden = option.is_hide_set() || which(&option);
+        option.hide(hidden)
+    });
+    for one in command.get_subcommands_mut() {
+        hide(one, which);
+    }
 }
 
 async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {

@@ -23,6 +23,19 @@ pub(crate) fn clip(text: &str, width: usize) -> String {
     out
 }
 
+/// [`clip`], but the end is kept, and it is the beginning that is cut off.
+pub(crate) fn clip_start(text: &str, width: usize) -> String {
+    let text = harmless(text);
+    if text.width() <= width {
+        return text.into_owned();
+    }
+    let most = width.saturating_sub(1); // The ellipsis.
+    let places = text.char_indices().rev().map(|(at, _)| at);
+    let kept = places.take_while(|at| text[*at..].width() <= most).last();
+    let ellipsis = if width > 0 { "…" } else { "" };
+    format!("{ellipsis}{}", &text[kept.unwrap_or(text.len())..])
+}
+
 /// Puts a character at the end of a line, if it is then no wider than it may be. What a character
 /// takes depends on those before it: some join, and some make one wide that is narrow alone.
 fn fits(line: &mut String, c: char, width: usize) -> bool {
@@ -72,6 +85,17 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines.push(line);
+    lines
+}
+
+/// As many of these lines as there is room for; where there are more the last one says so.
+pub(crate) fn shorten(mut lines: Vec<String>, most: usize, width: usize) -> Vec<String> {
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some(last) = lines.last_mut() {
+            *last = clip(&format!("{}…", last.trim_end()), width);
+        }
+    }
     lines
 }
 
@@ -158,6 +182,9 @@ mod tests {
         assert_eq!(clip("漢字漢字", 5), "漢字…");
         assert_eq!(clip("漢字漢字", 4), "漢…");
         assert_eq!(clip("x", 0), "");
+        assert_eq!(clip_start("plainer", 5), "…iner");
+        assert_eq!(clip_start("漢字漢字", 4), "…字");
+        assert_eq!(clip_start("x", 0), "");
         assert_eq!(fit("漢字漢字", 4), "漢… ");
         assert_eq!(fit("ab", 4), "ab  ");
         assert_eq!(fit("a\x1b", 10), "a\\u{1b}   ");
@@ -193,13 +220,14 @@ mod tests {
 
         #[test]
         fn no_text_is_wider_than_its_place_or_gives_an_order(text in HARD, width in 0_usize..24) {
-            let cut = clip(&text, width);
-            proptest::prop_assert!(cut.width() <= width, "{:?} is {} wide", cut, cut.width());
-            proptest::prop_assert!(!cut.chars().any(is_harmful), "{:?}", cut);
-            proptest::prop_assert_eq!(fit(&text, width).width(), width);
-            if harmless(&text).width() <= width {
-                proptest::prop_assert_eq!(cut, harmless(&text));
+            for cut in [clip(&text, width), clip_start(&text, width)] {
+                proptest::prop_assert!(cut.width() <= width, "{:?} is {} wide", cut, cut.width());
+                proptest::prop_assert!(!cut.chars().any(is_harmful), "{:?}", cut);
+                if harmless(&text).width() <= width {
+                    proptest::prop_assert_eq!(cut, harmless(&text));
+                }
             }
+            proptest::prop_assert_eq!(fit(&text, width).width(), width);
         }
 
         #[test]

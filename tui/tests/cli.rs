@@ -386,3 +386,47 @@ fn mistakes_get_one_clear_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no dead letter has the id nobody"));
 }
+
+/// A command's help has what works there, and nothing of what only the console can do.
+#[test]
+fn the_help_of_a_command_has_only_what_works_there() {
+    let help = |args: &[&str]| {
+        let output = bridge("redis://127.0.0.1:1", &[args, &["--help"]].concat());
+        assert!(output.status.success(), "{args:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let of_the_console = ["--theme", "--mouse", "--fps", "--stats", "--once", "--keys"];
+    let everywhere = ["--profile", "--config", "--redis-url"];
+    for args in [
+        &["push"][..],
+        &["status"],
+        &["dlq"],
+        &["dlq", "list"],
+        &["dlq", "export"],
+        &["pause"],
+        &["resume"],
+    ] {
+        let help = help(args);
+        for option in of_the_console {
+            assert!(!help.contains(option), "{args:?} has {option}\n{help}");
+        }
+        for option in everywhere {
+            assert!(help.contains(option), "{args:?} lacks {option}\n{help}");
+        }
+        assert!(!help.contains("Console:"), "{help}");
+    }
+    let whole = help(&[]);
+    for option in of_the_console.iter().chain(&everywhere) {
+        assert!(whole.contains(option), "{option}\n{whole}");
+    }
+    // The demo has a console too, and an environment of its own.
+    let demo = help(&["demo"]);
+    assert!(
+        demo.contains("--theme") && demo.contains("--mouse"),
+        "{demo}"
+    );
+    assert!(
+        !demo.contains("--profile") && !demo.contains("--config"),
+        "{demo}"
+    );
+}

@@ -200,6 +200,15 @@ fn a_bad_line_is_named_and_stops_nothing_unless_strict() {
     );
     assert!(errors.contains("--strict"), "{errors}");
     assert_eq!(bridge.waiting().len(), 3);
+    let file = bridge.file("leads.json", "[{\"n\":1},{\"n\":2},{\"n\":3 \"m\":4}]");
+    let (_, said, errors) = bridge.push(&[&file]);
+    assert_eq!((&said["pushed"], &said["invalid"]), (&json!(2), &json!(1)));
+    assert!(
+        errors.contains(
+            "leads.json:1: element 3 of the array: not JSON: the object goes on without a comma"
+        ),
+        "{errors}"
+    );
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                         self.ended = true;
                         return Some(Item {
                             line: 1,
+                            element: None,
                             result: Err(SourceError::Binary),
                         });
                     }
@@ -89,6 +90,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             };
             return Some(Item {
                 line: self.line,
+                element: None,
                 result,
             });
         }

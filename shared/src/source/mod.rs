@@ -23,7 +23,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use serde_json::value::RawValue;
 
-use crate::lead;
+use crate::{json, lead};
 use lines::Lines;
 use table::Table;
 use values::Values;
@@ -77,6 +77,8 @@ impl Format {
 pub struct Item {
     /// The line it begins at, from 1.
     pub line: u64,
+    /// Which element of a JSON array it is, from 1; `None` where it is none.
+    pub element: Option<u64>,
     /// The lead's bytes, a JSON object: from JSON the very bytes of the file, without the
     /// whitespace around them; from CSV an object with the wire contract's names.
     pub result: Result<Bytes, SourceError>,
@@ -92,10 +94,10 @@ pub enum SourceError {
     #[error("not a JSON object but {0}")]
     NotAnObject(&'static str),
     /// Bytes that are not UTF-8; holds the place of the first, from 1.
-    #[error("not UTF-8 from byte {0} on; save the file as UTF-8")]
+    #[error("not UTF-8 from byte {0} on; write it in UTF-8")]
     NotUtf8(usize),
     /// The same in a CSV record; holds the column's name.
-    #[error("not UTF-8 in the column \"{0}\"; save the file as UTF-8")]
+    #[error("not UTF-8 in the column \"{0}\"; write it in UTF-8")]
     CellNotUtf8(String),
     /// Longer than the limit, in bytes.
     #[error("longer than {0} bytes, so it is left out")]
@@ -126,7 +128,7 @@ pub enum SourceError {
     #[error("binary data, not text; save it as CSV or JSONL in UTF-8")]
     Binary,
     /// A JSON array without its end.
-    #[error("the file ends in the middle of the array; is it complete?")]
+    #[error("it ends in the middle of the array; is it complete?")]
     Truncated,
     /// Something after a JSON array.
     #[error("there is more after the end of the array, which is not read")]
@@ -137,7 +139,7 @@ pub enum SourceError {
     )]
     UnknownFormat,
     /// UTF-16, as some spreadsheets write it.
-    #[error("UTF-16 text; save the file as UTF-8")]
+    #[error("UTF-16 text; write it in UTF-8")]
     Utf16,
     /// The reader failed; holds its words. Nothing comes after this.
     #[error("cannot be read any further: {0}")]
@@ -241,6 +243,7 @@ impl<R: BufRead> Iterator for Source<R> {
             Kind::Table(table) => table.next(),
             Kind::Nothing(error) => error.take().map(|error| Item {
                 line: 1,
+                element: None,
                 result: Err(error),
             }),
         }
@@ -332,18 +335,7 @@ fn check_object(bytes: &[u8], line: u64) -> Result<(), SourceError> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(_) if text.starts_with('{') => Ok(()),
         Ok(value) => Err(SourceError::NotAnObject(lead::json_type(value.get()))),
-        Err(error) => Err(SourceError::NotJson(json_words(&error, line))),
-    }
-}
-
-/// The parser's words, with the line of the file rather than that of the piece it was given.
-fn json_words(error: &serde_json::Error, line: u64) -> String {
-    let words = error.to_string();
-    let what = words.rfind(" at line ").map_or(&*words, |at| &words[..at]);
-    let column = error.column();
-    match error.line() {
-        0 | 1 => format!("{what} at column {column}"),
-        more => format!("{what} at line {} column {column}", line + more as u64 - 1),
+        Err(error) => Err(SourceError::NotJson(json::mistake(&error, line))),
     }
 }
 

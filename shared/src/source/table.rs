@@ -260,6 +260,7 @@ impl<R: BufRead> Iterator for Table<R> {
             if let Some(result) = self.item(record).transpose() {
                 return Some(Item {
                     line: self.line,
+                    element: None,
                     result,
                 });
             }

@@ -71,7 +71,7 @@ fn bad_lines_are_told_apart_and_end_nothing() {
     let (_, why) = &read("{\"a\":x}", "a.jsonl")[0];
     assert_eq!(
         why.as_ref().unwrap_err(),
-        "not JSON: expected value at column 6"
+        "not JSON: a value is missing there, or the double quotes around a text (byte 6)"
     );
 }
 
@@ -180,13 +180,27 @@ fn bad_elements_end_nothing() {
     let (_, why) = &read("[\n{\n\"a\": 1\n\"b\": 2}]", "a.json")[0];
     assert_eq!(
         why.as_ref().unwrap_err(),
-        "not JSON: expected `,` or `}` at line 4 column 1"
+        "not JSON: the object goes on without a comma, or its } is missing (line 4, byte 1)"
     );
 }
 
 #[test]
+fn an_element_of_an_array_is_known_by_its_number() {
+    let numbers = |file: &'static [u8], name: &str| -> Vec<Option<u64>> {
+        Source::new(file, name, &Options::default())
+            .map(|item| item.element)
+            .collect()
+    };
+    let file = b"[{},3,,{bad},{}{},\n{}] x";
+    let all: Vec<_> = (1..=6).map(Some).chain([None]).collect();
+    assert_eq!(numbers(file, "a.json"), all);
+    assert_eq!(numbers(b"{}\n3\n", "a.jsonl"), [None, None]);
+    assert_eq!(numbers(b"{\n}{}", "a.json"), [None, None]);
+}
+
+#[test]
 fn a_truncated_array_says_so() {
-    let end = "! the file ends in the middle of the array";
+    let end = "! it ends in the middle of the array";
     for file in [
         "[{\"a\":1},\n{\"b\":",
         "[{\"a\":1},\n",

@@ -15,6 +15,8 @@ pub(super) struct Values<R> {
     limit: usize,
     /// The line of the next byte, from 1.
     line: u64,
+    /// Elements of the array so far.
+    elements: u64,
     state: State,
 }
 
@@ -105,6 +107,7 @@ impl<R: BufRead> Values<R> {
             reader,
             limit,
             line: 1,
+            elements: 0,
             state,
         }
     }
@@ -179,20 +182,28 @@ impl<R: BufRead> Values<R> {
             return Ok(match piece.end {
                 End::Close if first => None,
                 End::File => None,
-                _ => Some(bad(
+                _ => Some(self.numbered(bad(
                     piece.line,
-                    SourceError::NotJson("a comma without an element".into()),
-                )),
+                    SourceError::NotJson("there is a comma too many".into()),
+                ))),
             });
         }
         let line = piece.line;
         let end = piece.end;
-        let item = piece.into_item(self.limit);
+        let item = self.numbered(piece.into_item(self.limit));
         if end == End::File && item.result.is_err() {
             self.state = State::Ended;
             return Ok(Some(bad(line, SourceError::Truncated)));
         }
         Ok(Some(item))
+    }
+
+    fn numbered(&mut self, item: Item) -> Item {
+        self.elements += 1;
+        Item {
+            element: Some(self.elements),
+            ..item
+        }
     }
 
     fn after(&mut self) -> io::Result<Option<Item>> {
@@ -270,6 +281,7 @@ impl Piece {
         };
         Item {
             line: self.line,
+            element: None,
             result,
         }
     }
@@ -278,6 +290,7 @@ impl Piece {
 fn bad(line: u64, error: SourceError) -> Item {
     Item {
         line,
+        element: None,
         result: Err(error),
     }
 }

@@ -2,7 +2,8 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::App;
+use super::overlay::Overlay;
+use super::{App, WrittenLine};
 use crate::keymap::Key;
 use crate::screen::Screen;
 use crate::text::{short, thousands};
@@ -65,8 +66,40 @@ impl App {
         (1..).zip(Screen::ALL).map(tab).collect()
     }
 
+    /// The keys of what is in front of the screen, which are the only ones then: a line that is
+    /// being written, or what lies over it.
+    fn keys_in_front(&self) -> Option<&'static [(&'static str, &'static str)]> {
+        Some(match &self.overlay {
+            Some(Overlay::Help(_)) => &[("j", "down"), ("k", "up"), ("esc", "close")],
+            Some(Overlay::Confirm(confirm)) if confirm.typed.is_some() => {
+                &[("enter", "yes"), ("esc", "no")]
+            }
+            Some(Overlay::Confirm(_)) => &[("y", "yes"), ("n", "no")],
+            Some(Overlay::Trial(_)) if self.may_change() => &[("r", "retry"), ("esc", "close")],
+            Some(Overlay::Trial(_)) => &[("esc", "close")],
+            Some(Overlay::EditAgain { .. }) => &[("e", "edit again"), ("esc", "leave")],
+            Some(Overlay::File(..)) => &[("enter", "write"), ("esc", "leave")],
+            Some(Overlay::Account(_)) => &[("x", "write a file"), ("esc", "close")],
+            Some(Overlay::Palette(_)) => &[("enter", "do it"), ("esc", "leave")],
+            None => match self.line()? {
+                WrittenLine::Filter => {
+                    &[("enter", "filter"), ("tab", "complete"), ("esc", "leave")]
+                }
+                WrittenLine::LiveFilter => &[("enter", "filter"), ("esc", "leave")],
+                WrittenLine::Search => &[("enter", "search"), ("esc", "leave")],
+            },
+        })
+    }
+
     /// The keys that work here, as many as there is room for.
     pub(crate) fn footer(&self, width: usize) -> Vec<FooterKey> {
+        if let Some(keys) = self.keys_in_front() {
+            let key = |(name, label): &(&str, &'static str)| {
+                let key = Key::parse(name)?;
+                Some(FooterKey { key, label })
+            };
+            return keys.iter().filter_map(key).collect();
+        }
         let mut keys: Vec<FooterKey> = Vec::new();
         for scope in self.scopes() {
             for row in self.options.keymap.of(scope) {

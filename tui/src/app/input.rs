@@ -1,6 +1,9 @@
 //! A line of text being typed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::text::{clip, clip_start, harmless};
 
 /// A line of text with a cursor in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +31,17 @@ impl Input {
     /// What stands before and after the cursor.
     pub(crate) fn halves(&self) -> (&str, &str) {
         self.text.split_at(self.at)
+    }
+
+    /// What is seen of it in so many columns, before and after the cursor, which takes one itself:
+    /// all of it, or else what stands around the cursor.
+    pub(crate) fn seen(&self, width: usize) -> (String, String) {
+        let (before, after) = self.halves();
+        let room = width.saturating_sub(1);
+        let left = room.saturating_sub(harmless(before).width());
+        // Where there is no room for all of it, a quarter is for what comes next.
+        let after = clip(after, left.max(room / 4));
+        (clip_start(before, room - after.width()), after)
     }
 
     /// Takes a key; returns whether it was one of editing.

@@ -8,13 +8,14 @@
 //! - [`trial`]: a lead that a worker has tried
 //! - [`trend`]: figures over time
 //! - [`window`]: lists that are read in windows and hold on to nothing
-//! - [`chrome`]: what stands around every screen
+//! - [`chrome`]: what stands around every screen; [`help`]: its keys
 //! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
 
 pub(crate) mod chrome;
 pub(crate) mod complete;
 pub(crate) mod dlq;
 pub(crate) mod find;
+pub(crate) mod help;
 pub(crate) mod input;
 pub(crate) mod letter;
 pub(crate) mod list;
@@ -73,6 +74,17 @@ pub(crate) enum Link {
         /// Why.
         error: StoreError,
     },
+}
+
+/// A line that is being written on a screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WrittenLine {
+    /// The filter of the dead letters.
+    Filter,
+    /// The filter of the live events.
+    LiveFilter,
+    /// A search in an opened letter.
+    Search,
 }
 
 /// What does not change while the console runs.
@@ -261,6 +273,12 @@ impl App {
         }
     }
 
+    /// How many dead letters there are; `None` before that was read.
+    pub(crate) fn dead(&self) -> Option<u64> {
+        let figures = self.figures.as_ref();
+        figures.map_or(self.dlq.total, |(figures, _)| Some(figures.dead))
+    }
+
     /// Whether work is paused, as far as is known.
     pub(crate) fn is_paused(&self) -> bool {
         let figures = self.figures.as_ref();
@@ -323,6 +341,21 @@ impl App {
     /// Whether keys may change anything.
     pub(crate) fn may_change(&self) -> bool {
         !self.options.read_only && !self.locked
+    }
+
+    /// The line that is being written on the screen in front, if one is.
+    pub(crate) fn line(&self) -> Option<WrittenLine> {
+        let letter = self.dlq.letter.as_ref();
+        let letter = letter.filter(|_| self.dlq.view == View::Letter);
+        match self.screen {
+            Screen::Dlq if self.dlq.writing.is_some() => Some(WrittenLine::Filter),
+            Screen::Dlq => {
+                let search = letter.is_some_and(|letter| letter.writing().is_some());
+                search.then_some(WrittenLine::Search)
+            }
+            Screen::Live if self.live.writing.is_some() => Some(WrittenLine::LiveFilter),
+            _ => None,
+        }
     }
 
     /// Where keys are looked up, the innermost first.

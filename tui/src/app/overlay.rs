@@ -1,5 +1,6 @@
 //! What lies over a screen: help, a question, an account, the command palette.
 
+use bridge_shared::filter::needle::Needle;
 use bridge_shared::store::dead_letters::DeadLetter;
 
 use super::App;
@@ -165,29 +166,51 @@ impl Palette {
             .filter_map(|(text, choice)| Some((closeness(&text.to_lowercase(), &wanted)?, choice)))
             .collect();
         found.sort_by_key(|(closeness, _)| *closeness);
+        // What is only like what was typed is for slips of the hand.
+        if found
+            .iter()
+            .any(|(closeness, _)| *closeness < Closeness::Like)
+        {
+            found.retain(|(closeness, _)| *closeness < Closeness::Like);
+        }
         found.into_iter().map(|(_, choice)| choice).collect()
     }
 }
 
-/// How far apart the letters of what is wanted lie in a text that has them all in this order.
-fn closeness(text: &str, wanted: &str) -> Option<usize> {
-    // What it is called, then a word of what it does, then any part of that.
-    if let Some(at) = text.find(wanted) {
-        let at_a_word = text.split([' ', '-']).any(|word| word.starts_with(wanted));
-        return Some(at.min(1) + usize::from(at > 0 && !at_a_word));
+/// How well a command fits what was typed, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Closeness {
+    /// It is called so.
+    Called,
+    /// Words of it begin so.
+    Word,
+    /// It has that somewhere.
+    Within,
+    /// It has a word that is like it.
+    Like,
+}
+
+/// How well a text has all the words of what is wanted, found as a filter finds them.
+fn closeness(text: &str, wanted: &str) -> Option<Closeness> {
+    if text.starts_with(wanted.trim()) {
+        return Some(Closeness::Called);
     }
-    let mut letters = wanted.chars().filter(|c| *c != ' ').peekable();
-    let mut spread = 0;
-    for c in text.chars() {
-        match letters.peek() {
-            None => break,
-            Some(wanted) if *wanted == c => {
-                letters.next();
-            }
-            Some(_) => spread += 1,
+    let of_word = |word| {
+        let needle = Needle::loose(word);
+        let begins = |part: &str| part.starts_with(word);
+        if text.split([' ', '-']).any(begins) {
+            Some(Closeness::Word)
+        } else if needle.is_in(text) {
+            Some(Closeness::Within)
+        } else {
+            let like = needle.is_like_a_word_in(text);
+            like.then_some(Closeness::Like)
         }
-    }
-    letters.peek().is_none().then_some(10 + spread)
+    };
+    wanted
+        .split_whitespace()
+        .map(of_word)
+        .try_fold(Closeness::Called, |worst, next| Some(worst.max(next?)))
 }
 
 #[cfg(test)]
@@ -207,7 +230,43 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_found_by_words_and_by_letters_in_order() {
+    fn what_is_typed_is_found_by_the_rule_of_filters_the_best_first() {
+        let names = |typed: &str| -> Vec<String> {
+            let found = found(typed, true).into_iter();
+            found.map(|choice| choice.words().1).collect()
+        };
+        // Words that begin with it come before those that have it somewhere.
+        let marks = names("mark");
+        assert!(
+            marks.len() > 2 && marks.iter().all(|help| help.contains("mark")),
+            "{marks:?}"
+        );
+        let tries = names("try");
+        assert!(tries[0].starts_with("let a worker"), "{tries:?}");
+        // What only has the letters somewhere is nothing that anybody looks for.
+        for typed in ["trash", "filter", "pause", "export", "group", "undo"] {
+            let action = |choice: &Choice| match choice {
+                Choice::Do(_, help, action) => format!("{} {help}", action.name()),
+                Choice::GoTo(name) => name.clone(),
+            };
+            for choice in found(typed, true) {
+                let has = format!("{} ", action(&choice));
+                assert!(has.contains(typed), "{typed}: {has}");
+            }
+        }
+        // A slip of the hand finds what is like it, where nothing else does.
+        assert!(names("exprt").iter().any(|help| help.contains(".csv")));
+        assert!(names("tst").is_empty(), "{:?}", names("tst"));
+        // Words in any order, all of them.
+        assert!(
+            names("clipboard copy").len() == 1,
+            "{:?}",
+            names("clipboard copy")
+        );
+    }
+
+    #[test]
+    fn commands_are_found_by_words_and_by_what_is_like_them() {
         let does =
             |choice: &Choice, action| matches!(choice, Choice::Do(.., found) if *found == action);
         let has = |typed, may_change, action| {

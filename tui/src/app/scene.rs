@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use ratatui::layout::Size;
 
 use super::live::Told;
-use super::{App, Options};
+use super::{App, Link, Options};
 use crate::groups::Groups;
 use crate::keymap::{Key, Keymap};
 use crate::message::{Command, Message, Scanned};
@@ -135,6 +135,9 @@ impl Scene {
     }
 
     fn answer(&self, command: &Command) -> Option<Message> {
+        if matches!(self.app.link, Link::Lost { .. }) {
+            return None;
+        }
         let total = self.letters.len() as u64;
         // Where nothing has ever happened there is nothing else either.
         let busy = !self.letters.is_empty();

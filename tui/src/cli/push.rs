@@ -236,7 +236,10 @@ fn read(
                 ..Options::default()
             };
             for item in Source::new(counted, &names[file], &options) {
-                let result = item.result.map_err(|error| error.to_string());
+                let result = item.result.map_err(|error| match item.element {
+                    Some(element) => format!("element {element} of the array: {error}"),
+                    None => error.to_string(),
+                });
                 bar.set_position(read.load(Ordering::Relaxed));
                 // The sender has ended: nobody wants the rest.
                 if sender

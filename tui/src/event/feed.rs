@@ -230,8 +230,9 @@ async fn send(
 /// Writes to a new file: one that is there already is never written over.
 async fn save(file: &str, text: &str) -> Message {
     use tokio::io::AsyncWriteExt as _;
+    let file = crate::path::whole(file);
     let written = async {
-        let mut out = tokio::fs::File::create_new(file).await?;
+        let mut out = tokio::fs::File::create_new(&file).await?;
         out.write_all(text.as_bytes()).await?;
         out.flush().await
     };

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::export::{Export, ExportError, Format};
 use crate::message::{Ended, Message, Which, Work};
+use crate::path;
 
 /// The longest wait for a lead that is tried; a worker gives up after its own time for a lead.
 const TRIAL: Duration = Duration::from_secs(150);
@@ -40,6 +41,11 @@ pub(super) async fn run(
         !stop.is_cancelled()
     };
     let mut report = Report::default();
+    // What is told is where it really is.
+    let work = match work {
+        Work::Export(which, file) => Work::Export(which, path::whole(&file)),
+        work => work,
+    };
     let result = match &work {
         Work::Move { which, trash } => {
             let mut all = Move {

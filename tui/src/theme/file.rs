@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use super::{NAMES, Theme, ThemeName, style};
 use crate::config::{ConfigError, line_of};
+use crate::path::from_home;
 
 /// Where themes are that are called by name, beside the configuration.
 const FOLDER: &str = "themes";
@@ -30,10 +31,10 @@ pub(crate) fn load(name: &str, config: &Path, here: &Path) -> Result<Theme, Conf
     }
     let folder = config.parent().unwrap_or(here).join(FOLDER);
     let is_path = name.contains('/') || Path::new(name).extension().is_some();
-    let file = match name.strip_prefix("~/") {
-        Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
-        None if is_path => here.join(name),
-        None => folder.join(format!("{name}.toml")),
+    let file = if is_path {
+        here.join(from_home(name))
+    } else {
+        folder.join(format!("{name}.toml"))
     };
     match std::fs::read_to_string(&file) {
         Ok(text) => parse(&text, &file),

@@ -7,7 +7,7 @@ use ratatui::widgets::{Block, Borders, Clear};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Ui;
-use super::dlq::FILTER;
+use super::dlq::{FILTER, filter_room};
 use super::overlay::ASCII_BORDER;
 use crate::app::list::Position;
 use crate::text::{fit, harmless};
@@ -34,8 +34,11 @@ impl Ui<'_> {
         let text = text.min(room / 2);
         let about = about.min(room.saturating_sub(text + 8));
         let width = text + about + if about > 0 { 6 } else { 4 };
-        let before = writing.input.text().get(..writing.start);
-        let indent = FILTER.width() + before.map_or(0, str::width);
+        // Under the word it is for, wherever the line has scrolled to.
+        let (seen, _) = writing.input.seen(filter_room(line));
+        let (before, _) = writing.input.halves();
+        let word = harmless(before.get(writing.start..).unwrap_or_default()).width();
+        let indent = FILTER.width() + seen.width().saturating_sub(word);
         let x = indent.saturating_sub(1).min(room.saturating_sub(width));
         let height = choices
             .len()

@@ -22,6 +22,11 @@ use bridge_shared::row::error_or_unknown;
 /// Before a filter that is being written.
 pub(super) const FILTER: &str = "filter: ";
 
+/// Columns for a filter that is being written, in its line.
+pub(super) fn filter_room(line: Rect) -> usize {
+    usize::from(line.width).saturating_sub(1 + FILTER.len())
+}
+
 impl Ui<'_> {
     pub(super) fn dlq(&self, frame: &mut Frame<'_>, body: Rect) {
         if self.app.dlq.view == View::Trash {
@@ -61,36 +66,20 @@ impl Ui<'_> {
         let mut spans = vec![Span::raw(" ")];
         if let Some(writing) = &dlq.writing {
             spans.push(Span::styled(FILTER, self.theme.key));
-            spans.extend(self.typed(&writing.input));
+            spans.extend(self.typed(&writing.input, filter_room(area)));
             Self::line(frame, area, Line::from(spans), Style::new());
             return;
         }
-        let dead = self
-            .app
-            .figures
-            .as_ref()
-            .map_or(dlq.total, |(figures, _)| figures.dead);
-        if dlq.filter_text.is_empty() {
-            spans.push(Span::styled(plural(dead, "dead letter"), self.theme.title));
-        } else {
-            let found = dlq
-                .search
-                .as_ref()
-                .map_or(0, crate::app::search::Search::count);
-            spans.push(Span::styled(
-                format!(
-                    "{} of {}",
-                    thousands(found as u64),
-                    plural(dead, "dead letter")
-                ),
-                self.theme.title,
-            ));
-            spans.push(Span::styled("  filter ", self.theme.dim));
-            spans.push(Span::styled(
-                clip(&dlq.filter_text, usize::from(area.width) / 2),
-                self.theme.accent,
-            ));
-        }
+        let dead = self.app.dead().map(|dead| plural(dead, "dead letter"));
+        let told = match (dead, &dlq.search) {
+            (None, _) => "Dead letters, not read yet".into(),
+            (Some(dead), Some(search)) if !dlq.filter_text.is_empty() => {
+                format!("{} of {dead}", thousands(search.count() as u64))
+            }
+            (Some(dead), _) => dead,
+        };
+        spans.push(Span::styled(told, self.theme.title));
+        let at_filter = spans.len();
         if let Some(search) = dlq.searching() {
             let told = format!("  searching, {} %", search.percent());
             spans.push(Span::styled(told, self.theme.warn));
@@ -104,11 +93,25 @@ impl Ui<'_> {
             }
             spans.push(Span::styled(told, self.theme.accent));
         }
+        let width = usize::from(area.width);
+        let used = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
         if dlq.range.is_some() {
-            spans.push(Span::styled(
+            let least = if dlq.filter_text.is_empty() { 0 } else { 24 };
+            let told = [
                 "  range: v marks up to here, esc leaves",
-                self.theme.accent,
-            ));
+                "  v ends the range",
+            ];
+            let fits = |told: &&str| used(&spans) + told.len() + least <= width;
+            let told = told.into_iter().find(fits).unwrap_or(told[1]);
+            spans.push(Span::styled(told, self.theme.accent));
+        }
+        if !dlq.filter_text.is_empty() {
+            // What room the others leave.
+            let label = "  filter ";
+            let room = width.saturating_sub(used(&spans) + label.len() + 1);
+            let filter = clip(&dlq.filter_text, room);
+            spans.insert(at_filter, Span::styled(filter, self.theme.accent));
+            spans.insert(at_filter, Span::styled(label, self.theme.dim));
         }
         Self::line(frame, area, Line::from(spans), Style::new());
     }
@@ -158,7 +161,7 @@ impl Ui<'_> {
         } else if dlq.searching().is_some() {
             "searching"
         } else if dlq.filter_text.is_empty() {
-            "no dead letters: every lead that was given up has been dealt with"
+            "no dead letters: every lead given up was dealt with"
         } else {
             "no dead letter matches the filter; esc takes it away"
         };

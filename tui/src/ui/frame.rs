@@ -1,5 +1,6 @@
 //! Around every screen: what and where this is, the screens, what was just done, and the keys.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bridge_shared::clock::human_duration;
@@ -14,11 +15,10 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{Ui, plain};
 use crate::app::Link;
 use crate::app::chrome::MARGIN;
-use crate::app::notice::Notice;
 use crate::app::overlay::Overlay;
 use crate::message::Level;
 use crate::screen::Screen;
-use crate::text::{clip, thousands, wrap};
+use crate::text::{clip, fit, harmless, plural, thousands, wrap};
 
 impl Ui<'_> {
     /// The top line.
@@ -121,7 +121,7 @@ impl Ui<'_> {
             } else {
                 "esc stops"
             };
-            let gauge = self.gauge(work.done, work.total, 20);
+            let gauge = self.gauge(work.done, work.total, (area.width / 8).clamp(6, 20).into());
             let left = work.left(app.uptime).map_or_else(String::new, |left| {
                 // Whole seconds: more would be made up.
                 let left = Duration::from_secs(left.as_secs().max(1));
@@ -134,75 +134,106 @@ impl Ui<'_> {
                 work.words
             );
             (told, self.theme.accent)
-        } else if let (Screen::Dlq, Some(mistake)) = (app.screen, &app.dlq.mistake) {
-            (format!(" {} {mistake}", self.signs.cross), self.theme.bad)
-        } else if let Some(notice) = app.notices.last().filter(|notice| !is_long(notice, width)) {
-            let (sign, style) = match notice.level {
-                Level::Good => (self.signs.dot, self.theme.ok),
-                Level::Note => (self.signs.ring, self.theme.text),
-                Level::Bad => (self.signs.cross, self.theme.bad),
-            };
-            (format!(" {sign} {}", notice.text), style)
+        } else if let Some(said) = self.said().filter(|said| said.fits(width)) {
+            (format!(" {} {}", said.sign, said.text), said.style)
         } else {
             (String::new(), self.theme.text)
         };
         Self::line(frame, area, Line::from(clip(&text, width)), style);
     }
 
-    /// What is wrong and what to do, over the last rows of the screen.
-    pub(super) fn trouble(&self, frame: &mut Frame<'_>, body: Rect) {
-        let Some((told, style)) = self.troubled(body.width.into()) else {
-            return;
+    /// What was last said: of a mistake in a filter, or of what was done.
+    fn said(&self) -> Option<Said<'_>> {
+        let app = self.app;
+        if let (Screen::Dlq, Some(text)) = (app.screen, &app.dlq.mistake) {
+            return Some(Said {
+                sign: self.signs.cross,
+                text: text.into(),
+                style: self.theme.bad,
+            });
+        }
+        let notice = app.notices.last()?;
+        let (sign, style) = match notice.level {
+            Level::Good => (self.signs.dot, self.theme.ok),
+            Level::Note => (self.signs.ring, self.theme.text),
+            Level::Bad => (self.signs.cross, self.theme.bad),
         };
-        let width = usize::from(body.width).saturating_sub(4);
-        let mut lines: Vec<Line<'_>> = wrap(&told, width)
+        Some(Said {
+            sign,
+            text: (&notice.text).into(),
+            style,
+        })
+    }
+
+    /// What the status line has no room for, and what is wrong and what to do, over the last rows
+    /// of the screen.
+    pub(super) fn trouble(&self, frame: &mut Frame<'_>, body: Rect) {
+        let width = usize::from(body.width);
+        // An account says the same.
+        let accounted = matches!(self.app.overlay, Some(Overlay::Account(_)));
+        let said = self.said().filter(|said| {
+            let seen = self.app.work.is_none() && said.fits(width);
+            !seen && !accounted
+        });
+        let lines: Vec<Line<'_>> = said
             .into_iter()
-            .map(|text| Line::from(format!("   {text}")))
+            .chain(self.troubled())
+            .flat_map(|said| {
+                let lines = wrap(&said.text, width.saturating_sub(4)).into_iter();
+                lines.enumerate().map(move |(n, text)| {
+                    let sign = if n == 0 { said.sign } else { " " };
+                    Line::styled(fit(&format!(" {sign} {text}"), width), said.style)
+                })
+            })
             .collect();
-        if let Some(first) = lines.first_mut() {
-            *first = Line::from(format!(
-                " {} {}",
-                self.signs.cross,
-                first.to_string().trim_start()
-            ));
+        if lines.is_empty() {
+            return;
         }
         let height = u16::try_from(lines.len())
             .unwrap_or(body.height)
             .min(body.height);
         let area = Rect::new(body.x, body.bottom() - height, body.width, height);
         frame.render_widget(Clear, area);
-        frame.render_widget(Paragraph::new(lines).style(style), area);
+        frame.render_widget(Paragraph::new(lines), area);
     }
 
-    /// What is wrong: with Redis, with this screen, or with what was just done, where that does not
-    /// fit into the status line.
-    fn troubled(&self, width: usize) -> Option<(String, Style)> {
+    /// What is wrong with Redis, or with this screen.
+    fn troubled(&self) -> Option<Said<'static>> {
         let app = self.app;
+        let said = |text: String, style| Said {
+            sign: self.signs.cross,
+            text: text.into(),
+            style,
+        };
         if let Link::Lost { error, .. } = &app.link {
-            return Some((
-                format!("{error} The console goes on trying."),
-                self.theme.bad,
-            ));
+            let told = format!("{error} The console goes on trying.");
+            return Some(said(told, self.theme.bad));
         }
         if let Some(error) = app.refused.get(&app.screen) {
             let told = format!("What belongs here cannot be read: {error}");
-            return Some((told, self.theme.bad));
+            return Some(said(told, self.theme.bad));
         }
-        // An account says the same.
-        let accounted = matches!(app.overlay, Some(Overlay::Account(_)));
-        let notice = app.notices.last().filter(|_| !accounted);
-        if let Some(notice) = notice.filter(|notice| is_long(notice, width)) {
-            return Some((notice.text.clone(), self.theme.bad));
+        if let (Screen::Live, Some(version)) = (app.screen, app.live.newer) {
+            let version = match version {
+                0 => "another version".into(),
+                version => format!("version {version}"),
+            };
+            let unread = match app.live.unread {
+                0 => String::new(),
+                n => format!(", {} of them unreadable here", plural(n, "message")),
+            };
+            let told = format!("Events of {version} come{unread}: update this console.");
+            return Some(said(told, self.theme.warn));
         }
         let (time, now) = app.slow().filter(|(time, _)| *time >= VERY_SLOW)?;
         let (url, time) = (&app.options.url, told(time));
-        let said = if now {
+        let told = if now {
             format!("Redis at {url} has not answered for {time}. The console goes on waiting.")
         } else {
             format!("Redis at {url} takes {time} to answer, and so does every key here.")
         };
         let what = "Is the way there slow (redis-cli --latency), or the server busy (SLOWLOG GET)?";
-        Some((format!("{said} {what}"), self.theme.warn))
+        Some(said(format!("{told} {what}"), self.theme.warn))
     }
 
     /// How far something has come.
@@ -258,7 +289,16 @@ fn told(time: Duration) -> String {
     human_duration(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Whether bad news takes more room than the status line has.
-fn is_long(notice: &Notice, width: usize) -> bool {
-    notice.level == Level::Bad && notice.text.width() + 3 > width
+/// Something that is said, in the status line or in as many rows as it needs.
+struct Said<'a> {
+    sign: &'static str,
+    text: Cow<'a, str>,
+    style: Style,
+}
+
+impl Said<'_> {
+    /// Whether the status line has room for it.
+    fn fits(&self, width: usize) -> bool {
+        harmless(&self.text).width() + 3 <= width
+    }
 }

@@ -14,8 +14,10 @@ impl Ui<'_> {
     /// Draws a dead letter; `active` where keys move in it.
     pub(super) fn letter(&self, frame: &mut Frame<'_>, area: Rect, letter: &Letter, active: bool) {
         let title = if active {
-            let mut title = self.title("Dead letter", &clip(letter.dead.id(), 40));
-            title.spans.extend(self.search(letter));
+            let id = clip(letter.dead.id(), usize::from(area.width / 3).min(40));
+            let mut title = self.title("Dead letter", &id);
+            let room = usize::from(area.width).saturating_sub(title.width());
+            title.spans.extend(self.search(letter, room));
             title
         } else {
             self.title("Dead letter", "enter opens")
@@ -34,13 +36,17 @@ impl Ui<'_> {
     }
 
     /// What is looked for in the lead, and how far the reader is with it.
-    fn search(&self, letter: &Letter) -> Vec<Span<'static>> {
+    fn search(&self, letter: &Letter, width: usize) -> Vec<Span<'static>> {
         let Some(find) = &letter.search else {
             return Vec::new();
         };
+        let count = format!(" {} ", find.count());
         let mut spans = vec![Span::styled("/", self.theme.key)];
         match &find.writing {
-            Some(input) => spans.extend(self.typed(input)),
+            Some(input) => {
+                let room = width.saturating_sub(1 + count.len());
+                spans.extend(self.typed(input, room));
+            }
             None => spans.push(Span::styled(clip(&find.text, 24), self.theme.text)),
         }
         let style = if find.hits.is_empty() {
@@ -48,7 +54,7 @@ impl Ui<'_> {
         } else {
             self.theme.accent
         };
-        spans.push(Span::styled(format!(" {} ", find.count()), style));
+        spans.push(Span::styled(count, style));
         spans
     }
 

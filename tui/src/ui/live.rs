@@ -7,6 +7,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::Ui;
+use super::dlq::{FILTER, filter_room};
+use crate::app::Link;
 use crate::app::live::Told;
 use crate::layout;
 use crate::text::{brief, clip, fit, plural, thousands};
@@ -18,10 +20,12 @@ impl Ui<'_> {
         let live = &self.app.live;
         let count = live.shown().count();
         if count == 0 {
-            let text = if live.filter.is_empty() {
+            let text = if !live.filter.is_empty() {
+                "no line matches the filter; esc takes it away"
+            } else if matches!(self.app.link, Link::Live) {
                 "nothing has happened since this screen was opened"
             } else {
-                "no line matches the filter; esc takes it away"
+                "nothing was heard since this screen was opened"
             };
             self.note(frame, list, text);
         }
@@ -40,38 +44,29 @@ impl Ui<'_> {
         let live = &self.app.live;
         let mut spans = vec![Span::raw(" ")];
         if let Some(input) = &live.writing {
-            spans.push(Span::styled("filter: ", self.theme.key));
-            spans.extend(self.typed(input));
+            spans.push(Span::styled(FILTER, self.theme.key));
+            spans.extend(self.typed(input, filter_room(area)));
         } else {
-            spans.push(Span::styled(
-                format!("{} events", thousands(live.received)),
-                self.theme.title,
-            ));
-            if live.skipped > 0 {
-                let skipped = format!("  {} too fast to show", thousands(live.skipped));
-                spans.push(Span::styled(skipped, self.theme.dim));
-            }
-            if let Some(version) = live.newer {
-                let version = match version {
-                    0 => "another version".into(),
-                    version => format!("version {version}"),
-                };
-                let unread = match live.unread {
-                    0 => String::new(),
-                    n => format!(", {} unreadable", plural(n, "message")),
-                };
-                let told = format!("  events of {version}{unread}: update this console");
-                spans.push(Span::styled(told, self.theme.warn));
+            let heard = live.received > 0 || matches!(self.app.link, Link::Live);
+            let count = if heard {
+                plural(live.received, "event")
+            } else {
+                "Events".into()
+            };
+            spans.push(Span::styled(count, self.theme.title));
+            if live.held {
+                spans.push(Span::styled("  held, space follows", self.theme.warn));
             }
             if !live.filter.is_empty() {
                 spans.push(Span::styled("  filter ", self.theme.dim));
                 spans.push(Span::styled(
-                    clip(&live.filter, usize::from(area.width) / 2),
+                    clip(&live.filter, usize::from(area.width) / 3),
                     self.theme.accent,
                 ));
             }
-            if live.held {
-                spans.push(Span::styled("  held, space follows again", self.theme.warn));
+            if live.skipped > 0 {
+                let skipped = format!("  {} too fast to show", thousands(live.skipped));
+                spans.push(Span::styled(skipped, self.theme.dim));
             }
         }
         Self::line(frame, area, Line::from(spans), Style::new());

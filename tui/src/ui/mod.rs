@@ -39,6 +39,7 @@ use crate::app::dlq::View;
 use crate::app::window::Window;
 use crate::layout;
 use crate::screen::Screen;
+use crate::text::clip;
 use crate::theme::Theme;
 
 /// Signs, for terminals that can show them and for those that cannot.
@@ -172,8 +173,10 @@ impl Ui<'_> {
         Line::from(spans)
     }
 
-    /// A line of text over the whole width, so that its style is seen to the end.
+    /// A line of text over the whole width, so that its style is seen to the end; where it ends too
+    /// early that is seen as well.
     fn line(frame: &mut Frame<'_>, area: Rect, line: Line<'_>, style: Style) {
+        let line = cut(line, area.width.into());
         frame.render_widget(Paragraph::new(line).style(style), area);
     }
 
@@ -224,6 +227,33 @@ impl Ui<'_> {
         let n = u16::try_from(n).ok().filter(|n| *n < area.height)?;
         Some(Rect::new(area.x, area.y + n, area.width, 1))
     }
+}
+
+/// A line in at most a width, with an ellipsis where some of it is left out.
+fn cut(line: Line<'_>, width: usize) -> Line<'_> {
+    let blank = line
+        .spans
+        .iter()
+        .rev()
+        .flat_map(|span| span.content.chars().rev());
+    let blank = blank.take_while(|c| *c == ' ').count();
+    if line.width() <= width + blank {
+        return line;
+    }
+    let mut left = width;
+    let mut spans = Vec::new();
+    for span in line.spans {
+        let here = span.width();
+        if here >= left {
+            // One column is for the ellipsis, which tells that there is more even after this span.
+            let text = clip(&format!("{} ", span.content), left);
+            spans.push(Span::styled(text, span.style));
+            break;
+        }
+        left -= here;
+        spans.push(span);
+    }
+    Line::from(spans).style(line.style)
 }
 
 /// A line without colours of its own; what is underlined stays so, for it was looked for.

@@ -7,12 +7,16 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
 
 use super::Ui;
+use crate::app::help::{KEYS, Row};
 use crate::app::input::Input;
 use crate::app::letter::Tone;
 use crate::app::overlay::{Account, Confirm, Overlay, Palette};
 use crate::app::trial::{self, Trial};
 use crate::layout;
-use crate::text::{clip, fit, thousands, wrap};
+use crate::text::{clip, fit, shorten, thousands, wrap};
+
+/// Columns for what became of a dead letter, in an account.
+const OUTCOME: usize = 34;
 
 impl Ui<'_> {
     pub(super) fn overlay(&self, frame: &mut Frame<'_>, body: Rect) {
@@ -38,6 +42,7 @@ impl Ui<'_> {
         height: u16,
     ) -> Rect {
         let width = (width + 4).min(body.width);
+        let title = clip(title, usize::from(width).saturating_sub(4));
         let height = (height + 2).min(body.height);
         let area = Rect::new(
             body.x + (body.width - width) / 2,
@@ -60,63 +65,48 @@ impl Ui<'_> {
     }
 
     fn help(&self, frame: &mut Frame<'_>, body: Rect, at: usize) {
-        let mut lines = Vec::new();
-        for scope in self.app.scopes() {
-            if !lines.is_empty() {
-                lines.push(Line::default());
-            }
-            lines.push(Line::styled(scope.title(), self.theme.title));
-            for row in self.app.options.keymap.of(scope) {
-                let binding = row.binding;
-                if binding.changes && !self.app.may_change() {
-                    continue;
-                }
-                lines.push(Line::from(vec![
-                    Span::styled(fit(&row.keys(), 15), self.theme.key),
-                    Span::styled(binding.help, self.theme.text),
-                ]));
-            }
-        }
-        let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-        let inner = self.window(
-            frame,
-            body,
-            "Keys: any other key closes, j and k scroll",
-            92,
-            height,
-        );
-        let at = at.min(lines.len().saturating_sub(inner.height.into()));
-        let width = usize::from(inner.width);
-        let seen = lines
-            .into_iter()
-            .skip(at)
-            .flat_map(|line| split(line, width));
-        frame.render_widget(Paragraph::new(seen.collect::<Vec<_>>()), inner);
+        let rows = self.app.help();
+        let height = u16::try_from(rows.len()).unwrap_or(u16::MAX);
+        let title = "Keys: any other key closes, j and k scroll";
+        let inner = self.window(frame, body, title, 92, height);
+        let at = at.min(rows.len().saturating_sub(inner.height.into()));
+        let lines = rows.into_iter().skip(at).map(|row| match row {
+            Row::Blank => Line::default(),
+            Row::Scope(title) => Line::styled(title, self.theme.title),
+            Row::Keys(keys, told) => Line::from(vec![
+                if keys.is_empty() {
+                    Span::raw(" ".repeat(KEYS))
+                } else {
+                    Span::styled(fit(&keys, KEYS), self.theme.key)
+                },
+                Span::styled(told, self.theme.text),
+            ]),
+        });
+        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
     }
 
     fn confirm(&self, frame: &mut Frame<'_>, body: Rect, confirm: &Confirm) {
         let width = usize::from(body.width.saturating_sub(8).min(72));
-        let mut lines: Vec<Line<'_>> = wrap(&confirm.question, width)
+        // The borders, a blank row on either side of the notes, and the answer.
+        let room = usize::from(body.height).saturating_sub(5);
+        let question = wrap(&confirm.question, width);
+        let notes: Vec<String> = confirm.notes.iter().flat_map(|n| wrap(n, width)).collect();
+        // However long the filter is that it names, the answer is in sight.
+        let most = room.saturating_sub(notes.len()).max(1);
+        let mut lines: Vec<Line<'_>> = shorten(question, most, width)
             .into_iter()
             .map(|text| Line::styled(text, self.theme.figure))
             .collect();
         lines.push(Line::default());
-        for note in &confirm.notes {
-            lines.extend(
-                wrap(note, width)
-                    .into_iter()
-                    .map(|text| Line::styled(text, self.theme.dim)),
-            );
-        }
+        let notes = notes.into_iter();
+        lines.extend(notes.map(|text| Line::styled(text, self.theme.dim)));
         lines.push(Line::default());
         lines.push(match &confirm.typed {
             Some((wanted, input)) => {
-                let mut spans = vec![Span::styled(
-                    format!("Type {} and press enter, esc leaves: ", thousands(*wanted)),
-                    self.theme.warn,
-                )];
-                spans.extend(self.typed(input));
-                Line::from(spans)
+                let asked = format!("Type {} and press enter: ", thousands(*wanted));
+                let room = width.saturating_sub(asked.len());
+                let asked = Span::styled(asked, self.theme.warn);
+                [asked].into_iter().chain(self.typed(input, room)).collect()
             }
             None => Line::from(vec![
                 Span::styled("y", self.theme.key),
@@ -145,7 +135,8 @@ impl Ui<'_> {
         } else {
             ""
         };
-        let title = format!("Tried {}{retry}, esc closes", clip(trial.dead.id(), 28));
+        let id = clip(trial.dead.id(), width.saturating_sub(32).min(28));
+        let title = format!("Tried {id}{retry}, esc closes");
         let inner = self.window(
             frame,
             body,
@@ -211,17 +202,17 @@ impl Ui<'_> {
             64,
             1,
         );
-        let line: Line<'_> = self.typed(input).into_iter().collect();
+        let line: Line<'_> = self.typed(input, inner.width.into()).into_iter().collect();
         frame.render_widget(Paragraph::new(line), inner);
     }
 
-    /// A line of text being typed.
-    pub(super) fn typed(&self, input: &Input) -> [Span<'static>; 3] {
-        let (before, after) = input.halves();
+    /// As much of a line of text being typed as there is room for around its cursor.
+    pub(super) fn typed(&self, input: &Input, width: usize) -> [Span<'static>; 3] {
+        let (before, after) = input.seen(width);
         [
-            Span::styled(before.to_owned(), self.theme.text),
+            Span::styled(before, self.theme.text),
             Span::styled(self.signs.cursor, self.theme.accent),
-            Span::styled(after.to_owned(), self.theme.text),
+            Span::styled(after, self.theme.text),
         ]
     }
 
@@ -239,6 +230,7 @@ impl Ui<'_> {
             .map(|line| Line::styled(line, self.theme.figure));
         frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
         let rows = account.at.rows(count, seen);
+        let ids = width.saturating_sub(2 + OUTCOME).min(32);
         if let Some(row) = Self::row(inner, above) {
             let told = format!(
                 "{} not done, {} done by id; {} to {}",
@@ -264,7 +256,7 @@ impl Ui<'_> {
             Self::line(
                 frame,
                 row,
-                Line::from(clip(&format!("{}  {why}", fit(id, 32)), width)),
+                Line::from(clip(&format!("{}  {why}", fit(id, ids)), width)),
                 here,
             );
         }
@@ -284,7 +276,7 @@ impl Ui<'_> {
         if let Some(row) = Self::row(inner, 0) {
             let line = [Span::styled(": ", self.theme.key)]
                 .into_iter()
-                .chain(self.typed(&palette.input));
+                .chain(self.typed(&palette.input, width.saturating_sub(2)));
             Self::line(frame, row, line.collect(), Style::new());
         }
         if found.is_empty()
@@ -308,23 +300,6 @@ impl Ui<'_> {
             self.entry(frame, row, line, here);
         }
     }
-}
-
-/// A line of the help in as many rows as it needs, the rest under its text.
-fn split(line: Line<'_>, width: usize) -> Vec<Line<'_>> {
-    let [key, text] = line.spans.as_slice() else {
-        return vec![line];
-    };
-    let parts = wrap(&text.content, width.saturating_sub(key.width()));
-    let rest = Span::raw(" ".repeat(key.width()));
-    parts
-        .into_iter()
-        .enumerate()
-        .map(|(n, part)| {
-            let first = if n == 0 { key.clone() } else { rest.clone() };
-            Line::from(vec![first, Span::styled(part, text.style)])
-        })
-        .collect()
 }
 
 pub(super) const ASCII_BORDER: ratatui::symbols::border::Set<'_> = ratatui::symbols::border::Set {

@@ -11,7 +11,7 @@ use super::Ui;
 use super::chart::{Bars, round_top};
 use super::pipeline::station_time;
 use crate::app::trend::Point;
-use crate::text::{brief, clip, fit, short, thousands};
+use crate::text::{brief, clip, fit, short, shorten, thousands, wrap};
 
 /// From this many rows on there is room for the stations below the workers.
 const ROOM_FOR_STATIONS: u16 = 9;
@@ -437,9 +437,12 @@ impl Ui<'_> {
 
     /// A word where there is nothing else to show.
     pub(super) fn note(&self, frame: &mut Frame<'_>, area: Rect, text: &str) {
-        if let Some(row) = Self::row(area, 0) {
-            let text = clip(text, usize::from(row.width).saturating_sub(1));
-            Self::line(frame, row, Line::from(format!(" {text}")), self.theme.dim);
+        let lines = wrap(text, usize::from(area.width).saturating_sub(2));
+        let lines = shorten(lines, area.height.into(), area.width.into());
+        for (n, text) in lines.into_iter().enumerate() {
+            if let Some(row) = Self::row(area, n) {
+                Self::line(frame, row, Line::from(format!(" {text}")), self.theme.dim);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 
 use super::Ui;
 use crate::layout;
-use crate::text::{clip, fit, thousands};
+use crate::text::{clip, fit, plural, thousands};
 
 impl Ui<'_> {
     pub(super) fn pipeline(&self, frame: &mut Frame<'_>, body: Rect) {
@@ -22,8 +22,12 @@ impl Ui<'_> {
             detail,
         } = layout::pipeline(body);
         let known = stations.list.as_deref().unwrap_or_default();
+        let count = match &stations.list {
+            Some(list) => plural(list.len() as u64, "station"),
+            None => "Stations".into(),
+        };
         let told = Line::from(vec![
-            Span::styled(format!(" {} stations", known.len()), self.theme.title),
+            Span::styled(format!(" {count}"), self.theme.title),
             Span::styled(format!("  over {}", stations.span()), self.theme.dim),
         ]);
         Self::line(frame, summary, told, Style::new());

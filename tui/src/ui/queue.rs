@@ -22,18 +22,14 @@ impl Ui<'_> {
             (
                 Stage::Waiting,
                 "waiting",
-                figures.map_or(0, |figures| figures.waiting),
+                figures.map(|figures| figures.waiting),
             ),
             (
                 Stage::InFlight,
                 "in flight",
-                figures.map_or(0, |figures| figures.in_flight),
+                figures.map(|figures| figures.in_flight),
             ),
-            (
-                Stage::Retry,
-                "retry",
-                figures.map_or(0, |figures| figures.retry),
-            ),
+            (Stage::Retry, "retry", figures.map(|figures| figures.retry)),
         ] {
             let here = stage == app.stage;
             let style = if here {
@@ -43,7 +39,7 @@ impl Ui<'_> {
             };
             let (open, close) = if here { ("[", "]") } else { (" ", " ") };
             spans.push(Span::styled(
-                format!("{open}{name} {}{close} ", thousands(n)),
+                format!("{open}{name} {}{close} ", n.map_or("-".into(), thousands)),
                 style,
             ));
         }

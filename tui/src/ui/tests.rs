@@ -1,5 +1,7 @@
 //! What every screen looks like, and that nothing foreign gets through.
 
+mod narrow;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 

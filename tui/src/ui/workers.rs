@@ -38,7 +38,7 @@ impl Ui<'_> {
         );
         Self::line(frame, heading, Line::from(titles), self.theme.dim);
         let Some((figures, _)) = &self.app.figures else {
-            return;
+            return self.note(frame, list, "not read yet");
         };
         if figures.workers.is_empty() {
             self.note(

@@ -124,7 +124,7 @@ fn account(ended: &mut Ended, summary: &str) -> Account {
     let gone = report.gone.iter().map(|id| (id.clone(), "already gone"));
     let stays = "cannot be a lead, so it stays";
     let refused = report.refused.iter().map(|id| (id.clone(), stays));
-    let unseen = "too large to be looked into, so it stays";
+    let unseen = "too large to look into, so it stays";
     let too_large = report.too_large.iter().map(|id| (id.clone(), unseen));
     let mut rest: Vec<_> = gone.chain(refused).chain(too_large).collect();
     if report.stopped || ended.error.is_some() {

@@ -22,7 +22,7 @@ const NOTCH: usize = 3;
 /// Takes what the mouse did.
 pub(super) fn mouse(app: &mut App, event: MouseEvent) -> Vec<Command> {
     // A line that is being written keeps what it is about.
-    if super::write::is_writing(app) {
+    if app.line().is_some() {
         return Vec::new();
     }
     match event.kind {

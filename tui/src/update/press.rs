@@ -34,7 +34,7 @@ pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
     match app.options.keymap.find(&app.scopes(), Key::of(event)) {
         Some(binding) if binding.changes && !app.may_change() => {
             let why = if app.options.read_only {
-                "this console is read-only: nothing can be changed from here"
+                "this console is read-only: nothing can be changed here"
             } else {
                 "the console is locked; L unlocks it"
             };
@@ -318,7 +318,9 @@ fn copy(app: &mut App, letter: Option<DeadLetter>) -> Vec<Command> {
 fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> {
     match overlay {
         Overlay::Help(at) => {
-            let step = |at: usize, by: isize| Some(Overlay::Help(at.saturating_add_signed(by)));
+            let (_, height) = layout::help(layout::areas(app.size).body);
+            let last = app.help().len().saturating_sub(height);
+            let step = |at: usize, by| Some(Overlay::Help(at.saturating_add_signed(by).min(last)));
             app.overlay = match event.code {
                 KeyCode::Down | KeyCode::Char('j') => step(at, 1),
                 KeyCode::Up | KeyCode::Char('k') => step(at, -1),

@@ -5,7 +5,7 @@ use bridge_shared::store::dead_letters::{DeadLetter, token};
 use bytes::Bytes;
 
 use super::press::{ask, changes};
-use crate::app::dlq::{Chosen, Unchosen, Undo};
+use crate::app::dlq::{Chosen, Unchosen, Undo, not_read};
 use crate::app::input::Input;
 use crate::app::overlay::{Confirm, Overlay};
 use crate::app::trial::Trial;
@@ -99,10 +99,9 @@ pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
 
 /// Throws all dead letters away, once that has been confirmed.
 pub(super) fn clear(app: &mut App) -> Vec<Command> {
-    let count = app
-        .figures
-        .as_ref()
-        .map_or(app.dlq.total, |(figures, _)| figures.dead);
+    let Some(count) = app.dead() else {
+        return refuse(app, not_read());
+    };
     if count == 0 {
         return refuse(app, Unchosen("there are no dead letters".into()));
     }
@@ -286,7 +285,7 @@ pub(super) fn export(app: &mut App, which: Which, file: String) -> Vec<Command> 
     let count = match &which {
         Which::These(letters) => letters.len() as u64,
         Which::Ids(ids) => ids.len() as u64,
-        Which::Matching(_) => app.dlq.matching().unwrap_or(app.dlq.total),
+        Which::Matching(_) => app.dlq.matching().or(app.dead()).unwrap_or(0),
     };
     let words = format!("writing {}", plural(count, "dead letter"));
     begin(app, Work::Export(which, file), words, count)

@@ -3,32 +3,29 @@
 use bridge_shared::filter::Filter;
 use crossterm::event::{KeyCode, KeyEvent};
 
-use crate::app::App;
 use crate::app::complete::{Known, Writing};
-use crate::app::dlq::View;
+use crate::app::{App, WrittenLine};
 use crate::message::Command;
-use crate::screen::Screen;
 
 /// Takes a key where a line is being written; `None` where none is.
 pub(super) fn key(app: &mut App, event: KeyEvent) -> Option<Vec<Command>> {
-    match app.screen {
-        Screen::Dlq if app.dlq.writing.is_some() => Some(filter(app, event)),
-        Screen::Dlq if is_searching(app) => {
+    match app.line()? {
+        WrittenLine::Filter => Some(filter(app, event)),
+        WrittenLine::LiveFilter => Some(live_filter(app, event)),
+        WrittenLine::Search => {
             let (area, now) = (app.list_area(), app.now());
             if let Some(letter) = &mut app.dlq.letter {
                 letter.write_search(event, area.width.into(), area.height.into(), now);
             }
             Some(Vec::new())
         }
-        Screen::Live if app.live.writing.is_some() => Some(live_filter(app, event)),
-        _ => None,
     }
 }
 
 /// Takes pasted text where a line is being written.
 pub(super) fn paste(app: &mut App, text: &str) {
-    match app.screen {
-        Screen::Dlq if app.dlq.writing.is_some() => {
+    match app.line() {
+        Some(WrittenLine::Filter) => {
             let known = Known::of(app);
             if let Some(writing) = &mut app.dlq.writing {
                 writing.input.insert(text);
@@ -36,44 +33,30 @@ pub(super) fn paste(app: &mut App, text: &str) {
             }
             name_mistake(app);
         }
-        Screen::Dlq if is_searching(app) => {
+        Some(WrittenLine::Search) => {
             let (area, now) = (app.list_area(), app.now());
             if let Some(letter) = &mut app.dlq.letter {
                 letter.paste_search(text, area.width.into(), area.height.into(), now);
             }
         }
-        Screen::Live => {
+        Some(WrittenLine::LiveFilter) => {
             if let Some(input) = &mut app.live.writing {
                 input.insert(text);
             }
         }
-        _ => {}
+        None => {}
     }
 }
 
 /// Gives up the line that is being written; returns whether there was one.
 pub(super) fn give_up(app: &mut App) -> bool {
+    let search = app.line() == Some(WrittenLine::Search);
     let filter = app.dlq.writing.take().is_some();
     let live = app.live.writing.take().is_some();
-    let search = is_searching(app);
     if search && let Some(letter) = &mut app.dlq.letter {
         letter.leave_search();
     }
     filter || live || search
-}
-
-/// Whether a line is being written.
-pub(super) fn is_writing(app: &App) -> bool {
-    match app.screen {
-        Screen::Dlq => app.dlq.writing.is_some() || is_searching(app),
-        Screen::Live => app.live.writing.is_some(),
-        _ => false,
-    }
-}
-
-fn is_searching(app: &App) -> bool {
-    let letter = app.dlq.letter.as_ref();
-    app.dlq.view == View::Letter && letter.is_some_and(|letter| letter.writing().is_some())
 }
 
 fn filter(app: &mut App, event: KeyEvent) -> Vec<Command> {

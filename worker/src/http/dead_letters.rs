@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::problem::{Answer, Asked, Named, Problem};
+use super::problem::{Answer, Asked, Named, Problem, whole_number};
 
 /// The furthest place that Redis can be asked for.
 const LAST_PLACE: u64 = i64::MAX as u64;
@@ -28,15 +28,26 @@ const LAST_PLACE: u64 = i64::MAX as u64;
 #[into_params(parameter_in = Query)]
 pub(super) struct Window {
     /// How many at most; 50 of `/dlq/items`, 100 of `/dlq`.
+    #[serde(default, deserialize_with = "some_places")]
+    #[param(required = false)]
     limit: Option<u64>,
     /// How many to pass over, of those that match.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "places")]
     #[param(required = false, default = 0)]
     offset: u64,
     /// Only those that match, as in `bridge dlq list --filter`.
     #[serde(default)]
     #[param(required = false, example = "error:\"HTTP 503\" age:>1h")]
     filter: String,
+}
+
+/// So many places of the list, as far as Redis can count.
+fn places<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    whole_number(from, LAST_PLACE)
+}
+
+fn some_places<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    places(from).map(Some)
 }
 
 /// No parameters: where something is changed, one that is not known may be a misspelt one that was
@@ -387,12 +398,6 @@ async fn rows(
     let filter = Filter::parse(&window.filter)?;
     let limit = window.limit.unwrap_or(default_limit);
     let offset = window.offset;
-    if limit.max(offset) > LAST_PLACE {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            format!("the query is wrong: nothing has more than {LAST_PLACE} places"),
-        ));
-    }
     let (start, skip, size) = if filter.is_empty() {
         (offset, 0, limit.clamp(1, WINDOW))
     } else {

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::problem::{Answer, Asked, Problem};
+use super::problem::{Answer, Asked, Problem, whole_number};
 
 /// The longest lead, in bytes.
 const LEAD_LIMIT: usize = 1 << 20;
@@ -67,12 +67,8 @@ fn thirty() -> u32 {
 
 /// Not so many that they lead out of the calendar.
 fn days<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    match u32::deserialize(from)? {
-        days @ 0..=MOST_DAYS => Ok(days),
-        _ => Err(serde::de::Error::custom(format!(
-            "dedupe_days is at most {MOST_DAYS}"
-        ))),
-    }
+    let days = whole_number(from, u64::from(MOST_DAYS))?;
+    Ok(u32::try_from(days).unwrap_or(MOST_DAYS))
 }
 
 /// `?dedupe` alone means yes.
@@ -81,7 +77,7 @@ fn yes_or_no<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error
         "" | "true" | "1" | "yes" => Ok(true),
         "false" | "0" | "no" => Ok(false),
         other => Err(serde::de::Error::custom(format!(
-            "dedupe is true or false, not {other:?}"
+            "must be true or false, not {other:?}"
         ))),
     }
 }
@@ -97,10 +93,10 @@ pub(super) enum Leads {
     Many(Vec<HashMap<String, serde_json::Value>>),
 }
 
-/// Leads, one a line.
+/// Leads, one a line. A text: a client that took it for an array would send one.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "leads are read as they come, one by one")]
-pub(super) struct Lines(Vec<HashMap<String, serde_json::Value>>);
+pub(super) struct Lines(String);
 
 /// What was taken.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,11 +113,11 @@ pub(super) struct PushAnswer {
 /// Takes leads: an object, an array of objects, or objects one after another (NDJSON).
 ///
 /// It stops at the first mistake. What came before it is accepted, and the answer says how many
-/// those are, and in which line the mistake is.
+/// those are, and in which line or element of an array, counted from 1, the mistake is.
 #[utoipa::path(post, path = "/leads", tag = "leads", params(How),
     request_body(content(
         (Leads = "application/json", example = json!({"name": "Ada Example", "linkedinUrl": "https://linkedin.com/in/ada-example"})),
-        (Lines = "application/x-ndjson", example = json!([{"name": "Ada Example"}, {"name": "Max Example"}])),
+        (Lines = "application/x-ndjson", example = "{\"name\": \"Ada Example\"}\n{\"name\": \"Max Example\"}\n"),
     )),
     responses(
         (status = ACCEPTED, body = PushAnswer),
@@ -334,7 +330,8 @@ impl Upload<'_> {
                 Ok(lead) => self.take(lead).await?,
                 Err(error) => {
                     self.send().await?;
-                    return Err(mistake(item.line, &error, seen.end.load(Ordering::Relaxed)));
+                    let why = seen.end.load(Ordering::Relaxed);
+                    return Err(mistake((item.line, item.element), &error, why));
                 }
             }
         }
@@ -397,8 +394,8 @@ impl Upload<'_> {
     }
 }
 
-/// What is wrong with a line, or with the body from there on.
-fn mistake(line: u64, error: &SourceError, why: u8) -> Problem {
+/// What is wrong with a line or an element of an array, or with the body from there on.
+fn mistake((line, element): (u64, Option<u64>), error: &SourceError, why: u8) -> Problem {
     let status = match (error, why) {
         (SourceError::Read(_), SILENT) => StatusCode::REQUEST_TIMEOUT,
         (SourceError::Read(_), STOPPING) => StatusCode::SERVICE_UNAVAILABLE,
@@ -412,10 +409,20 @@ fn mistake(line: u64, error: &SourceError, why: u8) -> Problem {
         }
         (SourceError::Read(_), STOPPING) => "the API is stopping; send the rest again".into(),
         (SourceError::Read(_), _) => "the body broke off".into(),
-        _ => format!("line {line}: {error}"),
+        // No other file than JSON would do here.
+        (SourceError::Packed(kind), _) => format!("{kind}, not text; unpack it before you send it"),
+        (SourceError::Binary, _) => "binary data, not text; send JSON in UTF-8".into(),
+        _ => match element {
+            Some(element) => format!("element {element} of the array, in line {line}: {error}"),
+            None => format!("line {line}: {error}"),
+        },
     };
     let problem = Problem::new(status, format!("{detail}; what came before was accepted"));
-    problem.with("line", line)
+    let problem = problem.with("line", line);
+    match element {
+        Some(element) => problem.with("element", element),
+        None => problem,
+    }
 }
 
 #[cfg(test)]
@@ -435,7 +442,7 @@ mod tests {
         assert!(matches!(&ended[..], [Ok(_), Err(_)]), "{ended:?}");
         assert_eq!(before.elapsed().as_secs(), SILENCE.as_secs());
         let why = seen.end.load(Ordering::Relaxed);
-        let problem = mistake(2, &SourceError::Read("silence".into()), why);
+        let problem = mistake((2, None), &SourceError::Read("silence".into()), why);
         let status = problem.into_response().status();
         assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
     }

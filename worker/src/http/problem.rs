@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use axum::Json;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use bridge_shared::filter::FilterError;
 use bridge_shared::store::StoreError;
 use bridge_shared::terminal::harmless_json;
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
@@ -108,9 +110,25 @@ impl From<FilterError> for Problem {
     }
 }
 
+/// Reads a number out of a query, and says of what is none which ones there are.
+pub(super) fn whole_number<'de, D: Deserializer<'de>>(from: D, most: u64) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    let number = text.parse().ok().filter(|number| *number <= most);
+    number.ok_or_else(|| {
+        D::Error::custom(format!(
+            "must be a whole number from 0 to {most}, not {text:?}"
+        ))
+    })
+}
+
 /// What is wrong with a query, without the words of the library that reads it.
 fn query_words(text: &str) -> String {
-    let text = text.rsplit("query string: ").next().unwrap_or(text);
+    let text = text
+        .rsplit_once("query string: ")
+        .map_or(text, |(_, text)| text);
+    if let Some(name) = text.strip_prefix("duplicate field ") {
+        return format!("{name} stands there more than once");
+    }
     let unknown = text.split_once("unknown field ");
     match unknown.and_then(|(_, text)| text.split_once(", ")) {
         Some((name, "there are no fields")) => {
@@ -122,7 +140,8 @@ fn query_words(text: &str) -> String {
                 .trim_start_matches("one of ");
             format!("there is no parameter {name}; there is {others}")
         }
-        None => text.to_owned(),
+        // Ours, behind the name of the parameter.
+        None => text.replacen(": must be ", " must be ", 1),
     }
 }
 
@@ -135,11 +154,29 @@ impl From<QueryRejection> for Problem {
     }
 }
 
+/// What is wrong with a path, in the same way. Its only number is an index.
+fn path_words(error: &ErrorKind) -> String {
+    match error {
+        ErrorKind::ParseError { value, .. } | ErrorKind::ParseErrorAtKey { value, .. } => format!(
+            "the index must be a whole number from 0 to {}, not {value:?}",
+            u64::MAX
+        ),
+        ErrorKind::InvalidUtf8InPathParam { key } => {
+            format!("`{key}` is not UTF-8 behind its percent signs")
+        }
+        other => other.to_string(),
+    }
+}
+
 impl From<PathRejection> for Problem {
     fn from(error: PathRejection) -> Self {
+        let detail = match &error {
+            PathRejection::FailedToDeserializePathParams(error) => path_words(error.kind()),
+            other => other.body_text(),
+        };
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            format!("the path is wrong: {}", error.body_text()),
+            format!("the path is wrong: {detail}"),
         )
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::header;
@@ -109,14 +110,14 @@ impl Figures {
         let _ = self.counted.lock().await.read(&self.store).await;
     }
 
-    async fn text(&self) -> String {
+    async fn text(&self, asked: Instant) -> String {
         if let Some(worker) = &self.worker {
             let lease = worker.health.lease().as_secs_f64();
             metrics::gauge!("bridge_worker_lease_seconds").set(lease);
         }
         let snapshot = self.store.snapshot().await;
         let mut counted = self.counted.lock().await;
-        let known = counted.read(&self.store).await.is_ok();
+        let known = counted.read_since(asked, &self.store).await;
         // Now the calls that this took are counted too.
         let mut page = Page::begun(self.recorder.0.render());
         if let Some(worker) = &self.worker {
@@ -140,9 +141,11 @@ impl Figures {
 /// Figures in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "figures", responses((status = OK, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Problem> {
+    let asked = Instant::now();
     // Where it does not work, the page says so.
     let _ = api.fresh().await;
-    Ok(([(header::CONTENT_TYPE, TEXT)], api.figures.text().await))
+    let page = api.figures.text(asked).await;
+    Ok(([(header::CONTENT_TYPE, TEXT)], page))
 }
 
 /// What stations did, hour by hour in Redis, as counts that only grow: each begins with 0 in this
@@ -155,9 +158,25 @@ struct Counted {
     over: HashMap<String, u64>,
     /// Hours that may still grow: the last reading of each.
     growing: BTreeMap<i64, HashMap<String, u64>>,
+    /// When the last reading began, and whether it came to its end.
+    last: Option<(Instant, bool)>,
 }
 
 impl Counted {
+    /// Reads, unless a reading began after this; returns whether it is known what was read. One
+    /// reading serves all who waited for it, so that many who ask at once do not wait in a row.
+    async fn read_since(&mut self, then: Instant, store: &Store) -> bool {
+        if let Some((begun, known)) = self.last
+            && begun >= then
+        {
+            return known;
+        }
+        let begun = Instant::now();
+        let known = self.read(store).await.is_ok();
+        self.last = Some((begun, known));
+        known
+    }
+
     async fn read(&mut self, store: &Store) -> Result<(), StoreError> {
         let hour = store.observe_time().await?.div_euclid(3_600_000);
         let missed = self

@@ -163,3 +163,56 @@ fn whatever_is_wrong_is_told_as_a_problem_with_an_id() {
     let odd = api.send("GET", "/healthz", &[("X-Request-Id", "a b\"c")], b"");
     assert_eq!(odd.headers["x-request-id"].len(), 10);
 }
+
+#[test]
+fn what_is_wrong_with_a_request_is_told_in_plain_words() {
+    let bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    let places = "must be a whole number from 0 to 9223372036854775807";
+    for (method, path, words) in [
+        (
+            "GET",
+            "/dlq/items?limit=many",
+            format!("limit {places}, not \"many\""),
+        ),
+        (
+            "GET",
+            "/dlq/items?limit=-1",
+            format!("limit {places}, not \"-1\""),
+        ),
+        ("GET", "/dlq?limit=", format!("limit {places}, not \"\"")),
+        (
+            "GET",
+            "/dlq?offset=9223372036854775808",
+            format!("offset {places}, not \"9223372036854775808\""),
+        ),
+        (
+            "GET",
+            "/dlq/items?limit=1&limit=2",
+            "`limit` stands there more than once".into(),
+        ),
+        (
+            "POST",
+            "/dlq/retry/first",
+            "the index must be a whole number from 0 to 18446744073709551615, not \"first\"".into(),
+        ),
+        (
+            "POST",
+            "/dlq/items/%ff/retry",
+            "`id` is not UTF-8 behind its percent signs".into(),
+        ),
+        (
+            "POST",
+            "/leads?dedupe=perhaps",
+            "dedupe must be true or false, not \"perhaps\"".into(),
+        ),
+        (
+            "POST",
+            "/leads?dedupe_days=36501",
+            "dedupe_days must be a whole number from 0 to 36500, not \"36501\"".into(),
+        ),
+    ] {
+        let (detail, _) = api.send(method, path, &[], b"").problem(422);
+        assert!(detail.ends_with(&*words), "{path}: {detail}");
+    }
+}

@@ -248,3 +248,25 @@ fn counts_of_a_new_api_begin_with_nothing() {
     let _: u64 = bridge.run(&[b"HINCRBY", key.as_bytes(), field, b"7"]);
     metrics(&api).all(&[(calls, "7")]);
 }
+
+#[test]
+fn one_reading_serves_all_who_ask_at_once() {
+    let bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    let readings = || -> u64 {
+        let page = metrics(&api);
+        page.0["bridge_redis_call_seconds_count{call=\"pipeline\"}"]
+            .parse()
+            .expect("a count")
+    };
+    let before = readings();
+    // So that all have asked before the first is answered.
+    let () = bridge.redis("CLIENT PAUSE 1000 ALL");
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| metrics(&api));
+        }
+    });
+    let more = readings() - before;
+    assert!(more < 8, "{more} readings for 12 at once and one more");
+}

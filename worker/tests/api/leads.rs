@@ -94,6 +94,40 @@ fn ten_thousand_leads_come_in_by_one_stream() {
 }
 
 #[test]
+fn an_element_of_an_array_is_told_by_its_number() {
+    let bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    for (body, line, element, words) in [
+        (
+            "[{\"n\":1},{\"n\":2},3]",
+            1,
+            3,
+            "element 3 of the array, in line 1: not a JSON object but a number; what came before",
+        ),
+        (
+            "[{\"n\":1},\n{\"n\":2 \"m\":3}]",
+            2,
+            2,
+            "element 2 of the array, in line 2: not JSON: the object goes on without a comma, or its } is missing (byte 8)",
+        ),
+        ("[{\"n\":1},]", 1, 2, "not JSON: there is a comma too many"),
+    ] {
+        let (detail, all) = api.push("/leads", JSON, body.as_bytes()).problem(422);
+        assert!(detail.contains(words), "{detail}");
+        assert_eq!(
+            (&all["line"], &all["element"]),
+            (&json!(line), &json!(element))
+        );
+    }
+    let (detail, all) = api.push("/leads", NDJSON, b"{}\n{a:1}").problem(422);
+    assert!(
+        detail.contains("line 2: not JSON: the name of a field in double quotes is missing"),
+        "{detail}"
+    );
+    assert!(all["element"].is_null());
+}
+
+#[test]
 fn a_mistake_is_told_with_its_line_and_what_was_accepted() {
     let bridge = Bridge::start();
     let api = Api::start(&bridge);
@@ -123,7 +157,20 @@ fn a_mistake_is_told_with_its_line_and_what_was_accepted() {
         (JSON, b"[{\"n\":1},", 422, 1, "ends in the middle"),
         (JSON, b"{\"n\":1", 422, 1, "not JSON"),
         (JSON, b"\"text\"", 422, 1, "not a JSON object"),
-        (JSON, b"\x1f\x8b\x08\x00", 422, 1, "gzip"),
+        (
+            JSON,
+            b"\x1f\x8b\x08\x00",
+            422,
+            1,
+            "gzip, not text; unpack it before",
+        ),
+        (
+            NDJSON,
+            b"\0\xff",
+            422,
+            1,
+            "binary data, not text; send JSON",
+        ),
     ] {
         let before = bridge.waiting();
         let (detail, all) = api.push("/leads", kind, body).problem(status);

@@ -49,6 +49,11 @@ fn the_description_knows_every_path() {
             "{path} of {paths:?}"
         );
     }
+    // Lines are a text and no array, which a client would send as one.
+    assert_eq!(
+        description["components"]["schemas"]["Lines"]["type"],
+        "string"
+    );
     let scheme = &description["components"]["securitySchemes"]["token"];
     assert_eq!(
         (&scheme["type"], &scheme["scheme"]),

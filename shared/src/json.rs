@@ -1,0 +1,138 @@
+//! What is wrong with JSON, in plain words: the parser's own are for those who write parsers.
+
+use serde_json::Error;
+
+/// What is wrong, what to do, and where it is. `line` is the line that the text begins in.
+///
+/// ```
+/// use bridge_shared::json::mistake;
+/// let error = serde_json::from_str::<serde_json::Value>("{\"a\":1 \"b\":2}").unwrap_err();
+/// assert_eq!(
+///     mistake(&error, 1),
+///     "the object goes on without a comma, or its } is missing (byte 8)"
+/// );
+/// ```
+#[must_use]
+pub fn mistake(error: &Error, line: u64) -> String {
+    let words = error.to_string();
+    let what = words.rfind(" at line ").map_or(&*words, |at| &words[..at]);
+    let (what, byte) = (plain(what), error.column());
+    match error.line() {
+        // The error is not of the parser, which always knows where it is.
+        0 => what.to_owned(),
+        1 => format!("{what} (byte {byte})"),
+        more => format!("{what} (line {}, byte {byte})", line + more as u64 - 1),
+    }
+}
+
+/// The parser's words in plain ones. Source: the texts of `serde_json`'s error codes.
+fn plain(parser: &str) -> &str {
+    match parser {
+        "EOF while parsing a list" => "it ends within a list; is it complete?",
+        "EOF while parsing an object" => "it ends within an object; is it complete?",
+        "EOF while parsing a string" => "it ends within a text; is the closing quote missing?",
+        "EOF while parsing a value" => "it ends where a value should be; is it complete?",
+        "expected `:`" => "a colon is missing after the name of a field",
+        "expected `,` or `]`" => "the list goes on without a comma, or its ] is missing",
+        "expected `,` or `}`" => "the object goes on without a comma, or its } is missing",
+        "expected ident" => {
+            "that is no value; a text needs double quotes, and the words there are are true, false and null"
+        }
+        "expected value" => "a value is missing there, or the double quotes around a text",
+        "key must be a string" | "expected `\"`" => {
+            "the name of a field in double quotes is missing there, or there is a comma too many"
+        }
+        "trailing comma" => "there is a comma too many",
+        "trailing characters" => {
+            "there is more after its end; is a comma or the end of a line missing before it?"
+        }
+        "invalid number" => "that is not how JSON writes a number, such as 7, -0.5 or 1e3",
+        "number out of range" => "the number is too large",
+        "invalid escape" => {
+            "a backslash stands in a text and begins no escape; a backslash itself is written twice"
+        }
+        "unexpected end of hex escape"
+        | "lone leading surrogate in hex escape"
+        | "invalid unicode code point" => "a \\u in a text stands for no character",
+        "control character (\\u0000-\\u001F) found while parsing a string" => {
+            "the end of a line or another control character stands in a text; write it as \\n or \\u and four digits"
+        }
+        "recursion limit exceeded" => "it is nested too deep",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn told(text: &str) -> String {
+        mistake(&serde_json::from_str::<Value>(text).unwrap_err(), 1)
+    }
+
+    #[test]
+    fn nothing_is_told_in_the_words_of_the_parser() {
+        let deep = "[".repeat(200);
+        for text in [
+            "",
+            "oops",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":}",
+            "{a:1}",
+            "{'a':1}",
+            "{\"a\" 1}",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\":1,}",
+            "[1 2]",
+            "[1,]",
+            "[",
+            "\"",
+            "tru",
+            "nul",
+            "NaN",
+            "01",
+            "1e",
+            "-",
+            "{}{}",
+            "\"\\q\"",
+            "\"\\u12\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\u0020\"",
+            "\"\\udc00\"",
+            "\"\n\"",
+            "\"\\u",
+            &deep,
+        ] {
+            let told = told(text);
+            for word in [
+                "EOF",
+                "ident",
+                "expected",
+                "trailing",
+                "parsing",
+                "surrogate",
+                "escape at",
+            ] {
+                assert!(!told.contains(word), "{text}: {told}");
+            }
+            assert!(
+                told.contains(" (byte ") || told.contains(" (line "),
+                "{text}: {told}"
+            );
+            let error = serde_json::from_str::<Value>(text).unwrap_err().to_string();
+            let parser = error.split(" at line ").next().expect("its words");
+            assert_ne!(plain(parser), parser, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_where_it_is() {
+        assert!(told("{\"a\":x}").ends_with(" (byte 6)"));
+        let error = serde_json::from_str::<Value>("{\n\"a\": 1\n\"b\": 2}").unwrap_err();
+        assert!(mistake(&error, 2).ends_with(" (line 4, byte 1)"));
+    }
+}
