@@ -389,6 +389,15 @@ fn no_secret_is_found_anywhere() {
     for (request, answer) in asked_of_the_api(&api_of(&in_environment)) {
         finds.look(&format!("the answer to {request}"), answer.as_bytes());
     }
+    // What a bug leaves behind.
+    for place in ["draw", "task"] {
+        let settings = [&settings[..], &[("BRIDGE_TEST_PANIC", place)]].concat();
+        let console = Console::open(&url, &settings);
+        eventually("the console reports a bug", || {
+            String::from_utf8_lossy(&console.sent()).contains("This is a bug")
+        });
+        finds.look("the report of a bug", &console.sent());
+    }
     let events = heard.lock().expect("no panic").clone();
     finds.look("an event", &events);
     for (key, bytes) in dump(&mut server) {
