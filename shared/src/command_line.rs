@@ -84,7 +84,7 @@ fn cleaned(url: &str, passwords: &mut Passwords) -> String {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), url),
     };
-    let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+    let (rest, query) = rest.split_at(query(&scheme, rest).unwrap_or(rest.len()));
     // In doubt it is still a part of the password.
     let (login, hosts) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
     let login = match login.split_once(':') {
@@ -119,6 +119,23 @@ fn cleaned(url: &str, passwords: &mut Passwords) -> String {
         format!("?{}", kept.join("&"))
     };
     format!("{scheme}{login}{hosts}{query}")
+}
+
+/// Where the query of a URL begins: at the first `?`, or at the first one behind the login, where
+/// an `@` follows that is in no password of the query.
+fn query(scheme: &str, rest: &str) -> Option<usize> {
+    let first = rest.find('?')?;
+    let name = if scheme == "unix://" {
+        "pass="
+    } else {
+        "sentinel_password="
+    };
+    match rest.rfind('@') {
+        Some(at) if at > first && !rest[first..at].contains(name) => {
+            rest[at..].find('?').map(|behind| at + behind)
+        }
+        _ => Some(first),
+    }
 }
 
 /// A text with its `%xx` read.
@@ -170,6 +187,28 @@ mod tests {
                 &["--redis-url", "ada@host"],
                 Some("word"),
                 None,
+            ),
+            // What would be a query or a fragment to a URL's reader is a part of the password.
+            (
+                &["--redis-url", "redis://ada:a?b#c?pass=d@host/0"],
+                &["--redis-url", "redis://ada@host/0"],
+                Some("a?b#c?pass=d"),
+                None,
+            ),
+            (
+                &["--redis-url", "unix:///tmp/x?user=ada&pass=w@rd"],
+                &["--redis-url", "unix:///tmp/x?user=ada"],
+                Some("w@rd"),
+                None,
+            ),
+            (
+                &[
+                    "--redis-url",
+                    "redis+sentinel://ada:x@a/main?sentinel_password=q@r",
+                ],
+                &["--redis-url", "redis+sentinel://ada@a/main"],
+                Some("x"),
+                Some("q@r"),
             ),
         ] {
             let given = args.iter().map(OsString::from);

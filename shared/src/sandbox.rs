@@ -147,6 +147,11 @@ impl Sandbox {
         let _ = self.server.wait();
     }
 
+    /// Whether the server has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.server.try_wait(), Ok(None))
+    }
+
     /// Starts the server again on the same port, with whatever it left in its folder.
     ///
     /// # Errors

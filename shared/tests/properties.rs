@@ -11,6 +11,7 @@ use bridge_shared::lead::{Lead, clean_linkedin_url, is_object};
 use bridge_shared::money::Money;
 use bridge_shared::source::{Format, Item, Options, Source};
 use bridge_shared::store::dead_letters::DeadLetter;
+use bridge_shared::store::redact;
 use bridge_shared::terminal::{harmless_json, is_harmful};
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -327,6 +328,17 @@ proptest! {
         prop_assert!(!one.text.is_empty());
         prop_assert!(cause(&error.repeat(1_000)).text.len() <= 4_096);
         prop_assert_eq!(cause(&format!("{words} {a} {words}")), cause(&format!("{words} {b} {words}")));
+    }
+
+    #[test]
+    fn nothing_of_a_password_is_shown_whatever_is_in_it(
+        scheme in "(rediss?(\\+sentinel|\\+cluster)?://)?",
+        password in "([A-Z@:/?#&=%;+, ]|pass=|\\?pass=|&sentinel_password=){1,12}",
+        query in "(\\?sentinel_password=[A-Z@:/?#%;+]{1,9})?",
+    ) {
+        let shown = redact(&format!("{scheme}ada:{password}@host:6379/0{query}"));
+        let letter = shown.chars().find(char::is_ascii_uppercase);
+        prop_assert_eq!(letter, None, "{}", shown);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What can go wrong with Redis, in words that say what happened and what to do.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
-use url::Url;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -380,33 +379,29 @@ fn is_cluster(url: &str) -> bool {
 }
 
 /// A Redis URL that may be shown: the passwords are gone.
+///
+/// It need not be a good one. A password with an `@`, `/`, `?` or `#` that nobody wrote as `%40` and
+/// so on makes another URL of it, so what stands before the last `@` is shown only where it can be
+/// nothing but a user.
 #[must_use]
 pub fn redact(url: &str) -> String {
-    let url = without_query_passwords(url);
-    match Url::parse(&url) {
-        Ok(mut parsed) if !in_doubt(&parsed) => {
-            if parsed.password().is_some() {
-                // Fails only for URLs that cannot carry a password.
-                let _ = parsed.set_password(Some("***"));
-            }
-            parsed.to_string()
-        }
-        _ => match (url.find("://"), url.rfind('@')) {
-            (Some(scheme), Some(at)) if scheme < at => {
-                format!("{}***{}", &url[..scheme + 3], &url[at..])
-            }
-            (None, Some(at)) => format!("***{}", &url[at..]),
-            _ => url,
-        },
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
+    let Some(at) = rest.rfind('@') else {
+        return without_query_passwords(url);
+    };
+    let (login, place) = rest.split_at(at);
+    let (user, password) = match login.split_once(':') {
+        Some((user, _)) => (user, ":***"),
+        None => (login, ""),
+    };
+    if !login.contains(['@', '/', '?', '#']) {
+        return format!("{scheme}{user}{password}{}", without_query_passwords(place));
     }
-}
-
-/// Whether what stands before an `@` may be a password all the same: one with a `/`, `?` or `#` in
-/// it is read as a path and what follows that, and its beginning as a port.
-fn in_doubt(url: &Url) -> bool {
-    let text = url.as_str();
-    let login_ends = !url.username().is_empty() || url.password().is_some();
-    text.matches('@').count() > usize::from(login_ends)
+    // The `@` may as well stand in a password of the query, and what follows it is its end.
+    if without_query_passwords(login) != login {
+        return format!("{scheme}***");
+    }
+    format!("{scheme}***{}", without_query_passwords(place))
 }
 
 /// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give.
@@ -441,16 +436,26 @@ mod tests {
             "redis://ada:12#hunter2@host",
             "redis://ada:p@ss/hunter2@host",
             "redis+cluster://ada:12/hunter2@a,b",
+            // One that looks like a query, or like more of them.
+            "redis://ada:hun?pass=ter2@host",
+            "redis://ada:hun&pass=ter2@host",
+            "redis://ada:hunpass=ter2@host",
+            "redis://ada:hun@x?pass=ter2@host",
+            "redis+sentinel://ada:hun?sentinel_password=ter2@a:1/main",
+            "redis+sentinel://ada:hun@a:1/main?sentinel_password=x@ter2",
         ] {
             let shown = redact(url);
-            assert!(
-                !shown.contains("hunter2") && !shown.contains("ter2"),
-                "{shown}"
-            );
+            for part in ["hunter2", "hun", "ter2"] {
+                assert!(!shown.contains(part), "{url}: {shown}");
+            }
         }
-        assert_eq!(
-            redact("redis://127.0.0.1:6379/0"),
-            "redis://127.0.0.1:6379/0"
-        );
+        for (url, shown) in [
+            ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+            ("redis://ada@host", "redis://ada@host"),
+            ("redis://ada:x@host:1/0", "redis://ada:***@host:1/0"),
+            ("redis://ada:x/y@host:1/0", "redis://***@host:1/0"),
+        ] {
+            assert_eq!(redact(url), shown);
+        }
     }
 }

@@ -99,6 +99,11 @@ impl Sentinels {
                     .iter()
                     .any(|word| text.contains(word))
         };
+        // Ports and logins are in order where certificates are not.
+        let certificates = |error: &&RedisError| {
+            super::tls::words(error).is_some()
+                || (url.starts_with("rediss") && error.is_connection_dropped())
+        };
         let unknown =
             |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError);
         if let Some(error) = errors.iter().find(login) {
@@ -106,6 +111,8 @@ impl Sentinels {
                 url,
                 cause: words(error),
             }
+        } else if let Some(error) = errors.iter().find(certificates) {
+            StoreError::new(error, &url)
         } else if errors.iter().all(unknown) {
             StoreError::NotASentinel(url)
         } else {

@@ -7,13 +7,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use crate::support::{
-    Console, Running, Server, bridge, dead_ids, eventually, said, service, worker,
+    Console, Running, Server, api_of, ask, bridge, dead_ids, eventually, said, service, worker,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
 /// The secrets, each with characters that change their form on the way through a URL.
-const CANARIES: [(&str, &str); 7] = [
+const CANARIES: [(&str, &str); 8] = [
     ("REDIS_PASSWORD_CANARY", "canary/redis@1+A"),
     ("STATION_KEY", "canary/station@2+B"),
     ("STATION_TOKEN", "canary/token@3+C"),
@@ -21,6 +21,7 @@ const CANARIES: [(&str, &str); 7] = [
     ("DATABASE_PASSWORD", "canary%2Fdatabase%405%2BE"),
     ("WEBHOOK_SECRET", "canary/webhook@6+F"),
     ("BRIDGE_API_TOKEN", "canary/api@7+G"),
+    ("OTLP_KEY", "canary/otlp@8+H"),
 ];
 
 const ROUTE: &str = r#"
@@ -283,6 +284,36 @@ fn questions(server: &Server, url: &str, route: &str, health: &str) -> Vec<Comma
     commands
 }
 
+/// Everything that the API has to say, to those who have its token and to those who have not.
+fn asked_of_the_api(address: &str) -> Vec<(String, String)> {
+    let token = CANARIES[6].1;
+    let mut answers = Vec::new();
+    for request in [
+        "GET /dlq/items",
+        "GET /dlq",
+        "GET /dlq/count",
+        "GET /status",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+        "GET /openapi.json",
+        "GET /nothing",
+        "POST /dlq/retry/99",
+        "POST /dlq/items/none/retry",
+        "POST /dlq/retry-all?filter=(",
+        "POST /leads",
+    ] {
+        for token in [token, &token[1..]] {
+            answers.push((request.to_owned(), ask(address, token, request, "[no JSON")));
+        }
+    }
+    let open = answers
+        .iter()
+        .filter(|(_, answer)| answer.contains(" 200 "));
+    assert!(open.count() >= 8, "{answers:?}");
+    answers
+}
+
 #[test]
 fn no_secret_is_found_anywhere() {
     let password = CANARIES[0].1;
@@ -293,7 +324,8 @@ fn no_secret_is_found_anywhere() {
     let mut server = Server::start(&["--aclfile", &path], &login);
     let url = format!("redis://{login}127.0.0.1:{}/0", server.redis.port());
     let heard = listen(&url);
-    let route = server.file("route.toml", &ROUTE.replace("SERVICE", &service(gossip)));
+    let service = service(gossip);
+    let route = server.file("route.toml", &ROUTE.replace("SERVICE", &service));
     let state = server.file_name("state");
     let mut settings = vec![
         ("XDG_STATE_HOME", state.as_str()),
@@ -301,6 +333,14 @@ fn no_secret_is_found_anywhere() {
         ("RUST_BACKTRACE", "full"),
     ];
     settings.extend(CANARIES);
+    // A collector of spans that says back its headers as well.
+    let collector = format!("{service}/otlp");
+    let headers = format!("x-api-key={}", CANARIES[7].1);
+    settings.extend([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", &headers),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ]);
     let with = |mut command: Command| {
         command.envs(settings.iter().copied());
         command
@@ -310,7 +350,8 @@ fn no_secret_is_found_anywhere() {
     // console that has it there too.
     let health = server.file_name("health");
     let flags = ["--pipeline", &route, "--max-retries", "0"];
-    let in_environment = worker(&url, &[&flags[..], &["--health-file", &health]].concat());
+    let more = ["--health-file", &health, "--http", "127.0.0.1:0"];
+    let in_environment = worker(&url, &[&flags[..], &more].concat());
     let in_environment = Running::start(with(in_environment), server.path("json.log"));
     let flag = format!("--redis-url={url}");
     let mut as_flag = with(worker(
@@ -345,6 +386,18 @@ fn no_secret_is_found_anywhere() {
         finds.look(&format!("the answer to {args:?}"), said(&output).as_bytes());
     }
     finds.look("a frame of the console", &console.sent());
+    for (request, answer) in asked_of_the_api(&api_of(&in_environment)) {
+        finds.look(&format!("the answer to {request}"), answer.as_bytes());
+    }
+    // What a bug leaves behind.
+    for place in ["draw", "task"] {
+        let settings = [&settings[..], &[("BRIDGE_TEST_PANIC", place)]].concat();
+        let console = Console::open(&url, &settings);
+        eventually("the console reports a bug", || {
+            String::from_utf8_lossy(&console.sent()).contains("This is a bug")
+        });
+        finds.look("the report of a bug", &console.sent());
+    }
     let events = heard.lock().expect("no panic").clone();
     finds.look("an event", &events);
     for (key, bytes) in dump(&mut server) {

@@ -194,6 +194,36 @@ pub(crate) fn dead_ids(url: &str) -> Vec<String> {
         .collect()
 }
 
+/// Where a worker that serves the HTTP API as well does so, by its log.
+pub(crate) fn api_of(worker: &Running) -> String {
+    let mut address = None;
+    eventually("the API listens", || {
+        let log = worker.log();
+        address = log.lines().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(line["address"].as_str()?.to_owned())
+        });
+        address.is_some()
+    });
+    address.expect("just seen")
+}
+
+/// Sends a request with this token to an API; returns all that it answered.
+pub(crate) fn ask(address: &str, token: &str, request: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let limit = stream.set_read_timeout(Some(PATIENCE));
+    limit.expect("a limit");
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// Waits until a condition is true.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -214,7 +244,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one. `settings` are further arguments; `login` is the administrator's.
     pub(crate) fn start(settings: &[&str], login: &str) -> Self {
-        let redis = Sandbox::start(settings).expect("a private Redis");
+        Self::of(Sandbox::start(settings).expect("a private Redis"), login)
+    }
+
+    /// One that was started in another way.
+    pub(crate) fn of(redis: Sandbox, login: &str) -> Self {
         let url = format!("redis://{login}127.0.0.1:{}/0", redis.port());
         let connection = redis::Client::open(url)
             .and_then(|client| client.get_connection())

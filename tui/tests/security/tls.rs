@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use bridge_shared::sandbox::Sandbox;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
@@ -67,31 +68,50 @@ impl Files {
     }
 }
 
-/// A Redis that speaks TLS on a port of its own, and shows this certificate.
-fn server(files: &Files, ca: &Authority, certificate: &(String, String)) -> (Server, String) {
+/// A port that nobody listens on, low enough for the nodes of a cluster, which talk among
+/// themselves on the one 10,000 further up.
+fn free_port() -> String {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if port < 50_000 {
+            return port.to_string();
+        }
+    }
+}
+
+/// Settings of a server that speaks TLS on this port as well, and shows this certificate.
+fn speaks_tls(
+    files: &Files,
+    ca: &Authority,
+    certificate: &(String, String),
+    port: &str,
+) -> Vec<String> {
     let [cert, key] = files.pair("server", certificate);
     let ca = files.write("server-ca.pem", &ca.pem);
+    let settings = [
+        ["--tls-port", port],
+        ["--tls-cert-file", &cert],
+        ["--tls-key-file", &key],
+        ["--tls-ca-cert-file", &ca],
+    ];
+    settings.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// The same words as the sandbox wants them.
+fn words(settings: &[String]) -> Vec<&str> {
+    settings.iter().map(String::as_str).collect()
+}
+
+/// A Redis that speaks TLS on a port of its own, and shows this certificate.
+fn server(files: &Files, ca: &Authority, certificate: &(String, String)) -> (Server, String) {
     let acl = files.write(
         "users.acl",
         "user default on nopass ~* &* +@all\nuser ada on >hunter2 ~* &* +@all\n",
     );
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
-        .to_string();
-    let settings = [
-        "--tls-port",
-        &port,
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--aclfile",
-        &acl,
-    ];
+    let port = free_port();
+    let settings = speaks_tls(files, ca, certificate, &port);
+    let settings = [&words(&settings)[..], &["--aclfile", &acl]].concat();
     (
         Server::start(&settings, ""),
         format!("rediss://localhost:{port}/0"),
@@ -207,6 +227,96 @@ fn both_programs_do_their_work_over_tls_with_certificates_of_their_own() {
         count("redis://localhost:1", &[ca_file]),
         &["would not be encrypted", "rediss://"],
     );
+}
+
+/// A lead goes its way over TLS, and nobody comes in without the right certificates.
+fn works_over_tls(
+    server: &mut Server,
+    url: &str,
+    names: &[(&str, &str); 3],
+    ca: &Authority,
+    files: &Files,
+) {
+    let [cert, key] = files.pair("client", &ca.vouches("bridge", 2_999));
+    let trusted = files.write("ca.pem", &ca.pem);
+    let strangers = files.write("others.pem", &Authority::new("Another CA").pem);
+    let with = |mut command: Command, ca: &str| {
+        command.envs(names.iter().copied()).envs([
+            ("REDIS_CA_FILE", ca),
+            ("REDIS_CERT_FILE", &cert),
+            ("REDIS_KEY_FILE", &key),
+        ]);
+        command
+    };
+    let mut working = Running::start(with(worker(url, &[]), &trusted), server.path("log"));
+    let leads = server.file("leads.jsonl", "{\"name\":\"Ada Example\"}\n");
+    succeeds(with(bridge(url, &["push", &leads]), &trusted));
+    eventually("the lead is enriched", || {
+        server.run::<u64>(&format!("XLEN {}", names[2].1)) == 1
+    });
+    let frame = succeeds(with(
+        bridge(url, &["--once", "text", "--keys", "2"]),
+        &trusted,
+    ));
+    assert!(
+        !frame.contains("encrypted") && !frame.contains("lost"),
+        "{frame}"
+    );
+    working.stop();
+    is_told(
+        with(bridge(url, &["dlq", "count"]), &strangers),
+        &["nobody who is trusted here vouches", "REDIS_CA_FILE"],
+    );
+    let mut bare = bridge(url, &["dlq", "count"]);
+    bare.envs(names.iter().copied());
+    bare.env("REDIS_CA_FILE", &trusted);
+    is_told(bare, &["REDIS_CERT_FILE"]);
+}
+
+#[test]
+fn sentinels_and_the_primary_they_name_are_talked_to_over_tls() {
+    let (files, ca) = (Files::new(), Authority::new("The CA"));
+    let certificate = ca.vouches("127.0.0.1", 2_999);
+    let (port, watch_port) = (free_port(), free_port());
+    let settings = speaks_tls(&files, &ca, &certificate, &port);
+    let mut server = Server::start(&words(&settings), "");
+    let settings = speaks_tls(&files, &ca, &certificate, &watch_port);
+    let settings = [&words(&settings)[..], &["--tls-replication", "yes"]].concat();
+    let patient = std::time::Duration::from_secs(60);
+    let sentinel = server.redis.sentinel("leads", patient, &settings);
+    let mut sentinel = Server::of(sentinel.expect("a sentinel"), "");
+    // It was started with the port that is not encrypted, and would name that one.
+    let _: () = sentinel.run("SENTINEL REMOVE leads");
+    let _: () = sentinel.run(&format!("SENTINEL MONITOR leads 127.0.0.1 {port} 1"));
+    let url = format!("rediss+sentinel://127.0.0.1:{watch_port}/leads/0");
+    let names = [
+        ("QUEUE_NAME", "leads_to_enrich"),
+        ("FAILED_QUEUE_NAME", "failed_leads"),
+        ("ENRICHED_STREAM", "enriched_leads"),
+    ];
+    works_over_tls(&mut server, &url, &names, &ca, &files);
+}
+
+#[test]
+fn a_cluster_is_talked_to_over_tls() {
+    let (files, ca) = (Files::new(), Authority::new("The CA"));
+    let port = free_port();
+    let settings = speaks_tls(&files, &ca, &ca.vouches("localhost", 2_999), &port);
+    let settings = [&words(&settings)[..], &["--tls-cluster", "yes"]].concat();
+    let node = Sandbox::cluster_node(&settings).expect("a node");
+    let mut server = Server::of(node, "");
+    let _: () = server.run("CLUSTER ADDSLOTSRANGE 0 16383");
+    eventually("the cluster serves", || {
+        let info: String = server.run("CLUSTER INFO");
+        info.contains("cluster_state:ok")
+    });
+    let url = format!("rediss+cluster://localhost:{port}");
+    let names = [
+        ("QUEUE_NAME", "{leads}_to_enrich"),
+        ("FAILED_QUEUE_NAME", "{leads}_failed"),
+        ("ENRICHED_STREAM", "{leads}_enriched"),
+    ];
+    works_over_tls(&mut server, &url, &names, &ca, &files);
 }
 
 #[test]

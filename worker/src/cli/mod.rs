@@ -232,9 +232,13 @@ pub(crate) async fn run(
 
 /// Starts the log, on standard error, at the level of `RUST_LOG`, or `info`.
 pub(crate) fn start_log(format: Option<LogFormat>) {
+    // What a collector of spans answers may say back the secrets of its headers. The library keeps
+    // those answers for the level `debug`, and no level is a reason to tell a secret.
+    let answers = "opentelemetry-otlp=info".parse().expect("a directive");
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+        .from_env_lossy()
+        .add_directive(answers);
     let format = format.unwrap_or(if std::io::stderr().is_terminal() {
         LogFormat::Text
     } else {

@@ -27,6 +27,8 @@ pub struct Account<'a> {
     pub faults: Vec<Fault>,
     pub pushed: HashMap<usize, Pushed>,
     pub calls: HashMap<usize, Vec<Call>>,
+    /// How often each sink besides the stream has each lead.
+    pub delivered: Vec<(&'static str, HashMap<usize, usize>)>,
     pub deeds: &'a Deeds,
     pub news: &'a News,
     pub reading: Reading,
@@ -69,6 +71,7 @@ impl Account<'_> {
             [place] => wrong.extend(self.outcome(n, pushed, place)),
             _ => wrong.push(format!("is in {} places", found.len())),
         }
+        wrong.extend(self.deliveries(n, found));
         let calls = self.calls(n);
         if self.plan.wrap(n) == Wrap::Newer && !calls.is_empty() {
             wrong.push("is a newer version's and was worked on".into());
@@ -90,6 +93,27 @@ impl Account<'_> {
             }
         }
         wrong
+    }
+
+    /// Whether every sink has a lead that came out, and no sink has it more often than it was worked
+    /// on to its end: what explains that explains the sink's as well.
+    fn deliveries(&self, n: usize, found: &[&Place]) -> Vec<String> {
+        let came_out = found.iter().any(|place| place.at == "enriched");
+        let worked = self
+            .calls(n)
+            .iter()
+            .filter(|call| call.status == 200)
+            .count();
+        let wrong = |(sink, leads): &(&str, HashMap<usize, usize>)| {
+            let times = leads.get(&n).copied().unwrap_or(0);
+            if times > worked {
+                return Some(format!(
+                    "came to {sink} {times} times and was done {worked} times"
+                ));
+            }
+            (came_out && times == 0).then(|| format!("came out and never to {sink}"))
+        };
+        self.delivered.iter().filter_map(wrong).collect()
     }
 
     fn calls(&self, n: usize) -> &[Call] {

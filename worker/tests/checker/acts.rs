@@ -154,9 +154,14 @@ impl Stage<'_> {
                 site.read_only(time);
                 "primary demoted (READONLY)"
             }
-            Act::DiskFull(time) => {
+            Act::DiskFull(time) if site.has_disk() => {
                 site.disk_full(time);
-                "disk full (MISCONF)"
+                "disk full, AOF"
+            }
+            // Where no disk can be had, the other reason for the same answer.
+            Act::NoSnapshots(time) | Act::DiskFull(time) => {
+                site.no_snapshots(time);
+                "snapshots fail (MISCONF)"
             }
             _ => {
                 let Act::NoReplicas(time) = act else {

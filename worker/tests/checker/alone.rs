@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::common::proxy::Cut;
-use crate::plan::{Act, Kind, Plan, Step, ms};
+use crate::plan::{Act, Kind, Plan, Sinks, Step, ms};
 use crate::run::run;
 
 /// How long those last that last.
@@ -24,6 +24,7 @@ fn acts() -> Vec<(Kind, Act)> {
         Act::NoMemory(TIME),
         Act::FlushScripts,
         Act::ReadOnly(TIME),
+        Act::NoSnapshots(TIME),
         Act::DiskFull(TIME),
         Act::NoReplicas(TIME),
         Act::Cut(0),
@@ -36,6 +37,7 @@ fn acts() -> Vec<(Kind, Act)> {
     ];
     let mut acts: Vec<(Kind, Act)> = always.map(|act| (Kind::Always, act)).into();
     acts.push((Kind::EverySecond, Act::PowerCut));
+    acts.push((Kind::EverySecond, Act::DiskFull(TIME)));
     acts.push((Kind::Sentinel, Act::FailOver));
     acts
 }
@@ -51,6 +53,7 @@ fn plan(kind: Kind, act: Act) -> Plan {
         leads: 1_500,
         span: Duration::from_secs(18),
         operators: 1,
+        sinks: Sinks::Stream,
         tracks: vec![vec![Step {
             after: ms(1_500),
             act,

@@ -27,6 +27,8 @@ pub struct Post {
 pub struct Crew {
     plan: Plan,
     station: Arc<Station>,
+    /// The sinks' part of a route file.
+    sinks: String,
     pub posts: Vec<Post>,
     next: AtomicUsize,
     folder: TempDir,
@@ -36,7 +38,13 @@ pub struct Crew {
 
 impl Crew {
     /// The posts, with nobody there yet.
-    pub fn new(plan: &Plan, site: &Site, station: Arc<Station>, scripts: &Arc<Scripts>) -> Self {
+    pub fn new(
+        plan: &Plan,
+        site: &Site,
+        station: Arc<Station>,
+        sinks: String,
+        scripts: &Arc<Scripts>,
+    ) -> Self {
         let post = |clock: &i64| {
             let proxy = site.proxy(scripts);
             Post {
@@ -54,6 +62,7 @@ impl Crew {
             posts: plan.clocks.iter().map(post).collect(),
             plan: plan.clone(),
             station,
+            sinks,
             next: AtomicUsize::new(0),
             folder: TempDir::with_prefix("bridge-checker-").expect("a folder"),
             trouble: Mutex::default(),
@@ -73,8 +82,9 @@ impl Crew {
         let file = |name: &str| self.folder.path().join(format!("{number}.{name}"));
         let (route, log) = (file("toml"), file("log"));
         let text = format!(
-            "default_pipeline = \"checker\"\n[[pipelines.checker.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ntimeout = \"20s\"\n",
-            self.station.url(number)
+            "default_pipeline = \"checker\"\n[[pipelines.checker.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ntimeout = \"20s\"\n{}",
+            self.station.url(number),
+            self.sinks
         );
         std::fs::write(&route, text).expect("a route file");
         let seconds = |duration: std::time::Duration| duration.as_secs_f64().to_string();

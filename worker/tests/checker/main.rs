@@ -5,6 +5,7 @@
 //! - `site`, `crew`, `station`: Redis, the workers behind their proxies, the service they call
 //! - `producers`, `operators`, `news`: those who push, those at the consoles, one who listens
 //! - `acts`, `record`: doing it, and writing down what was done
+//! - `disk`, `sinks`: a disk that can be full; where leads go besides the stream
 //! - `run`, `reading`, `account`: all of it at once; what is there at the end; whether it must be so
 //! - `clock`: wrong clocks; `planted`: bugs planted between workers and Redis, each of them found
 //! - `alone`: how long it takes after each fault by itself
@@ -15,12 +16,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../database/mod.rs"]
+mod database;
 
 mod account;
 mod acts;
 mod alone;
 mod clock;
 mod crew;
+mod disk;
 mod news;
 mod operators;
 mod plan;
@@ -29,6 +33,7 @@ mod producers;
 mod reading;
 mod record;
 mod run;
+mod sinks;
 mod site;
 mod station;
 
@@ -97,9 +102,10 @@ fn where_nothing_happens_each_lead_is_worked_on_once_and_every_figure_agrees() {
 fn tell(plan: &Plan, outcome: &Outcome) {
     let (leads, calls, faults) = outcome.size;
     println!(
-        "seed {}: {:?}, {} workers, lease {:?}, {leads} leads, {calls} calls, {faults} faults, {} violations",
+        "seed {}: {:?}, {:?}, {} workers, lease {:?}, {leads} leads, {calls} calls, {faults} faults, {} violations",
         plan.seed,
         plan.kind,
+        plan.sinks,
         plan.workers,
         plan.lease,
         outcome.violations.len()

@@ -18,6 +18,19 @@ pub enum Kind {
     Sentinel,
 }
 
+/// Where enriched leads go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sinks {
+    /// Into the stream alone.
+    Stream,
+    /// Into a file and to a webhook as well.
+    More,
+    /// And into a database.
+    All,
+    /// To a webhook that loses leads and doubles others, which must be found.
+    Bad,
+}
+
 /// What the station does with a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -72,6 +85,8 @@ pub enum Act {
     /// The primary becomes a replica for a while.
     ReadOnly(Duration),
     /// Snapshots fail: writes are refused.
+    NoSnapshots(Duration),
+    /// The disk of the append-only file is full: Redis refuses writes, or ends.
     DiskFull(Duration),
     /// Too few replicas: writes are refused.
     NoReplicas(Duration),
@@ -115,6 +130,7 @@ pub struct Plan {
     /// How long the producers take.
     pub span: Duration,
     pub operators: usize,
+    pub sinks: Sinks,
     /// How long it may take after the last deed until everything is done.
     pub patience: Duration,
     /// What happens at the same time: to the workers, to Redis, to the network.
@@ -155,6 +171,7 @@ impl Plan {
             leads: rng.usize(300..=700),
             span: ms(4_500),
             operators: 2,
+            sinks: Sinks::Stream,
             patience: Duration::from_secs(60),
             tracks: Vec::new(),
         };
@@ -163,6 +180,9 @@ impl Plan {
             tracks.push(plan.network_track(&mut rng));
         }
         plan.tracks = tracks;
+        if rng.u32(..4) == 0 {
+            plan.sinks = Sinks::More;
+        }
         plan
     }
 
@@ -203,6 +223,12 @@ impl Plan {
         silence + beat + ms(900) > self.lease
     }
 
+    /// Whether a disk will be full.
+    pub fn needs_disk(&self) -> bool {
+        let full = |step: &Step| matches!(step.act, Act::DiskFull(_));
+        self.tracks.iter().flatten().any(full)
+    }
+
     fn workers_track(&self, rng: &mut Rng) -> Vec<Step> {
         steps(rng, 3, 5, |rng| {
             let worker = rng.usize(..self.workers);
@@ -232,7 +258,8 @@ impl Plan {
             });
             return track;
         }
-        steps(rng, 3, 5, |rng| match rng.u32(..12) {
+        steps(rng, 3, 5, |rng| match rng.u32(..13) {
+            12 => Act::DiskFull(ms(rng.u64(100..1_500))),
             0..2 => Act::Restart(ms(rng.u64(20..1_500))),
             2..4 if self.kind == Kind::EverySecond => Act::PowerCut,
             _ => Self::gentle(rng),
@@ -250,7 +277,7 @@ impl Plan {
             4 | 5 => Act::NoMemory(time),
             6 => Act::FlushScripts,
             7 => Act::ReadOnly(time),
-            8 => Act::DiskFull(time),
+            8 => Act::NoSnapshots(time),
             _ => Act::NoReplicas(time),
         }
     }

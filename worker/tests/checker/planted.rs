@@ -3,7 +3,7 @@
 
 use crate::common::proxy::Cut;
 use crate::common::proxy::scripts::Bug;
-use crate::plan::{Act, Kind, Plan, Step, ms};
+use crate::plan::{Act, Kind, Plan, Sinks, Step, ms};
 use crate::run::run;
 
 /// A plan made for one bug: what brings it out, again and again.
@@ -19,6 +19,7 @@ fn plan(acts: &[Act], pause: u64) -> Plan {
         workers: 3,
         clocks: vec![0; 3],
         leads: 400,
+        sinks: Sinks::Stream,
         span: ms(4_000),
         patience: ms(4_000),
         tracks: vec![acts.iter().map(step).collect()],

@@ -19,6 +19,7 @@ use crate::plan::{Kind, Plan, Step, ms};
 use crate::producers::{Ledger, lpush, push};
 use crate::reading::Reading;
 use crate::record::Record;
+use crate::sinks::Outlets;
 use crate::site::Site;
 use crate::station::Station;
 
@@ -39,6 +40,7 @@ struct Scene<'a> {
     plan: &'a Plan,
     site: Site,
     station: Arc<Station>,
+    outlets: Outlets,
     crew: Crew,
     /// Of the producers, then of the operators.
     proxies: Vec<Proxy>,
@@ -78,16 +80,18 @@ pub fn run(plan: &Plan, bug: Option<Bug>) -> Outcome {
 impl<'a> Scene<'a> {
     fn set(plan: &'a Plan, bug: Option<Bug>) -> Self {
         let scripts = Arc::new(Scripts::new(bug));
-        let site = Site::start(plan.kind);
+        let site = Site::start(plan);
         let station = Arc::new(Station::start(plan));
+        let outlets = Outlets::open(plan);
         let proxies = plan.pushers + plan.plain + plan.operators;
         let proxy = |_| site.proxy(&scripts);
         Self {
             plan,
-            crew: Crew::new(plan, &site, Arc::clone(&station), &scripts),
+            crew: Crew::new(plan, &site, Arc::clone(&station), outlets.route(), &scripts),
             proxies: (0..proxies).map(proxy).collect(),
             site,
             station,
+            outlets,
             runtime: Runtime::new().expect("a runtime"),
             ledger: Ledger::default(),
             deeds: Deeds::default(),
@@ -196,6 +200,7 @@ impl<'a> Scene<'a> {
             faults: self.record.faults(),
             pushed: self.ledger.all(),
             calls: self.station.by_lead(),
+            delivered: self.outlets.read(),
             deeds: &self.deeds,
             news: &self.news,
             reading: Reading::take(&mut self.site.connect().expect("it answers")),

@@ -14,7 +14,8 @@ use redis::{Connection, FromRedisValue, RedisResult};
 use crate::common::eventually;
 use crate::common::proxy::scripts::Scripts;
 use crate::common::proxy::{Proxy, url};
-use crate::plan::{Kind, ms};
+use crate::disk::Disk;
+use crate::plan::{Kind, Plan, ms};
 use crate::record::Effect;
 
 /// A key whose number grows all the time: what it is after a break tells from when on Redis has
@@ -39,6 +40,8 @@ pub struct Site {
     lengths: Mutex<Vec<(Instant, u64)>>,
     file: Option<PathBuf>,
     folder: PathBuf,
+    /// After the servers, which write to it until they end.
+    disk: Option<Disk>,
     over: AtomicBool,
 }
 
@@ -48,7 +51,9 @@ struct Servers {
 }
 
 impl Site {
-    pub fn start(kind: Kind) -> Self {
+    pub fn start(plan: &Plan) -> Self {
+        let kind = plan.kind;
+        let disk = plan.needs_disk().then(Disk::mount).flatten();
         let common = [
             "--enable-debug-command",
             "yes",
@@ -69,11 +74,14 @@ impl Site {
             "everysec"
         };
         let with = ["--appendonly", "yes", "--appendfsync", fsync];
+        let place = disk.as_ref().map(|disk| disk.folder().to_string_lossy());
+        let place: Vec<&str> = place.iter().flat_map(|place| ["--dir", place]).collect();
         let password = token();
         let secret = ["--requirepass", &password, "--masterauth", &password];
         let settings = [
             &common[..],
             &secret[..],
+            &place[..],
             if kind == Kind::Sentinel {
                 &[]
             } else {
@@ -113,6 +121,7 @@ impl Site {
             lengths: Mutex::default(),
             file,
             folder,
+            disk,
             over: AtomicBool::new(false),
         }
     }
@@ -289,8 +298,50 @@ impl Site {
         let _: String = self.ask("REPLICAOF NO ONE");
     }
 
-    /// Makes its snapshots fail, which it answers by refusing writes, for a while.
+    pub fn has_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// Leaves no room on its disk for a while. With `everysec` it refuses writes until it could write
+    /// what it has accepted; with `always` it ends, and again when somebody starts it too early, as
+    /// whoever looks after it does.
     pub fn disk_full(&self, time: Duration) {
+        let disk = self.disk.as_ref().expect("it has one");
+        let until = Instant::now() + time;
+        disk.fill();
+        if self.kind == Kind::EverySecond {
+            let writes = |status: &str| {
+                let info: String = self.ask("INFO persistence");
+                info.contains(&format!("aof_last_write_status:{status}"))
+            };
+            eventually("it cannot write", || writes("err"));
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            disk.clear();
+            eventually("it can write", || writes("ok"));
+            return;
+        }
+        let mut servers = self.servers.lock().expect("nobody panics with it");
+        eventually("it has ended", || servers.primary.has_ended());
+        while Instant::now() < until {
+            if servers.primary.has_ended() {
+                // Fails where it ends before it answers.
+                let _ = servers.primary.restart();
+            }
+            std::thread::sleep(ms(20));
+        }
+        disk.clear();
+        eventually("it is back", || {
+            let has_ended = servers.primary.has_ended();
+            let starts = !has_ended || servers.primary.restart().is_ok();
+            let written = self
+                .connect()
+                .and_then(|mut at| run::<String>(&mut at, "SET checker:disk has\u{a0}room"));
+            starts && written.is_ok()
+        });
+    }
+
+    /// Makes its snapshots fail, which it answers by refusing writes, for a while.
+    pub fn no_snapshots(&self, time: Duration) {
         let in_the_way = self.folder.join("in-the-way");
         std::fs::create_dir_all(&in_the_way).expect("a folder");
         let _: String = self.ask("CONFIG SET dbfilename in-the-way");

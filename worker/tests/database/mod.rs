@@ -1,6 +1,6 @@
 //! A PostgreSQL of a test's own, on a free port of the loopback, in a temporary folder.
 
-#![allow(unreachable_pub)] // As in `common`.
+#![allow(dead_code, unreachable_pub)] // As in `common`.
 
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
