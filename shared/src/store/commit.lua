@@ -23,6 +23,10 @@ local by_attempt = {}
 local recorded = {}
 local opened = false
 
+local function is_held(number)
+  return redis.call('HEXISTS', KEYS[1], number) == 1
+end
+
 local function to_stream(id, payload)
   if payload == '' then
     make_sure_of_room(KEYS[6])
@@ -76,13 +80,12 @@ local ok, refused = pcall(function()
   local at = 3
   for i = 1, #ARGV[2] do
     local letter, number = string.sub(ARGV[2], i, i), ARGV[at]
-    local held = redis.call('HEXISTS', KEYS[1], number) == 1
-    if not held and not opened then
+    local here = is_held(number)
+    if not here and not opened then
       open_all(KEYS[1], KEYS[6])
-      opened = true
-      held = redis.call('HEXISTS', KEYS[1], number) == 1
+      opened, here = true, is_held(number)
     end
-    if held then
+    if here then
       record(letter, at)
       recorded[#recorded + 1] = number
     else

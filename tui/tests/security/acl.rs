@@ -150,6 +150,39 @@ fn answer(head: &str, body: &str) -> (u16, String) {
     }
 }
 
+/// A route whose leads are over at once, but for some.
+const QUICK: &str = r#"
+default_pipeline = "quick"
+[[pipelines.quick.stations]]
+kind = "http"
+name = "enrich"
+url = "SERVICE"
+when = "again"
+"#;
+
+/// Whole batches, of which some are not over at once.
+fn work_by_batches(server: &mut Server, url: &str, flags: &[&str]) {
+    const LEADS: u64 = 3_000;
+    let route = server.file("quick.toml", &QUICK.replace("SERVICE", &service(answer)));
+    let flags = [&["--pipeline", &route], flags].concat();
+    let leads: Vec<String> = (0..LEADS)
+        .map(|n| format!(r#"{{"name":"Ada {n}","again":{}}}"#, n % 700 == 699))
+        .collect();
+    let command = [&b"LPUSH"[..], b"leads_to_enrich"];
+    let parts = command
+        .into_iter()
+        .chain(leads.iter().map(String::as_bytes));
+    let before = server.run::<u64>("XLEN enriched_leads");
+    let _: u64 = server.call(&parts.collect::<Vec<_>>());
+    let mut worker = worker(url, &flags);
+    worker.env("BRIDGE_API_TOKEN", "token");
+    let mut worker = Running::start(worker, server.path("quick.log"));
+    eventually("whole batches are done", || {
+        server.run::<u64>("XLEN enriched_leads") >= before + LEADS
+    });
+    worker.stop();
+}
+
 #[test]
 fn a_worker_does_all_its_work_with_its_own_rights() {
     let mut server = server();
@@ -195,23 +228,7 @@ fn a_worker_does_all_its_work_with_its_own_rights() {
     });
     try_a_lead(&mut server);
     second.stop();
-    let noop = server.file("noop.toml", NOOP);
-    let flags = ["--pipeline", &noop, "--max-lead-bytes", "200"];
-    let leads = |server: &mut Server| {
-        // Every third batch has one that comes back.
-        let leads: Vec<String> = (0..2_000)
-            .map(|n| format!(r#"{{"name":"Ada {n}","again":{}}}"#, n % 384 == 0))
-            .collect();
-        let parts = [&b"LPUSH"[..], b"leads_to_enrich"];
-        let parts = parts.into_iter().chain(leads.iter().map(String::as_bytes));
-        let _: u64 = server.call(&parts.collect::<Vec<_>>());
-    };
-    leads(&mut server);
-    let mut third = Running::start(worker(&url, &flags), server.path("third.log"));
-    eventually("whole batches are done", || {
-        server.run::<u64>("XLEN enriched_leads") == 2_016
-    });
-    third.stop();
+    work_by_batches(&mut server, &url, &[]);
     assert_eq!(refused(&mut server), Vec::<String>::new());
     every_right_is_used(&mut server, "worker");
     may_not(&mut server, "worker", &NOBODY);
@@ -554,6 +571,8 @@ fn a_worker_that_serves_the_api_does_all_of_its_work_as_one_user() {
     asked("POST /dlq/retry/15500", "");
     asked("DELETE /dlq/clear", "");
     worker.stop();
+    let url = url(&server, "api");
+    work_by_batches(&mut server, &url, &["--http", "127.0.0.1:0"]);
     assert_eq!(refused(&mut server), Vec::<String>::new());
     every_right_is_used(&mut server, "api");
     may_not(&mut server, "api", &NOBODY);

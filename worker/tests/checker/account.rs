@@ -127,13 +127,15 @@ impl Account<'_> {
         match place.at {
             "enriched" => {
                 let text = String::from_utf8_lossy(&place.lead);
-                let whole = [
-                    "\"score\":1.50",
-                    "\"big\":12345678901234567890123",
-                    "\"enriched\":true",
-                ];
-                if let Some(part) = whole.iter().find(|part| !text.contains(**part)) {
+                let enriched = (!self.plan.quick).then_some("\"enriched\":true");
+                let mut whole = ["\"score\":1.50", "\"big\":12345678901234567890123"]
+                    .into_iter()
+                    .chain(enriched);
+                if let Some(part) = whole.find(|part| !text.contains(part)) {
                     return Some(format!("came out without {part}"));
+                }
+                if self.plan.quick {
+                    return None;
                 }
                 let worked = calls.iter().any(|call| call.status == 200);
                 (!worked).then(|| "came out and was never worked on".into())

@@ -81,9 +81,14 @@ impl Crew {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let file = |name: &str| self.folder.path().join(format!("{number}.{name}"));
         let (route, log) = (file("toml"), file("log"));
+        let station = if self.plan.quick {
+            "kind = \"noop\"\nname = \"noop\"\n".to_owned()
+        } else {
+            let url = self.station.url(number);
+            format!("kind = \"http\"\nname = \"enrich\"\nurl = \"{url}\"\ntimeout = \"20s\"\n")
+        };
         let text = format!(
-            "default_pipeline = \"checker\"\n[[pipelines.checker.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\ntimeout = \"20s\"\n{}",
-            self.station.url(number),
+            "default_pipeline = \"checker\"\n[[pipelines.checker.stations]]\n{station}{}",
             self.sinks
         );
         std::fs::write(&route, text).expect("a route file");

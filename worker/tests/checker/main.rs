@@ -48,6 +48,16 @@ const SECONDS: u64 = 20;
 
 #[test]
 fn every_lead_is_accounted_for_whatever_happens() {
+    seeds_without_violation(Plan::new);
+}
+
+#[test]
+fn every_lead_of_a_whole_batch_is_accounted_for_as_well() {
+    seeds_without_violation(Plan::quick);
+}
+
+/// One plan after the other, until the time is up.
+fn seeds_without_violation(new: fn(u64) -> Plan) {
     let set = |name: &str| -> Option<u64> {
         let text = std::env::var(name).ok()?;
         Some(
@@ -60,7 +70,7 @@ fn every_lead_is_accounted_for_whatever_happens() {
     let mut recoveries: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     while seeds == 0 || (Instant::now() < deadline && only.is_none()) {
         let seed = only.unwrap_or_else(|| fastrand::u64(..1_000_000));
-        let plan = Plan::new(seed);
+        let plan = new(seed);
         let outcome = run(&plan, None);
         seeds += 1;
         tell(&plan, &outcome);
@@ -102,10 +112,11 @@ fn where_nothing_happens_each_lead_is_worked_on_once_and_every_figure_agrees() {
 fn tell(plan: &Plan, outcome: &Outcome) {
     let (leads, calls, faults) = outcome.size;
     println!(
-        "seed {}: {:?}, {:?}, {} workers, lease {:?}, {leads} leads, {calls} calls, {faults} faults, {} violations",
+        "seed {}: {:?}, {:?}{}, {} workers, lease {:?}, {leads} leads, {calls} calls, {faults} faults, {} violations",
         plan.seed,
         plan.kind,
         plan.sinks,
+        if plan.quick { ", by batches" } else { "" },
         plan.workers,
         plan.lease,
         outcome.violations.len()

@@ -19,6 +19,7 @@ fn plan(acts: &[Act], pause: u64) -> Plan {
         workers: 3,
         clocks: vec![0; 3],
         leads: 400,
+        quick: false,
         sinks: Sinks::Stream,
         span: ms(4_000),
         patience: ms(4_000),
@@ -46,6 +47,19 @@ fn a_commit_without_the_lease_check_is_found() {
     let freeze = |post| Act::Freeze(post, ms(2_200));
     let plan = plan(&[freeze(0), freeze(1)], 400);
     is_found(Bug::CommitWithoutLease, &plan, &["is in 2 places"]);
+}
+
+#[test]
+fn a_batch_that_nobody_watches_is_found() {
+    let freeze = |post| Act::Freeze(post, ms(2_200));
+    let plan = plan(&[freeze(0), freeze(1), freeze(2)], 300);
+    let plan = Plan {
+        quick: true,
+        leads: 30_000,
+        patience: ms(20_000),
+        ..plan
+    };
+    is_found(Bug::BatchWithoutWatch, &plan, &["is in 2 places"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use bridge_shared::store::Store;
+use bridge_shared::store::produce::PUSH_BATCH;
 use bytes::Bytes;
 use redis::Connection;
 use tokio::runtime::Handle;
@@ -85,7 +86,8 @@ pub fn push(plan: &Plan, url: &str, run: &str, numbers: &[usize], ledger: &Ledge
     let mut rng = fastrand::Rng::with_seed(plan.seed + numbers.len() as u64);
     let (mut rest, mut batch) = (numbers, 0);
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(rng.usize(1..=20).min(rest.len()));
+        let most = if plan.quick { PUSH_BATCH } else { 20 };
+        let (now, later) = rest.split_at(rng.usize(1..=most).min(rest.len()));
         rest = later;
         batch += 1;
         let leads: Vec<Bytes> = now.iter().map(|n| payload(plan, *n)).collect();
@@ -136,6 +138,9 @@ pub fn lpush(
 
 /// Waits as long as it takes that all of them take the time of the plan.
 fn pace(plan: &Plan, all: usize, now: usize) {
+    if plan.quick {
+        return;
+    }
     let small = |n: usize| u32::try_from(n).expect("a small number");
     std::thread::sleep(plan.span * small(now) / small(all));
 }

@@ -59,7 +59,16 @@ impl Reading {
             add("trash", ask(at, &format!("LRANGE {key} 0 -1")));
         }
         for key in with("leads_to_enrich:active:") {
-            add("hand", ask(at, &format!("HVALS {key}")));
+            // A worker's hash, or the list of a batch.
+            if ask::<String>(at, &format!("TYPE {key}")) == "list" {
+                add("hand", ask(at, &format!("LRANGE {key} 0 -1")));
+                continue;
+            }
+            let held: HashMap<String, Vec<u8>> = ask(at, &format!("HGETALL {key}"));
+            let alone = held
+                .into_iter()
+                .filter(|(field, _)| !field.starts_with("batch:"));
+            add("hand", alone.map(|(_, payload)| payload).collect());
         }
         let enriched: Vec<(String, HashMap<String, Vec<u8>>)> =
             ask(at, "XRANGE enriched_leads - +");

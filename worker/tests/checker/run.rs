@@ -241,7 +241,10 @@ fn left(site: &Site) -> [i64; 3] {
     // In one step, so that none is on its way from one to the other.
     site.ask(concat!(
         "EVAL local\u{a0}hand\u{a0}=\u{a0}0;",
-        "for\u{a0}_,key\u{a0}in\u{a0}ipairs(redis.call('KEYS','leads_to_enrich:active:*'))\u{a0}do\u{a0}hand\u{a0}=\u{a0}hand\u{a0}+\u{a0}redis.call('HLEN',key)\u{a0}end;",
+        "for\u{a0}_,key\u{a0}in\u{a0}ipairs(redis.call('KEYS','leads_to_enrich:active:*'))\u{a0}do\u{a0}",
+        // A worker's hash, or the list of a batch.
+        "local\u{a0}hash\u{a0}=\u{a0}redis.call('TYPE',key).ok\u{a0}==\u{a0}'hash';",
+        "hand\u{a0}=\u{a0}hand\u{a0}+\u{a0}redis.call(hash\u{a0}and\u{a0}'HLEN'\u{a0}or\u{a0}'LLEN',key)\u{a0}end;",
         "return\u{a0}{redis.call('LLEN','leads_to_enrich'),redis.call('ZCARD','leads_to_enrich:retry'),hand} 0"
     ))
 }

@@ -12,8 +12,9 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 8] = sources![
+const SOURCES: [(&str, &str); 9] = sources![
     "fetch",
+    "batch",
     "commit",
     "heartbeat",
     "leave",
@@ -36,11 +37,13 @@ pub enum Bug {
     RetryByIndex,
     /// A lead is with nobody when the answer that brought it is lost.
     LostHandOff,
+    /// A whole batch is recorded whoever holds it by now.
+    BatchWithoutWatch,
 }
 
 impl Bug {
     /// What is changed: the script, and a piece of it with what stands there instead. The lost
-    /// hand-off is no script: the proxy itself does it.
+    /// hand-off and the missing watch are no scripts: the proxy itself does them.
     const fn change(self) -> Option<(&'static str, &'static str, &'static str)> {
         Some(match self {
             Self::CommitWithoutLease => (
@@ -59,7 +62,7 @@ impl Bug {
                 "true",
             ),
             Self::RetryByIndex => ("take", "if there and same(there) then", "if there then"),
-            Self::LostHandOff => return None,
+            Self::LostHandOff | Self::BatchWithoutWatch => return None,
         })
     }
 }
@@ -71,6 +74,8 @@ pub struct Scripts {
     swap: Option<(String, String, String)>,
     /// Whether a fetch whose answer is lost takes its leads with it.
     pub forgets_fetches: bool,
+    /// Whether no key is watched, whatever a worker says.
+    watches_nothing: bool,
 }
 
 impl Scripts {
@@ -95,11 +100,15 @@ impl Scripts {
                 .collect(),
             swap,
             forgets_fetches: bug == Some(Bug::LostHandOff),
+            watches_nothing: bug == Some(Bug::BatchWithoutWatch),
         }
     }
 
-    /// Which script a command runs.
+    /// Which script a command runs; `exec` where it ends a transaction.
     pub fn name(&self, words: &[&[u8]]) -> Option<&'static str> {
+        if words.first()?.eq_ignore_ascii_case(b"EXEC") {
+            return Some("exec");
+        }
         if !words.first()?.eq_ignore_ascii_case(b"EVALSHA") {
             return None;
         }
@@ -110,6 +119,9 @@ impl Scripts {
 
     /// Puts what is planted in the place of what it replaces.
     pub fn plant<'a>(&'a self, words: &mut [&'a [u8]]) {
+        if self.watches_nothing && words.first().is_some_and(|word| *word == b"WATCH") {
+            words[0] = b"TYPE";
+        }
         let Some((old, new, source)) = &self.swap else {
             return;
         };
