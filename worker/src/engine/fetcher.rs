@@ -289,7 +289,7 @@ impl Fetcher {
                     None => continue,
                     Some(other) => Begun::Over(other),
                 },
-                waits => waits,
+                waits @ Begun::Waits(_) => waits,
             };
             for committed in std::mem::take(&mut over).apart() {
                 self.outcomes.send(committed).await;

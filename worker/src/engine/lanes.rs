@@ -106,11 +106,14 @@ impl Over {
     }
 }
 
+/// A lane that is back: what it carried there, and what it brought.
+type Back = (Lane, Over, Result<Turn, StoreError>);
+
 /// A lane under way: there with what came of a batch, and back with the next.
 pub(super) struct Trip {
     /// How many leads it asks for, and the number of the first.
     pub(super) next: Option<(usize, u64)>,
-    way: MaybeDone<BoxFuture<'static, (Lane, Over, Result<Turn, StoreError>)>>,
+    way: MaybeDone<BoxFuture<'static, Back>>,
 }
 
 impl Trip {
@@ -128,7 +131,7 @@ impl Trip {
         trip
     }
 
-    pub(super) async fn back(mut self) -> (Lane, Over, Result<Turn, StoreError>) {
+    pub(super) async fn back(mut self) -> Back {
         (&mut self.way).await;
         let way = std::pin::Pin::new(&mut self.way);
         way.take_output().expect("asked for once")
