@@ -6,8 +6,9 @@
 --       7 enriched  8 failed
 -- ARGV  1 worker  2 lane  3 how many at most  4 number of the first delivery
 --       5 bytes of a batch at most  6 bytes of a lead at most
--- Returns {now, state, how many}; state 0 taken, 1 paused, 2 the worker's lease is not alive, 3 not
--- by the batch: large leads, or a server that cannot.
+-- Returns {now, state, how many, order}; state 0 taken, and of two batches the one with the lesser
+-- order first; 1 paused; 2 the worker's lease is not alive; 3 not by the batch: large leads, or a
+-- server that cannot.
 local FROM = 0x00070000 -- Before 7.0 SORT would not keep the order.
 if redis.call('EXISTS', KEYS[5]) == 1 then
   return {now, 1, 0}
@@ -47,5 +48,4 @@ if not is_so or size > tonumber(ARGV[5]) then
 end
 redis.call('LTRIM', KEYS[1], 0, -n - 1)
 redis.call('HSET', KEYS[2], 'batch:' .. ARGV[2], ARGV[4])
-count(KEYS[6], 'received', n)
-return {now, 0, n}
+return {now, 0, n, count(KEYS[6], 'received', n)}

@@ -47,6 +47,8 @@ pub struct Turn {
     /// Of those recorded the places of which the server refused the write, each with its words:
     /// someone has just put something else in the key's place. They are in nobody's hands.
     pub refused: Vec<(usize, String)>,
+    /// Of two batches that were taken, the one with the lesser number was taken first.
+    pub order: u64,
     /// The next batch, where one was asked for. What goes wrong there undoes nothing of the rest.
     pub fetched: Option<Result<Fetched, StoreError>>,
 }
@@ -104,6 +106,7 @@ impl Lane {
         let mut turn = Turn {
             recorded: false,
             refused: Vec::new(),
+            order: 0,
             fetched: None,
         };
         let recording = !records.is_empty() && link.begun;
@@ -137,7 +140,8 @@ impl Lane {
                 }
             }
             if next.is_some() {
-                let fetched = self.read_fetched(answers, &mut link, next).await;
+                let order = &mut turn.order;
+                let fetched = self.read_fetched(answers, &mut link, next, order).await;
                 let failed = fetched.is_err();
                 turn.fetched = Some(fetched);
                 if failed {
@@ -249,6 +253,7 @@ impl Lane {
         answers: std::vec::IntoIter<Value>,
         link: &mut Link,
         next: Option<(usize, u64)>,
+        order: &mut u64,
     ) -> Result<Fetched, StoreError> {
         let name = || "batch".to_owned();
         let mut read = Vec::with_capacity(4);
@@ -265,6 +270,7 @@ impl Lane {
         match (reply.next::<u64>()?, reply.next::<usize>()?, leads) {
             (0, 0, _) => Ok(Fetched::Taken(Vec::new())),
             (0, n, Value::Array(leads)) if leads.len() == n => {
+                *order = reply.next()?;
                 let delivery = |(number, lead): (u64, Value)| match lead {
                     Value::BulkString(lead) => Ok(Delivery::whole(number, lead.into())),
                     other => Err(unexpected(&other)),

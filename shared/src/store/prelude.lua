@@ -8,13 +8,13 @@ local function this_minute(stats)
   return stats .. ':' .. math.floor(now / 60000)
 end
 
--- Adds to a total and to the same count of the running minute.
+-- Adds to a total and to the same count of the running minute; returns the total.
 local function count(stats, field, n)
   if n > 0 then
     local minute = this_minute(stats)
-    redis.call('HINCRBY', stats, field, n)
     redis.call('HINCRBY', minute, field, n)
     redis.call('EXPIRE', minute, 90000)
+    return redis.call('HINCRBY', stats, field, n)
   end
 end
 

@@ -31,7 +31,6 @@ mod committer;
 mod fetcher;
 mod heartbeat;
 mod in_hand;
-mod lanes;
 mod publisher;
 mod recoverer;
 mod reloader;

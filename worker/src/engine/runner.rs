@@ -30,7 +30,10 @@ use crate::traces;
 const ASIDE: Duration = Duration::from_secs(1);
 
 /// Room for the next attempt, kept so that attempts which wait for nothing need none of their own.
-pub(super) type Room = Option<ReusableBoxFuture<'static, Committed>>;
+pub(super) type Room = Option<UnderWay>;
+
+/// An attempt under way.
+pub(super) type UnderWay = ReusableBoxFuture<'static, Committed>;
 
 /// Starts an attempt at a lead that is known to be in hand. One that needs to wait for nothing is
 /// over when this returns; any other goes on in a task of its own. The slot is free again when the
@@ -60,7 +63,7 @@ pub(super) enum Begun {
     /// It waited for nothing.
     Over(Committed),
     /// It waits for something.
-    Waits(ReusableBoxFuture<'static, Committed>),
+    Waits(UnderWay),
 }
 
 /// Begins an attempt.
@@ -90,7 +93,7 @@ pub(super) fn begin(context: &Arc<Context>, room: &mut Room, delivery: Delivery)
 pub(super) fn go_on(
     leads: &TaskTracker,
     outcomes: &Outcomes,
-    attempt: ReusableBoxFuture<'static, Committed>,
+    attempt: UnderWay,
     slot: OwnedSemaphorePermit,
 ) {
     let outcomes = outcomes.clone();

@@ -1,26 +1,23 @@
 //! Takes leads from the waiting list, as many as there are free slots.
 
-use std::collections::VecDeque;
+mod lanes;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::clock::Millis;
 use bridge_shared::store::StoreError;
-use bridge_shared::store::dead_letters::token;
 use bridge_shared::store::hands::Hands;
-use bridge_shared::store::lane::{Lane, Turn};
 use bridge_shared::store::work::{Delivery, Fetched, Waiter};
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::appetite::{AHEAD, Appetite, BATCH};
-use super::lanes::{Lanes, Over, Trip};
-use super::runner::Begun;
+use super::appetite::{Appetite, BATCH};
 use super::saver::Outcomes;
-use super::{Backoff, Context, committer, runner};
+use super::{Backoff, Context, runner};
+use lanes::Lanes;
 
 /// How long one wait for a lead lasts.
 const WAIT: Duration = Duration::from_secs(5);
@@ -33,16 +30,6 @@ const SETTLED: Duration = Duration::from_secs(3);
 const ROUND: Duration = Duration::from_secs(15);
 /// How often it is looked whether a suspect has passed its first moment.
 const GLANCE: Duration = Duration::from_millis(5);
-
-/// What ends the taking of batches.
-enum Last {
-    /// No more leads wait.
-    Lead,
-    /// The right to take any: work is paused, or the lease has run out.
-    Right,
-    /// Something went wrong.
-    Trouble(StoreError),
-}
 
 struct Fetcher {
     context: Arc<Context>,
@@ -164,147 +151,6 @@ impl Fetcher {
             }
             return;
         }
-    }
-
-    /// Whether whole batches may be taken by lanes, after a fetch that was full.
-    fn may_go_by_lanes(&self) -> bool {
-        self.appetite.is_for_batches() && self.lanes.are_ready() && self.may_go_ahead()
-    }
-
-    /// Takes whole batches as long as all of them are over at once and more wait.
-    async fn go_by_lanes(&mut self) {
-        let mut trips = VecDeque::new();
-        let mut last = None;
-        while self.may_go_by_lanes()
-            && let Some(lane) = self.lanes.next()
-        {
-            trips.push_back(self.send(lane, Over::default(), true).await);
-        }
-        while let Some(trip) = trips.pop_front() {
-            let next = trip.next;
-            let (lane, over, turn) = trip.back().await;
-            match self.settle(over, turn, next).await {
-                Ok(Some(Fetched::Taken(deliveries))) => {
-                    let (asked, taken) = (next.map_or(0, |(count, _)| count), deliveries.len());
-                    if Fetched::is_last(&deliveries, asked) {
-                        last = Some(Last::Lead);
-                    }
-                    let over = self.work_on(deliveries).await;
-                    self.appetite.learn(taken, over.is_some());
-                    let more = last.is_none() && self.may_go_by_lanes();
-                    match over {
-                        Some(over) if more || taken > 0 => {
-                            trips.push_back(self.send(lane, over, more).await);
-                        }
-                        _ => self.lanes.put_back(lane),
-                    }
-                    continue;
-                }
-                Ok(None) => {}
-                Ok(Some(Fetched::Unfit)) => self.lanes.rest(),
-                Ok(Some(Fetched::Paused | Fetched::NoLease)) => last = Some(Last::Right),
-                Err(error) => {
-                    self.lanes.note(&error);
-                    last = Some(Last::Trouble(error));
-                }
-            }
-            self.lanes.put_back(lane);
-        }
-        match last {
-            None => {}
-            Some(Last::Lead) => self.wait_for_a_lead().await,
-            Some(Last::Right) => self.wait_for_a_pulse().await,
-            Some(Last::Trouble(error)) => self.trouble(&error).await,
-        }
-    }
-
-    /// Sends a lane on its way with what came of its batch, for the next one where more are wanted.
-    async fn send(&mut self, lane: Lane, over: Over, more: bool) -> Trip {
-        let next = more.then_some((AHEAD, self.next));
-        self.next += next.map_or(0, |(count, _)| count as u64);
-        Trip::set_out(lane, over, next).await
-    }
-
-    /// Sees to what a lane carried: whatever it did not bring there is recorded like any other.
-    async fn settle(
-        &mut self,
-        over: Over,
-        turn: Result<Turn, StoreError>,
-        next: Option<(usize, u64)>,
-    ) -> Result<Option<Fetched>, StoreError> {
-        let Over { records, told, .. } = &over;
-        match &turn {
-            Ok(turn) if turn.recorded => {
-                self.backoff.reset("fetch");
-                let refused = self.put_back(&over, &turn.refused).await;
-                committer::tell(&self.context, records, told, &refused, &self.delays);
-            }
-            Ok(_) => committer::record_all(&self.context, records, told, false, &self.delays).await,
-            Err(_) => committer::record_all(&self.context, records, told, true, &self.delays).await,
-        }
-        let fetched = turn.and_then(|turn| turn.fetched.transpose());
-        if let (Err(_), Some((count, first))) = (&fetched, next) {
-            self.doubtful.add(first, count);
-        }
-        fetched
-    }
-
-    /// Puts leads that are in nobody's hands back in the line, until they are there: the server took
-    /// them out and then refused the write. Returns their numbers.
-    async fn put_back(&self, over: &Over, refused: &[(usize, String)]) -> Vec<u64> {
-        let refused = refused.iter().filter(|(n, _)| *n < over.records.len());
-        let (places, words): (Vec<usize>, Vec<&str>) =
-            refused.map(|(n, words)| (*n, words.as_str())).unzip();
-        let Some(words) = words.first() else {
-            return Vec::new();
-        };
-        tracing::error!(
-            leads = places.len(),
-            "Redis refused to write outcomes down: {words}. These leads go back to the end of the line"
-        );
-        let leads: Vec<Bytes> = places.iter().map(|n| over.payloads[*n].clone()).collect();
-        let (run, mut backoff) = (token(), Backoff::default());
-        while let Err(error) = self.context.store.push(&run, 1, &leads).await {
-            backoff.tell(&error, "putting leads back");
-            backoff.wait().await;
-        }
-        places.iter().map(|n| over.records[*n].number).collect()
-    }
-
-    /// Starts a lane's batch. What came of it, where all of it is over and a lane can record that;
-    /// else each goes its own way, and the first that is recorded opens the batch.
-    async fn work_on(&mut self, deliveries: Vec<Delivery>) -> Option<Over> {
-        let context = Arc::clone(&self.context);
-        context.in_hand.add(&deliveries, false);
-        if context.in_hand.has_suspects() {
-            self.start(deliveries, None).await;
-            return None;
-        }
-        let mut over = Over::with_capacity(deliveries.len());
-        let mut deliveries = deliveries.into_iter();
-        while let Some(delivery) = deliveries.next() {
-            let payload = delivery.payload.clone();
-            let waits = match runner::begin(&context, &mut self.room, delivery) {
-                Begun::Over(committed) => match over.add(payload, committed) {
-                    None => continue,
-                    Some(other) => Begun::Over(other),
-                },
-                waits @ Begun::Waits(_) => waits,
-            };
-            for committed in std::mem::take(&mut over).apart() {
-                self.outcomes.send(committed).await;
-            }
-            match waits {
-                Begun::Over(committed) => self.outcomes.send(committed).await,
-                Begun::Waits(attempt) => {
-                    let slot = self.slot().await;
-                    runner::go_on(&self.leads, &self.outcomes, attempt, slot);
-                }
-            }
-            self.start(deliveries.collect(), None).await;
-            return None;
-        }
-        Some(over)
     }
 
     /// Begins a fetch, with so many free slots.

@@ -1,0 +1,326 @@
+//! Whole batches of leads that are over as soon as they are started: taken, and recorded, by lanes.
+//!
+//! While one batch is worked on another is on its way; what came of the one and the fetch of the next
+//! go out together. The first batch of which a lead has to wait, or is to come back, ends that: its
+//! leads are recorded one by one like any others.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_shared::store::StoreError;
+use bridge_shared::store::dead_letters::token;
+use bridge_shared::store::lane::{LANES, Lane, Turn};
+use bridge_shared::store::work::{Delivery, Fetched, Record};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
+
+use super::Fetcher;
+use crate::engine::appetite::AHEAD;
+use crate::engine::committer::Committed;
+use crate::engine::runner::{Begun, Ended, UnderWay};
+use crate::engine::{Backoff, committer, runner};
+
+/// How long no batch is asked for where what waits was not fit for one.
+const REST: Duration = Duration::from_secs(1);
+
+/// The lanes of this worker, those that are not under way.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    home: VecDeque<Lane>,
+    /// Until when they rest.
+    rest: Option<Instant>,
+    /// Whether this user may not use them.
+    refused: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(lanes: [Lane; LANES]) -> Self {
+        Self {
+            home: lanes.into(),
+            rest: None,
+            refused: false,
+        }
+    }
+
+    fn are_ready(&self) -> bool {
+        !self.refused && self.rest.is_none_or(|until| until <= Instant::now())
+    }
+
+    fn next(&mut self) -> Option<Lane> {
+        self.home.pop_front()
+    }
+
+    fn put_back(&mut self, lane: Lane) {
+        self.home.push_back(lane);
+    }
+
+    /// What waits is not for batches: they are asked for again in a while.
+    fn rest(&mut self) {
+        self.rest = Some(Instant::now() + REST);
+    }
+
+    /// Something went wrong on a lane. A user who may not do what it does works without.
+    fn note(&mut self, error: &StoreError) {
+        self.rest();
+        if let StoreError::NotAllowed { .. } = error {
+            self.refused = true;
+            tracing::warn!("this worker goes on without batches, which is slower: {error}");
+        }
+    }
+}
+
+/// A batch of which everything is over.
+#[derive(Debug, Default)]
+struct Over {
+    records: Vec<Record>,
+    /// What to tell of each once it is recorded.
+    told: Vec<Ended>,
+    /// Each as it came.
+    payloads: Vec<Bytes>,
+}
+
+impl Over {
+    fn with_capacity(leads: usize) -> Self {
+        Self {
+            records: Vec::with_capacity(leads),
+            told: Vec::with_capacity(leads),
+            payloads: Vec::with_capacity(leads),
+        }
+    }
+
+    /// Adds what came of a lead; gives it back where no lane can record it.
+    fn add(&mut self, payload: Bytes, committed: Committed) -> Option<Committed> {
+        if committed.saving.is_some() || !Lane::records(&committed.record.outcome) {
+            return Some(committed);
+        }
+        self.records.push(committed.record);
+        self.told.push(committed.event);
+        self.payloads.push(payload);
+        None
+    }
+
+    /// Each lead by itself.
+    fn apart(self) -> impl Iterator<Item = Committed> {
+        let both = self.records.into_iter().zip(self.told);
+        both.map(|(record, event)| Committed {
+            record,
+            event,
+            saving: None,
+        })
+    }
+}
+
+/// What ends the taking of batches.
+enum Last {
+    /// No more leads wait.
+    Lead,
+    /// The right to take any: work is paused, or the lease has run out.
+    Right,
+    /// Something went wrong.
+    Trouble(StoreError),
+}
+
+/// What is not started when a batch turned out not to be over at once.
+#[derive(Default)]
+struct Rest {
+    /// Attempts that were begun and found no free slot.
+    waits: Vec<UnderWay>,
+    /// Leads, with the order in which their batches were taken.
+    batches: Vec<(u64, Vec<Delivery>)>,
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+}
+
+/// A lane that is back: what it carried there, and what it brought.
+type Back = (Lane, Over, Result<Turn, StoreError>);
+
+/// A lane under way: there with what came of a batch, and back with the next.
+struct Trip {
+    /// How many leads it asks for, and the number of the first.
+    next: Option<(usize, u64)>,
+    way: MaybeDone<BoxFuture<'static, Back>>,
+}
+
+impl Trip {
+    /// Sets out, and sends what it has to send.
+    async fn set_out(mut lane: Lane, over: Over, next: Option<(usize, u64)>) -> Self {
+        let way = async move {
+            let turn = lane.turn(&over.records, next).await;
+            (lane, over, turn)
+        };
+        let mut trip = Self {
+            next,
+            way: maybe_done(way.boxed()),
+        };
+        let _ = futures::poll!(&mut trip.way);
+        trip
+    }
+
+    async fn back(mut self) -> Back {
+        (&mut self.way).await;
+        let way = std::pin::Pin::new(&mut self.way);
+        way.take_output().expect("asked for once")
+    }
+}
+
+impl Fetcher {
+    /// Whether whole batches may be taken by lanes, after a fetch that was full.
+    pub(super) fn may_go_by_lanes(&self) -> bool {
+        self.appetite.is_for_batches() && self.lanes.are_ready() && self.may_go_ahead()
+    }
+
+    /// Takes whole batches as long as all of them are over at once and more wait.
+    pub(super) async fn go_by_lanes(&mut self) {
+        let (mut trips, mut rest) = (VecDeque::new(), Rest::default());
+        let mut last = None;
+        while self.may_go_by_lanes()
+            && let Some(lane) = self.lanes.next()
+        {
+            trips.push_back(self.send(lane, Over::default(), true).await);
+        }
+        while let Some(trip) = trips.pop_front() {
+            let next = trip.next;
+            let (lane, over, turn) = trip.back().await;
+            let order = turn.as_ref().map_or(0, |turn| turn.order);
+            match self.settle(over, turn, next).await {
+                Ok(Some(Fetched::Taken(deliveries))) => {
+                    let (asked, taken) = (next.map_or(0, |(count, _)| count), deliveries.len());
+                    if Fetched::is_last(&deliveries, asked) {
+                        last = Some(Last::Lead);
+                    }
+                    let over = self.work_on(order, deliveries, &mut rest).await;
+                    self.appetite.learn(taken, over.is_some());
+                    let more = last.is_none() && self.may_go_by_lanes();
+                    match over {
+                        Some(over) if more || taken > 0 => {
+                            trips.push_back(self.send(lane, over, more).await);
+                        }
+                        _ => self.lanes.put_back(lane),
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Ok(Some(Fetched::Unfit)) => self.lanes.rest(),
+                Ok(Some(Fetched::Paused | Fetched::NoLease)) => last = Some(Last::Right),
+                Err(error) => {
+                    self.lanes.note(&error);
+                    last = Some(Last::Trouble(error));
+                }
+            }
+            self.lanes.put_back(lane);
+        }
+        for attempt in rest.waits {
+            let slot = self.slot().await;
+            runner::go_on(&self.leads, &self.outcomes, attempt, slot);
+        }
+        rest.batches.sort_unstable_by_key(|(order, _)| *order);
+        for (_, deliveries) in rest.batches {
+            self.start(deliveries, None).await;
+        }
+        match last {
+            None => {}
+            Some(Last::Lead) => self.wait_for_a_lead().await,
+            Some(Last::Right) => self.wait_for_a_pulse().await,
+            Some(Last::Trouble(error)) => self.trouble(&error).await,
+        }
+    }
+
+    /// Sends a lane on its way with what came of its batch, for the next one where more are wanted.
+    async fn send(&mut self, lane: Lane, over: Over, more: bool) -> Trip {
+        let next = more.then_some((AHEAD, self.next));
+        self.next += next.map_or(0, |(count, _)| count as u64);
+        Trip::set_out(lane, over, next).await
+    }
+
+    /// Sees to what a lane carried: whatever it did not bring there is recorded like any other.
+    async fn settle(
+        &mut self,
+        over: Over,
+        turn: Result<Turn, StoreError>,
+        next: Option<(usize, u64)>,
+    ) -> Result<Option<Fetched>, StoreError> {
+        let Over { records, told, .. } = &over;
+        match &turn {
+            Ok(turn) if turn.recorded => {
+                self.backoff.reset("fetch");
+                let refused = self.put_back(&over, &turn.refused).await;
+                committer::tell(&self.context, records, told, &refused, &self.delays);
+            }
+            Ok(_) => committer::record_all(&self.context, records, told, false, &self.delays).await,
+            Err(_) => committer::record_all(&self.context, records, told, true, &self.delays).await,
+        }
+        let fetched = turn.and_then(|turn| turn.fetched.transpose());
+        if let (Err(_), Some((count, first))) = (&fetched, next) {
+            self.doubtful.add(first, count);
+        }
+        fetched
+    }
+
+    /// Puts leads that are in nobody's hands back in the line, until they are there: the server took
+    /// them out and then refused the write. Returns their numbers.
+    async fn put_back(&self, over: &Over, refused: &[(usize, String)]) -> Vec<u64> {
+        let refused = refused.iter().filter(|(n, _)| *n < over.records.len());
+        let (places, words): (Vec<usize>, Vec<&str>) =
+            refused.map(|(n, words)| (*n, words.as_str())).unzip();
+        let Some(words) = words.first() else {
+            return Vec::new();
+        };
+        tracing::error!(
+            leads = places.len(),
+            "Redis refused to write outcomes down: {words}. These leads go back to the end of the line"
+        );
+        let leads: Vec<Bytes> = places.iter().map(|n| over.payloads[*n].clone()).collect();
+        let (run, mut backoff) = (token(), Backoff::default());
+        while let Err(error) = self.context.store.push(&run, 1, &leads).await {
+            backoff.tell(&error, "putting leads back");
+            backoff.wait().await;
+        }
+        places.iter().map(|n| over.records[*n].number).collect()
+    }
+
+    /// Starts a lane's batch. What came of it, where all of it is over and a lane can record that;
+    /// else each goes its own way, and the first that is recorded opens the batch. What cannot be
+    /// started then is left to when every lane is back: another one may have brought what came first.
+    async fn work_on(
+        &mut self,
+        order: u64,
+        deliveries: Vec<Delivery>,
+        rest: &mut Rest,
+    ) -> Option<Over> {
+        let context = Arc::clone(&self.context);
+        context.in_hand.add(&deliveries, false);
+        if !rest.is_empty() || context.in_hand.has_suspects() {
+            rest.batches.push((order, deliveries));
+            return None;
+        }
+        let mut over = Over::with_capacity(deliveries.len());
+        let mut deliveries = deliveries.into_iter();
+        while let Some(delivery) = deliveries.next() {
+            let payload = delivery.payload.clone();
+            let alone = match runner::begin(&context, &mut self.room, delivery) {
+                Begun::Over(committed) => match over.add(payload, committed) {
+                    None => continue,
+                    alone => alone,
+                },
+                Begun::Waits(attempt) => {
+                    match Arc::clone(&self.slots).try_acquire_owned() {
+                        Ok(slot) => runner::go_on(&self.leads, &self.outcomes, attempt, slot),
+                        Err(_) => rest.waits.push(attempt),
+                    }
+                    None
+                }
+            };
+            for committed in over.apart().chain(alone) {
+                self.outcomes.send(committed).await;
+            }
+            rest.batches.push((order, deliveries.collect()));
+            return None;
+        }
+        Some(over)
+    }
+}
