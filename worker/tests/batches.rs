@@ -175,7 +175,7 @@ fn what_cannot_be_written_down_goes_back_to_the_line() {
     let () = bridge.redis("SET enriched_leads x");
     worker.signal("CONT");
     eventually("it is told", || {
-        worker.log().contains("go back to the end of the line")
+        worker.log().contains("go back to the front of the line")
     });
     let () = bridge.redis("RENAME kept enriched_leads");
     eventually("all are done", || {

@@ -30,22 +30,46 @@ local n = math.min(tonumber(ARGV[3]), redis.call('LLEN', KEYS[1]))
 if n == 0 then
   return {now, 0, 0}
 end
--- A few of them tell whether large ones are among them.
-local most = tonumber(ARGV[6])
-for i = n, 1, -32 do
-  if #redis.call('LINDEX', KEYS[1], -i) > most then
-    return {now, 3, 0}
-  end
+local function copy(count)
+  redis.call('SORT', KEYS[1], 'BY', 'as they are', 'LIMIT', 0, count, 'DESC', 'STORE', KEYS[3])
+  return redis.call('MEMORY', 'USAGE', KEYS[3], 'SAMPLES', 0)
 end
-redis.call('SORT', KEYS[1], 'BY', 'as they are', 'LIMIT', 0, n, 'DESC', 'STORE', KEYS[3])
-local size = redis.call('MEMORY', 'USAGE', KEYS[3], 'SAMPLES', 0)
-local is_so = redis.call('LLEN', KEYS[3]) == n
-  and redis.call('LINDEX', KEYS[3], 0) == redis.call('LINDEX', KEYS[1], -1)
-  and redis.call('LINDEX', KEYS[3], -1) == redis.call('LINDEX', KEYS[1], -n)
-if not is_so or size > tonumber(ARGV[5]) then
+
+-- The first few, and some of the rest, tell whether large leads are among them: those are not to be
+-- copied all at once.
+local function has_large(most)
+  if copy(math.min(n, 8)) > 8 * most then
+    return true
+  end
+  for i = n, 9, -16 do
+    if #redis.call('LINDEX', KEYS[1], -i) > most then
+      return true
+    end
+  end
+  return false
+end
+
+-- Nothing has left the line until the copy is known to be the same.
+local function move()
+  if has_large(tonumber(ARGV[6])) or copy(n) > tonumber(ARGV[5])
+    or redis.call('LLEN', KEYS[3]) ~= n
+    or redis.call('LINDEX', KEYS[3], 0) ~= redis.call('LINDEX', KEYS[1], -1)
+    or redis.call('LINDEX', KEYS[3], -1) ~= redis.call('LINDEX', KEYS[1], -n) then
+    return false
+  end
+  redis.call('HSET', KEYS[2], 'batch:' .. ARGV[2], ARGV[4])
+  redis.call('LTRIM', KEYS[1], 0, -n - 1)
+  return true
+end
+
+local ok, moved = pcall(move)
+if not ok or not moved then
   redis.call('DEL', KEYS[3])
+  redis.call('HDEL', KEYS[2], 'batch:' .. ARGV[2])
+  collectgarbage() -- Or Lua would keep large leads for a while.
+  if not ok then
+    error(moved, 0)
+  end
   return {now, 3, 0}
 end
-redis.call('LTRIM', KEYS[1], 0, -n - 1)
-redis.call('HSET', KEYS[2], 'batch:' .. ARGV[2], ARGV[4])
 return {now, 0, n, count(KEYS[6], 'received', n)}

@@ -7,6 +7,8 @@
 //! or the worker itself, because not all of it was over at once. The transaction is begun together
 //! with the fetch, so that its commands cannot go out alone where beginning it was refused.
 
+use std::time::{Duration, Instant};
+
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value};
 
@@ -19,6 +21,8 @@ pub const LANES: usize = 2;
 /// Bytes of the largest lead that goes by a batch.
 const LARGEST: usize = 16 * 1024;
 
+/// A connection that was not used for so long is not used again: a server may end those that rest.
+const IDLE: Duration = Duration::from_secs(10);
 /// Seconds for which the counts of a minute are kept.
 const MINUTE_KEPT: u32 = 90_000;
 
@@ -36,6 +40,7 @@ struct Link {
     server: Server,
     /// Whether the transaction is begun that is to record the batch in hand.
     begun: bool,
+    used: Instant,
 }
 
 /// What a round trip brought.
@@ -99,7 +104,7 @@ impl Lane {
         next: Option<(usize, u64)>,
     ) -> Result<Turn, StoreError> {
         // Out of its place meanwhile: a connection on which something went wrong is not used again.
-        let mut link = match self.link.take() {
+        let mut link = match self.link.take().filter(|link| link.used.elapsed() < IDLE) {
             Some(link) => link,
             None => self.connect().await?,
         };
@@ -149,6 +154,7 @@ impl Lane {
                 }
             }
         }
+        link.used = Instant::now();
         self.link = Some(link);
         Ok(turn)
     }
@@ -163,6 +169,7 @@ impl Lane {
             connection,
             server,
             begun: false,
+            used: Instant::now(),
         })
     }
 
@@ -221,6 +228,10 @@ impl Lane {
         pipe.add_command(cmd);
         pipe.cmd("WATCH").arg(&batch);
         pipe.cmd("LRANGE").arg(&batch).arg(0).arg(-1);
+        // After that, so that it is the number of what was read.
+        pipe.cmd("HGET")
+            .arg(keys.active(&self.worker))
+            .arg(format!("batch:{}", self.number));
         pipe.cmd("MULTI");
     }
 
@@ -256,20 +267,26 @@ impl Lane {
         order: &mut u64,
     ) -> Result<Fetched, StoreError> {
         let name = || "batch".to_owned();
-        let mut read = Vec::with_capacity(4);
+        let mut read = Vec::with_capacity(5);
         for answer in answers {
-            read.push(self.store.told(answer.extract_error(), name).await?);
+            let answer = answer.extract_error();
+            if let Err(error) = &answer {
+                link.server.note(error);
+            }
+            read.push(self.store.told(answer, name).await?);
         }
-        let (Ok([taken, _, leads, _]), Some((_, first))) = (<[Value; 4]>::try_from(read), next)
+        let (Ok([taken, _, leads, marked, _]), Some((_, first))) =
+            (<[Value; 5]>::try_from(read), next)
         else {
             return Err(self.lost());
         };
         link.begun = true;
+        let marked: Option<u64> = super::convert(marked)?;
         let mut reply = Reply::new(taken)?;
         self.store.shared.clock.observe(reply.now);
         match (reply.next::<u64>()?, reply.next::<usize>()?, leads) {
             (0, 0, _) => Ok(Fetched::Taken(Vec::new())),
-            (0, n, Value::Array(leads)) if leads.len() == n => {
+            (0, n, Value::Array(leads)) if leads.len() == n && marked == Some(first) => {
                 *order = reply.next()?;
                 let delivery = |(number, lead): (u64, Value)| match lead {
                     Value::BulkString(lead) => Ok(Delivery::whole(number, lead.into())),
@@ -279,9 +296,12 @@ impl Lane {
                 deliveries.collect::<Result<_, _>>().map(Fetched::Taken)
             }
             (1, ..) => Ok(Fetched::Paused),
+            (2, ..) => Ok(Fetched::NoLease),
             (3, ..) => Ok(Fetched::Unfit),
-            // Taken, and taken away at once: the lease is gone.
-            _ => Ok(Fetched::NoLease),
+            // Taken and opened at once, or another one that came late stands there.
+            _ => Err(StoreError::Answer(
+                "a batch was opened before it could be read".into(),
+            )),
         }
     }
 

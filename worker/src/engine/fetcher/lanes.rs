@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
-use bridge_shared::store::dead_letters::token;
 use bridge_shared::store::lane::{LANES, Lane, Turn};
 use bridge_shared::store::work::{Delivery, Fetched, Record};
 use bytes::Bytes;
@@ -23,6 +22,10 @@ use crate::engine::{Backoff, committer, runner};
 
 /// How long no batch is asked for where what waits was not fit for one.
 const REST: Duration = Duration::from_secs(1);
+/// The same where that was so again and again.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Bytes recorded in one step at most.
+const BYTES: usize = 8 << 20;
 
 /// The lanes of this worker, those that are not under way.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Lanes {
     home: VecDeque<Lane>,
     /// Until when they rest.
     rest: Option<Instant>,
+    /// How long they rest next.
+    pause: Duration,
     /// Whether this user may not use them.
     refused: bool,
 }
@@ -39,6 +44,7 @@ impl Lanes {
         Self {
             home: lanes.into(),
             rest: None,
+            pause: REST,
             refused: false,
         }
     }
@@ -57,7 +63,8 @@ impl Lanes {
 
     /// What waits is not for batches: they are asked for again in a while.
     fn rest(&mut self) {
-        self.rest = Some(Instant::now() + REST);
+        self.rest = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_REST);
     }
 
     /// Something went wrong on a lane. A user who may not do what it does works without.
@@ -78,6 +85,7 @@ struct Over {
     told: Vec<Ended>,
     /// Each as it came.
     payloads: Vec<Bytes>,
+    bytes: usize,
 }
 
 impl Over {
@@ -86,12 +94,15 @@ impl Over {
             records: Vec::with_capacity(leads),
             told: Vec::with_capacity(leads),
             payloads: Vec::with_capacity(leads),
+            bytes: 0,
         }
     }
 
     /// Adds what came of a lead; gives it back where no lane can record it.
     fn add(&mut self, payload: Bytes, committed: Committed) -> Option<Committed> {
-        if committed.saving.is_some() || !Lane::records(&committed.record.outcome) {
+        let outcome = &committed.record.outcome;
+        self.bytes += outcome.size();
+        if committed.saving.is_some() || !Lane::records(outcome) || self.bytes > BYTES {
             return Some(committed);
         }
         self.records.push(committed.record);
@@ -193,6 +204,7 @@ impl Fetcher {
                     if Fetched::is_last(&deliveries, asked) {
                         last = Some(Last::Lead);
                     }
+                    self.lanes.pause = REST;
                     let over = self.work_on(order, deliveries, &mut rest).await;
                     self.appetite.learn(taken, over.is_some());
                     let more = last.is_none() && self.may_go_by_lanes();
@@ -214,13 +226,17 @@ impl Fetcher {
             }
             self.lanes.put_back(lane);
         }
+        rest.batches.sort_unstable_by_key(|(order, _)| *order);
+        let batches = rest.batches.into_iter();
+        // All of them together: one may have to go so that another one can be worked on.
+        let mut left: Vec<Delivery> = batches.flat_map(|(_, batch)| batch).collect();
+        self.send_away(&mut left).await;
         for attempt in rest.waits {
             let slot = self.slot().await;
             runner::go_on(&self.leads, &self.outcomes, attempt, slot);
         }
-        rest.batches.sort_unstable_by_key(|(order, _)| *order);
-        for (_, deliveries) in rest.batches {
-            self.start(deliveries, None).await;
+        if !left.is_empty() {
+            self.start(left, None).await;
         }
         match last {
             None => {}
@@ -272,13 +288,25 @@ impl Fetcher {
         };
         tracing::error!(
             leads = places.len(),
-            "Redis refused to write outcomes down: {words}. These leads go back to the end of the line"
+            "Redis refused to write outcomes down: {words}. These leads go back to the front of the line"
         );
-        let leads: Vec<Bytes> = places.iter().map(|n| over.payloads[*n].clone()).collect();
-        let (run, mut backoff) = (token(), Backoff::default());
-        while let Err(error) = self.context.store.push(&run, 1, &leads).await {
+        // The youngest first, so that the oldest is next.
+        let leads: Vec<Bytes> = places
+            .iter()
+            .rev()
+            .map(|n| over.payloads[*n].clone())
+            .collect();
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.context.store.put_back(&leads).await {
             backoff.tell(&error, "putting leads back");
-            backoff.wait().await;
+            let wait = self.context.end.run_until_cancelled(backoff.wait());
+            if wait.await.is_none() {
+                tracing::error!(
+                    leads = leads.len(),
+                    "leads could not be put back and are lost"
+                );
+                break;
+            }
         }
         places.iter().map(|n| over.records[*n].number).collect()
     }

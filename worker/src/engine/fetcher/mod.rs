@@ -215,13 +215,7 @@ impl Fetcher {
         let leads = deliveries.len();
         // First, and without a slot: what they stand beside waits for their going, maybe in the last
         // slot that there is.
-        if self.context.in_hand.has_suspects() {
-            let must_go = |delivery: &mut Delivery| self.context.in_hand.must_go(delivery.number);
-            let going: Vec<Delivery> = deliveries.extract_if(.., must_go).collect();
-            for delivery in going {
-                runner::send_away(&self.context, &self.outcomes, delivery).await;
-            }
-        }
+        self.send_away(&mut deliveries).await;
         let mut all_over = true;
         let mut free = None;
         for delivery in deliveries {
@@ -241,6 +235,18 @@ impl Fetcher {
             all_over &= free.is_some();
         }
         self.appetite.learn(leads, all_over);
+    }
+
+    /// Sends suspects away that may not be worked on next to another one.
+    async fn send_away(&self, deliveries: &mut Vec<Delivery>) {
+        if !self.context.in_hand.has_suspects() {
+            return;
+        }
+        let must_go = |delivery: &mut Delivery| self.context.in_hand.must_go(delivery.number);
+        let going: Vec<Delivery> = deliveries.extract_if(.., must_go).collect();
+        for delivery in going {
+            runner::send_away(&self.context, &self.outcomes, delivery).await;
+        }
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {
