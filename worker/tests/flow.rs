@@ -220,15 +220,8 @@ fn bytes_that_are_no_lead_are_kept_exactly() {
 #[test]
 fn every_step_is_told_over_pub_sub() {
     let bridge = Bridge::start();
-    let client = redis::Client::open(bridge.redis.url()).expect("a URL");
-    let mut connection = client.get_connection().expect("a connection");
-    let mut pubsub = connection.as_pubsub();
-    pubsub
-        .subscribe("leads_to_enrich:events")
-        .expect("subscribed");
-    pubsub
-        .set_read_timeout(Some(common::PATIENCE))
-        .expect("a timeout");
+    let mut connection = common::connect(&bridge.redis);
+    let mut pubsub = common::listen(&mut connection);
     let service = Service::start(
         |request, before| match (request.lead["name"].as_str(), before) {
             (Some("fails"), _) => Reply::status(400),

@@ -24,7 +24,7 @@ end
 redis.call('XLEN', KEYS[7])
 redis.call('LLEN', KEYS[8])
 make_sure_of_room(KEYS[6])
-open(KEYS[2], ARGV[2], KEYS[6]) -- One that was not over at once.
+open(KEYS[2], KEYS[6], tonumber(ARGV[2])) -- One that was not over at once.
 
 local n = math.min(tonumber(ARGV[3]), redis.call('LLEN', KEYS[1]))
 if n == 0 then

@@ -82,7 +82,7 @@ local ok, refused = pcall(function()
     local letter, number = string.sub(ARGV[2], i, i), ARGV[at]
     local here = is_held(number)
     if not here and not opened then
-      open_all(KEYS[1], KEYS[6])
+      open(KEYS[1], KEYS[6])
       opened, here = true, is_held(number)
     end
     if here then

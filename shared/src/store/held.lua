@@ -5,14 +5,11 @@
 -- Returns {now, number...}, in no order.
 local reply = {now}
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  local lane = string.match(field, '^batch:(%d)$')
-  if lane then
-    local first = redis.call('HGET', KEYS[1], field)
-    for i = 0, redis.call('LLEN', KEYS[1] .. ':' .. lane) - 1 do
-      reply[#reply + 1] = first + i
-    end
-  else
-    reply[#reply + 1] = tonumber(field)
+  reply[#reply + 1] = tonumber(field) -- Nothing where it is the mark of a batch.
+end
+for _, batch in ipairs(batches(KEYS[1])) do
+  for i = 0, redis.call('LLEN', batch.list) - 1 do
+    reply[#reply + 1] = batch.first + i
   end
 end
 return reply

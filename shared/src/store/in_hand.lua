@@ -6,20 +6,14 @@
 --       of a larger one  then the deliveries' numbers
 -- Returns {now, payload or {bytes, beginning} or false...}: of the first so many numbers, false
 -- where it is not there.
-local batches = {}
-for lane = 1, 2 do
-  local first = redis.call('HGET', KEYS[1], 'batch:' .. lane)
-  if first then
-    batches[#batches + 1] = {tonumber(first), KEYS[1] .. ':' .. lane}
-  end
-end
+local as_they_came = batches(KEYS[1])
 
 local function payload_of(number)
   local payload = redis.call('HGET', KEYS[1], number)
-  for _, batch in ipairs(batches) do
-    local at = number - batch[1]
+  for _, batch in ipairs(as_they_came) do
+    local at = number - batch.first
     if not payload and at >= 0 then
-      payload = redis.call('LINDEX', batch[2], at)
+      payload = redis.call('LINDEX', batch.list, at)
     end
   end
   return payload

@@ -144,9 +144,9 @@ impl Lane {
                     self.read_recorded(answer, &mut turn).await?;
                 }
             }
-            if next.is_some() {
+            if let Some((_, first)) = next {
                 let order = &mut turn.order;
-                let fetched = self.read_fetched(answers, &mut link, next, order).await;
+                let fetched = self.read_fetched(answers, &mut link, first, order).await;
                 let failed = fetched.is_err();
                 turn.fetched = Some(fetched);
                 if failed {
@@ -193,11 +193,10 @@ impl Lane {
             };
             pipe.add_command(cmd);
         }
-        let active = keys.active(&self.worker);
         pipe.cmd("DEL").arg(keys.batch(&self.worker, self.number));
         pipe.cmd("HDEL")
-            .arg(active)
-            .arg(format!("batch:{}", self.number));
+            .arg(keys.active(&self.worker))
+            .arg(self.mark());
         let minute = keys.minute(self.store.now() / 60_000);
         for (field, n) in [("done", done), ("skipped", skips), ("dead", dead)] {
             if n > 0 {
@@ -231,8 +230,13 @@ impl Lane {
         // After that, so that it is the number of what was read.
         pipe.cmd("HGET")
             .arg(keys.active(&self.worker))
-            .arg(format!("batch:{}", self.number));
+            .arg(self.mark());
         pipe.cmd("MULTI");
+    }
+
+    /// The field of the worker's hash that has the number of the batch's first lead.
+    fn mark(&self) -> String {
+        format!("batch:{}", self.number)
     }
 
     async fn read_recorded(&self, answer: Value, turn: &mut Turn) -> Result<(), StoreError> {
@@ -263,7 +267,7 @@ impl Lane {
         &self,
         answers: std::vec::IntoIter<Value>,
         link: &mut Link,
-        next: Option<(usize, u64)>,
+        first: u64,
         order: &mut u64,
     ) -> Result<Fetched, StoreError> {
         let name = || "batch".to_owned();
@@ -275,9 +279,7 @@ impl Lane {
             }
             read.push(self.store.told(answer, name).await?);
         }
-        let (Ok([taken, _, leads, marked, _]), Some((_, first))) =
-            (<[Value; 5]>::try_from(read), next)
-        else {
+        let Ok([taken, _, leads, marked, _]) = <[Value; 5]>::try_from(read) else {
             return Err(self.lost());
         };
         link.begun = true;

@@ -24,41 +24,43 @@ local function make_sure_of_room(stats)
   redis.call('HINCRBY', stats, 'done', 0)
 end
 
--- A batch that a worker took in one step stands in a list of its own, and in the hash of deliveries
--- the number of its first: `batch:<lane>`. Opens one, so that each delivery stands in the hash by
--- its number.
-local function open(active, lane, stats)
-  local first = redis.call('HGET', active, 'batch:' .. lane)
-  if not first then
-    return
-  end
-  make_sure_of_room(stats)
-  local batch = active .. ':' .. lane
-  for from = 0, redis.call('LLEN', batch) - 1, 32 do
-    local fields = {}
-    for i, payload in ipairs(redis.call('LRANGE', batch, from, from + 31)) do
-      fields[2 * i - 1] = first + from + i - 1
-      fields[2 * i] = payload
+-- The batches that a worker has in hand as they came. Each stands in a list of its own, and in the
+-- hash of deliveries the number of its first: `batch:<lane>`.
+local function batches(active)
+  local found = {}
+  for lane = 1, 2 do -- As many as in lane.rs.
+    local first = redis.call('HGET', active, 'batch:' .. lane)
+    if first then
+      found[#found + 1] = {lane = lane, first = tonumber(first), list = active .. ':' .. lane}
     end
-    redis.call('HSET', active, unpack(fields))
   end
-  redis.call('HDEL', active, 'batch:' .. lane)
-  redis.call('DEL', batch)
+  return found
 end
 
-local function open_all(active, stats)
-  for lane = 1, 2 do
-    open(active, lane, stats)
+-- Opens a worker's batches, or that of one lane: then each delivery stands in the hash by its number.
+local function open(active, stats, lane)
+  for _, batch in ipairs(batches(active)) do
+    if not lane or lane == batch.lane then
+      make_sure_of_room(stats)
+      for from = 0, redis.call('LLEN', batch.list) - 1, 32 do
+        local fields = {}
+        for i, payload in ipairs(redis.call('LRANGE', batch.list, from, from + 31)) do
+          fields[2 * i - 1] = batch.first + from + i - 1
+          fields[2 * i] = payload
+        end
+        redis.call('HSET', active, unpack(fields))
+      end
+      redis.call('HDEL', active, 'batch:' .. batch.lane)
+      redis.call('DEL', batch.list)
+    end
   end
 end
 
 -- How many deliveries a worker has in hand.
 local function in_hand(active)
   local n = redis.call('HLEN', active)
-  for lane = 1, 2 do
-    if redis.call('HEXISTS', active, 'batch:' .. lane) == 1 then
-      n = n - 1 + redis.call('LLEN', active .. ':' .. lane)
-    end
+  for _, batch in ipairs(batches(active)) do
+    n = n - 1 + redis.call('LLEN', batch.list)
   end
   return n
 end

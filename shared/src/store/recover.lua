@@ -10,7 +10,7 @@ local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) > now then
   return {now, 1}
 end
-open_all(KEYS[3], KEYS[6])
+open(KEYS[3], KEYS[6])
 local reply = {now, 0}
 local recovered, dead = 0, 0
 for i = 2, #ARGV, 3 do

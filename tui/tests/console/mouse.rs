@@ -49,21 +49,11 @@ fn the_mouse_is_used_only_where_it_is_wanted() {
 #[test]
 fn the_mouse_is_given_back_while_the_console_is_suspended() {
     let redis = Redis::with_dead(3);
-    let mut shell = Terminal::run(
-        "bash",
-        &["--norc", "-i"],
-        &redis.server.url(),
-        100,
-        30,
-        "xterm-256color",
-    );
+    let mut shell = Terminal::shell(&redis.server.url(), "--mouse");
     let on = |shell: &Terminal| {
         let parser = shell.screen.lock().expect("a screen");
         parser.screen().mouse_protocol_mode() != MouseProtocolMode::None
     };
-    shell.sees("shell>");
-    shell.press(&format!("{} --mouse\r", env!("CARGO_BIN_EXE_bridge")));
-    shell.sees("live");
     assert!(on(&shell));
     shell.press("\x1a");
     shell.sees("Stopped");

@@ -36,17 +36,7 @@ fn a_signal_gives_the_terminal_back() {
 #[test]
 fn a_suspended_console_gives_the_terminal_back_and_takes_it_again() {
     let redis = Redis::with_dead(3);
-    let mut shell = Terminal::run(
-        "bash",
-        &["--norc", "-i"],
-        &redis.server.url(),
-        100,
-        30,
-        "xterm-256color",
-    );
-    shell.sees("shell>");
-    shell.press(&format!("{}\r", env!("CARGO_BIN_EXE_bridge")));
-    shell.sees("live");
+    let mut shell = Terminal::shell(&redis.server.url(), "");
     shell.press("\x1a");
     shell.sees("Stopped");
     assert!(shell.is_restored());

@@ -21,6 +21,15 @@ fn rows_of(n: u16) -> NonZeroU16 {
 }
 
 impl Terminal {
+    /// Runs a shell, with a console in it that has these flags.
+    pub(crate) fn shell(url: &str, flags: &str) -> Self {
+        let mut shell = Self::run("bash", &["--norc", "-i"], url, 100, 30, "xterm-256color");
+        shell.sees("shell>");
+        shell.press(&format!("{} {flags}\r", env!("CARGO_BIN_EXE_bridge")));
+        shell.sees("live");
+        shell
+    }
+
     /// Runs a program in a terminal of its own.
     pub(crate) fn run(
         program: &str,

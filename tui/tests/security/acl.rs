@@ -168,12 +168,8 @@ fn work_by_batches(server: &mut Server, url: &str, flags: &[&str]) {
     let leads: Vec<String> = (0..LEADS)
         .map(|n| format!(r#"{{"name":"Ada {n}","again":{}}}"#, n % 700 == 699))
         .collect();
-    let command = [&b"LPUSH"[..], b"leads_to_enrich"];
-    let parts = command
-        .into_iter()
-        .chain(leads.iter().map(String::as_bytes));
     let before = server.run::<u64>("XLEN enriched_leads");
-    let _: u64 = server.call(&parts.collect::<Vec<_>>());
+    lpush(server, "leads_to_enrich", &leads);
     let mut worker = worker(url, &flags);
     worker.env("BRIDGE_API_TOKEN", "token");
     let mut worker = Running::start(worker, server.path("quick.log"));
@@ -272,10 +268,14 @@ fn bury(server: &mut Server, n: usize) {
             )
         })
         .collect();
-    let command = [&b"LPUSH"[..], b"failed_leads"];
+    lpush(server, "failed_leads", &letters);
+}
+
+fn lpush(server: &mut Server, list: &str, entries: &[String]) {
+    let command = [&b"LPUSH"[..], list.as_bytes()];
     let parts: Vec<&[u8]> = command
         .into_iter()
-        .chain(letters.iter().map(String::as_bytes))
+        .chain(entries.iter().map(String::as_bytes))
         .collect();
     let _: u64 = server.call(&parts);
 }

@@ -19,7 +19,7 @@ pub(super) const BACKLOG: usize = 512;
 /// Outcomes recorded in one step at most.
 const BATCH: usize = 256;
 /// Bytes recorded in one step at most, unless one outcome alone has more.
-const BYTES: usize = 8 << 20;
+pub(super) const BYTES: usize = 8 << 20;
 /// Batches under way at once.
 const LANES: usize = 2;
 

@@ -19,6 +19,16 @@ use redis::{Connection, FromRedisValue};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Listens to the events.
+pub fn listen(connection: &mut Connection) -> redis::PubSub<'_> {
+    let mut events = connection.as_pubsub();
+    events
+        .subscribe("leads_to_enrich:events")
+        .expect("subscribed");
+    events.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    events
+}
+
 /// How long a condition may take to come true. Long, because the machine may be busy; a test that
 /// passes never waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -186,7 +196,7 @@ fn unique() -> usize {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
-fn connect(redis: &Sandbox) -> Connection {
+pub fn connect(redis: &Sandbox) -> Connection {
     redis::Client::open(redis.url())
         .and_then(|client| client.get_connection())
         .expect("a connection to the private Redis")

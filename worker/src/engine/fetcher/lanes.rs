@@ -24,8 +24,6 @@ use crate::engine::{Backoff, committer, runner};
 const REST: Duration = Duration::from_secs(1);
 /// The same where that was so again and again.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// Bytes recorded in one step at most.
-const BYTES: usize = 8 << 20;
 
 /// The lanes of this worker, those that are not under way.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ impl Over {
     fn add(&mut self, payload: Bytes, committed: Committed) -> Option<Committed> {
         let outcome = &committed.record.outcome;
         self.bytes += outcome.size();
-        if committed.saving.is_some() || !Lane::records(outcome) || self.bytes > BYTES {
+        if committed.saving.is_some() || !Lane::records(outcome) || self.bytes > committer::BYTES {
             return Some(committed);
         }
         self.records.push(committed.record);
@@ -134,14 +132,14 @@ enum Last {
 
 /// What is not started when a batch turned out not to be over at once.
 #[derive(Default)]
-struct Rest {
+struct Left {
     /// Attempts that were begun and found no free slot.
     waits: Vec<UnderWay>,
     /// Leads, with the order in which their batches were taken.
     batches: Vec<(u64, Vec<Delivery>)>,
 }
 
-impl Rest {
+impl Left {
     fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
@@ -187,7 +185,7 @@ impl Fetcher {
 
     /// Takes whole batches as long as all of them are over at once and more wait.
     pub(super) async fn go_by_lanes(&mut self) {
-        let (mut trips, mut rest) = (VecDeque::new(), Rest::default());
+        let (mut trips, mut left) = (VecDeque::new(), Left::default());
         let mut last = None;
         while self.may_go_by_lanes()
             && let Some(lane) = self.lanes.next()
@@ -205,7 +203,7 @@ impl Fetcher {
                         last = Some(Last::Lead);
                     }
                     self.lanes.pause = REST;
-                    let over = self.work_on(order, deliveries, &mut rest).await;
+                    let over = self.work_on(order, deliveries, &mut left).await;
                     self.appetite.learn(taken, over.is_some());
                     let more = last.is_none() && self.may_go_by_lanes();
                     match over {
@@ -226,17 +224,17 @@ impl Fetcher {
             }
             self.lanes.put_back(lane);
         }
-        rest.batches.sort_unstable_by_key(|(order, _)| *order);
-        let batches = rest.batches.into_iter();
+        left.batches.sort_unstable_by_key(|(order, _)| *order);
+        let batches = left.batches.into_iter();
         // All of them together: one may have to go so that another one can be worked on.
-        let mut left: Vec<Delivery> = batches.flat_map(|(_, batch)| batch).collect();
-        self.send_away(&mut left).await;
-        for attempt in rest.waits {
+        let mut leads: Vec<Delivery> = batches.flat_map(|(_, batch)| batch).collect();
+        self.send_away(&mut leads).await;
+        for attempt in left.waits {
             let slot = self.slot().await;
             runner::go_on(&self.leads, &self.outcomes, attempt, slot);
         }
-        if !left.is_empty() {
-            self.start(left, None).await;
+        if !leads.is_empty() {
+            self.start(leads, None).await;
         }
         match last {
             None => {}
@@ -267,8 +265,10 @@ impl Fetcher {
                 let refused = self.put_back(&over, &turn.refused).await;
                 committer::tell(&self.context, records, told, &refused, &self.delays);
             }
-            Ok(_) => committer::record_all(&self.context, records, told, false, &self.delays).await,
-            Err(_) => committer::record_all(&self.context, records, told, true, &self.delays).await,
+            turn => {
+                let doubt = turn.is_err();
+                committer::record_all(&self.context, records, told, doubt, &self.delays).await;
+            }
         }
         let fetched = turn.and_then(|turn| turn.fetched.transpose());
         if let (Err(_), Some((count, first))) = (&fetched, next) {
@@ -318,12 +318,12 @@ impl Fetcher {
         &mut self,
         order: u64,
         deliveries: Vec<Delivery>,
-        rest: &mut Rest,
+        left: &mut Left,
     ) -> Option<Over> {
         let context = Arc::clone(&self.context);
         context.in_hand.add(&deliveries, false);
-        if !rest.is_empty() || context.in_hand.has_suspects() {
-            rest.batches.push((order, deliveries));
+        if !left.is_empty() || context.in_hand.has_suspects() {
+            left.batches.push((order, deliveries));
             return None;
         }
         let mut over = Over::with_capacity(deliveries.len());
@@ -338,7 +338,7 @@ impl Fetcher {
                 Begun::Waits(attempt) => {
                     match Arc::clone(&self.slots).try_acquire_owned() {
                         Ok(slot) => runner::go_on(&self.leads, &self.outcomes, attempt, slot),
-                        Err(_) => rest.waits.push(attempt),
+                        Err(_) => left.waits.push(attempt),
                     }
                     None
                 }
@@ -346,7 +346,7 @@ impl Fetcher {
             for committed in over.apart().chain(alone) {
                 self.outcomes.send(committed).await;
             }
-            rest.batches.push((order, deliveries.collect()));
+            left.batches.push((order, deliveries.collect()));
             return None;
         }
         Some(over)
