@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
+use crate::json::push_text;
 
 /// The version of the message this code writes. A reader shows what it knows of a newer one.
 pub const VERSION: u32 = 1;
@@ -126,7 +127,7 @@ impl Event {
 }
 
 /// An [`Event`] on its way out, which has nothing of its own.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct News<'a> {
     /// When, in milliseconds of server time.
     pub at: Millis,
@@ -135,16 +136,12 @@ pub struct News<'a> {
     /// The lead's id.
     pub lead: &'a str,
     /// The station concerned.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub station: Option<&'a str>,
     /// What went wrong, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
     /// Which retry comes next, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<u32>,
     /// How long it took, or how long until the retry, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
 }
 
@@ -161,6 +158,35 @@ impl<'a> News<'a> {
             retry: None,
             ms: None,
         }
+    }
+
+    /// Writes it as an [`Event`] is written. By hand, for there are four in the life of a lead.
+    fn write(&self, out: &mut Vec<u8>) {
+        let number = |out: &mut Vec<u8>, name: &[u8], number: u64| {
+            out.extend_from_slice(name);
+            serde_json::to_writer(out, &number).expect("a number is always JSON");
+        };
+        let text = |out: &mut Vec<u8>, name: &[u8], text: &str| {
+            out.extend_from_slice(name);
+            push_text(out, text);
+        };
+        out.extend_from_slice(b"{\"at\":");
+        serde_json::to_writer(&mut *out, &self.at).expect("a number is always JSON");
+        text(out, b",\"event\":", self.event.as_str());
+        text(out, b",\"lead\":", self.lead);
+        if let Some(station) = self.station {
+            text(out, b",\"station\":", station);
+        }
+        if let Some(error) = self.error {
+            text(out, b",\"error\":", error);
+        }
+        if let Some(retry) = self.retry {
+            number(out, b",\"retry\":", retry.into());
+        }
+        if let Some(ms) = self.ms {
+            number(out, b",\"ms\":", ms);
+        }
+        out.push(b'}');
     }
 }
 
@@ -192,7 +218,7 @@ impl Message {
         if self.events > 0 {
             self.bytes.push(b',');
         }
-        serde_json::to_writer(&mut self.bytes, news).expect("events are always JSON");
+        news.write(&mut self.bytes);
         self.events += 1;
     }
 

@@ -12,6 +12,8 @@ use std::ops::Range;
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::json;
+
 /// Fields up to which a name is looked for one by one.
 const FEW: usize = 32;
 
@@ -117,7 +119,7 @@ impl Fields {
             if i > 0 {
                 out.push(b',');
             }
-            serde_json::to_writer(&mut out, name).expect("a text is always JSON");
+            json::push_text(&mut out, name);
             out.push(b':');
             out.extend_from_slice(value.as_bytes());
         }

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bridge_shared::envelope::ErrorKind;
@@ -103,6 +104,10 @@ impl Journey {
         mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
     ) -> Option<T> {
         let (started, before) = (Instant::now(), self.waited());
+        // What waits for nothing needs no timer.
+        if let Poll::Ready(done) = futures::poll!(work.as_mut()) {
+            return Some(done);
+        }
         let end = || started + limit + self.waited().saturating_sub(before);
         loop {
             if let Ok(done) = tokio::time::timeout_at(end(), work.as_mut()).await {
