@@ -4,10 +4,14 @@
 mod common;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_shared::envelope::Envelope;
 use bridge_shared::event::{EventBatch, EventKind};
-use common::{Bridge, Reply, Service, Worker, eventually};
+use common::proxy::scripts::Scripts;
+use common::proxy::{Cut, Proxy};
+use common::{Bridge, NOOP, Reply, Service, Worker, eventually};
 use serde_json::Value;
 
 const LEADS: usize = 20_000;
@@ -57,6 +61,14 @@ fn calls(bridge: &Bridge, command: &str) -> usize {
         .nth(1)
         .and_then(|rest| rest.split(',').next());
     calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+/// A route on which slow leads wait for a service, and the others for nothing.
+fn slow_route(bridge: &Bridge, service: &Service) -> String {
+    bridge.route(&format!(
+        "default_pipeline = \"test\"\n[[pipelines.test.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\nwhen = \"slow\"\n",
+        service.url
+    ))
 }
 
 /// Stops a worker while it has a whole batch in hand.
@@ -164,23 +176,131 @@ fn a_worker_that_slept_through_its_lease_records_nothing_of_its_batch() {
 }
 
 #[test]
-fn what_cannot_be_written_down_goes_back_to_the_line() {
+fn a_batch_that_comes_late_is_not_taken_for_the_one_in_its_place() {
     let bridge = Bridge::start();
+    let service = Service::start(|_, _| Reply::ok());
+    let route = slow_route(&bridge, &service);
+    let proxy = Proxy::start(bridge.redis.port(), "", Arc::new(Scripts::new(None)));
+    proxy.trap("batch", Cut::BehindNext);
+    let flags = ["--pipeline", &route, "--concurrency", "8"];
+    let worker = Worker::start(&proxy.url(), &bridge.log(), &flags);
     push(&bridge, (0..LEADS).map(numbered));
-    let worker = bridge.worker(&[]);
+    let mut leads = LEADS;
+    eventually("a batch is asked for", || proxy.has_stray());
+    eventually("it comes right behind another one of its lane", || {
+        let is_over = bridge.waiting() + bridge.in_flight() == 0;
+        if is_over && proxy.has_stray() {
+            // At once, so that they go by batches again; in what comes late are some that wait,
+            // and so its leads are recorded one by one, by their numbers.
+            let slow = |n: usize| {
+                format!(
+                    r#"{{"n":{},"slow":{}}}"#,
+                    leads + n,
+                    n > 200 && n.is_multiple_of(32)
+                )
+            };
+            push(&bridge, (0..1_000).map(slow));
+            leads += 1_000;
+        }
+        !proxy.has_stray()
+    });
+    eventually("all are done", || {
+        bridge.done() >= leads && bridge.in_flight() == 0
+    });
+    each_is_done_once(&bridge, leads);
+    let entries: Vec<(String, HashMap<String, String>)> = bridge.redis("XRANGE enriched_leads - +");
+    let ids: HashSet<&String> = entries.iter().map(|(_, entry)| &entry["id"]).collect();
+    assert_eq!(ids.len(), leads, "each has an id of its own");
+    assert!(worker.log().contains("opened before it could be read"));
+}
+
+/// Adds the user of `assets/acl` that a worker is to be, and returns its URL.
+fn user_of_a_worker(bridge: &Bridge) -> String {
+    let shipped = include_str!("../../assets/acl/worker.acl").trim();
+    let rights = shipped.strip_prefix("user ").expect("a user");
+    let () = bridge.redis(&format!("ACL SETUSER {rights} on >pass"));
+    format!(
+        "redis://bridge-worker:pass@127.0.0.1:{}/0",
+        bridge.redis.port()
+    )
+}
+
+/// Somebody puts something else in the place of a key while a worker that has no more rights than
+/// it needs has a batch in hand.
+#[track_caller]
+fn what_is_refused_goes_back(key: &str, lead: fn(usize) -> String) -> Bridge {
+    let bridge = Bridge::start();
+    let url = user_of_a_worker(&bridge);
+    push(&bridge, (0..LEADS).map(lead));
+    let route = bridge.route(NOOP);
+    let worker = Worker::start(&url, &bridge.log(), &["--pipeline", &route]);
     freeze_with_a_batch(&bridge, &worker);
-    // Somebody puts something else in the stream's place.
-    let () = bridge.redis("RENAME enriched_leads kept");
-    let () = bridge.redis("SET enriched_leads x");
+    let () = bridge.redis(&format!("RENAME {key} kept"));
+    let () = bridge.redis(&format!("SET {key} x"));
     worker.signal("CONT");
     eventually("it is told", || {
         worker.log().contains("go back to the front of the line")
     });
-    let () = bridge.redis("RENAME kept enriched_leads");
-    eventually("all are done", || {
-        bridge.done() >= LEADS && bridge.in_flight() == 0 && bridge.waiting() == 0
+    let () = bridge.redis(&format!("RENAME kept {key}"));
+    eventually("all are through", || {
+        bridge.done() + bridge.dead() >= LEADS && bridge.in_flight() == 0 && bridge.waiting() == 0
     });
+    bridge
+}
+
+#[test]
+fn what_cannot_be_written_to_the_stream_goes_back_to_the_line() {
+    let bridge = what_is_refused_goes_back("enriched_leads", numbered);
     each_came_out_once(&bridge, LEADS);
+}
+
+#[test]
+fn what_cannot_be_written_to_the_dead_letters_goes_back_and_the_rest_of_its_batch_is_recorded() {
+    let odd_is_no_lead = |n: usize| {
+        if n % 2 == 1 {
+            format!("no lead {n}")
+        } else {
+            numbered(n)
+        }
+    };
+    let bridge = what_is_refused_goes_back("failed_leads", odd_is_no_lead);
+    let dead: HashSet<String> = bridge
+        .dead_letters()
+        .iter()
+        .map(|letter| letter["lead"].to_string())
+        .collect();
+    assert_eq!((bridge.dead(), dead.len()), (LEADS / 2, LEADS / 2));
+    each_came_out_once(&bridge, LEADS / 2);
+}
+
+#[test]
+fn suspects_in_the_batches_of_two_lanes_do_not_wait_for_each_other_in_the_last_slot() {
+    let bridge = Bridge::start();
+    let lead = |n: usize| {
+        // In two batches next to each other, which mostly are in hand together.
+        if n % 4_000 != 3_000 && n % 4_000 != 3_128 {
+            return numbered(n);
+        }
+        // Two workers died with it.
+        let mut envelope = Envelope::new(format!("suspect-{n}"), numbered(n).into(), None);
+        envelope.deaths = 2;
+        String::from_utf8(envelope.encode().to_vec()).expect("JSON")
+    };
+    let _worker = bridge.worker(&["--concurrency", "1"]);
+    let mut leads = 0;
+    eventually("two suspects stand beside each other", || {
+        let stood = bridge.stat("postponed") > 0;
+        if !stood && bridge.done() == leads {
+            push(&bridge, (leads..leads + 4_000).map(lead));
+            leads += 4_000;
+        }
+        stood
+    });
+    eventually("all are done", || {
+        bridge.done() >= leads && bridge.in_flight() == 0
+    });
+    each_is_done_once(&bridge, leads);
+    assert!(calls(&bridge, "sort") > leads / 128 / 2, "by batches");
 }
 
 #[test]
@@ -190,10 +310,7 @@ fn a_batch_of_which_one_has_to_wait_is_recorded_one_by_one() {
         0 => Reply::status(500),
         _ => Reply::ok().after(5),
     });
-    let route = bridge.route(&format!(
-        "default_pipeline = \"test\"\n[[pipelines.test.stations]]\nkind = \"http\"\nname = \"enrich\"\nurl = \"{}\"\nwhen = \"slow\"\n",
-        service.url
-    ));
+    let route = slow_route(&bridge, &service);
     let lead = |n: usize| format!(r#"{{"n":{n},"slow":{}}}"#, n % 700 == 699);
     push(&bridge, (0..LEADS).map(lead));
     let flags = ["--pipeline", &route, "--retry-delay-base", "0.05"];
@@ -207,20 +324,33 @@ fn a_batch_of_which_one_has_to_wait_is_recorded_one_by_one() {
 }
 
 #[test]
-fn large_leads_go_one_by_one() {
+fn large_leads_go_one_by_one_and_small_ones_by_batches_none_far_from_its_place() {
+    const LEADS: usize = 6_000;
     let bridge = Bridge::start();
     let text = "x".repeat(100_000);
+    // Alone, every other one, and many in a row; between them room enough that batches are tried again.
+    let is_large = |n: usize| {
+        n % 500 == 333 || ((2_000..2_100).contains(&n) && n % 2 == 1) || (4_000..4_050).contains(&n)
+    };
     let lead = |n: usize| {
-        if n % 64 == 1 {
+        if is_large(n) {
             format!(r#"{{"n":{n},"text":"{text}"}}"#)
         } else {
             numbered(n)
         }
     };
-    push(&bridge, (0..2_000).map(lead));
+    for n in (0..LEADS).step_by(500) {
+        push(&bridge, (n..n + 500).map(lead));
+    }
     let _worker = bridge.worker(&[]);
     eventually("all are done", || {
-        bridge.done() >= 2_000 && bridge.in_flight() == 0
+        bridge.done() >= LEADS && bridge.in_flight() == 0
     });
-    each_is_done_once(&bridge, 2_000);
+    each_is_done_once(&bridge, LEADS);
+    let done: Vec<usize> = bridge.enriched().iter().map(number).collect();
+    let places = done.iter().enumerate();
+    let far = places.map(|(place, n)| place.abs_diff(*n)).max();
+    // Two batches; two more where what came one by one before them was still being recorded.
+    assert!(far <= Some(4 * 128), "{far:?}");
+    assert!(calls(&bridge, "sort") > 10, "some by batches");
 }

@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 
 use common::proxy::Proxy;
 use common::proxy::scripts::Scripts;
-use common::{Bridge, Reply, Service, Worker, eventually};
+use common::{Bridge, NOOP, Reply, Service, Worker, eventually};
 use serde_json::json;
 
-/// A route that does nothing.
-const NOOP: &str =
-    "default_pipeline = \"noop\"\n[[pipelines.noop.stations]]\nkind = \"noop\"\nname = \"noop\"\n";
 /// A lease as short as it may be.
 const SHORT: &[&str] = &["--lease-seconds", "1"];
 

@@ -33,6 +33,10 @@ pub fn listen(connection: &mut Connection) -> redis::PubSub<'_> {
 /// passes never waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A route that does nothing.
+pub const NOOP: &str =
+    "default_pipeline = \"noop\"\n[[pipelines.noop.stations]]\nkind = \"noop\"\nname = \"noop\"\n";
+
 /// A bridge of one's own.
 pub struct Bridge {
     pub redis: Sandbox,
@@ -159,7 +163,7 @@ impl Bridge {
 
     /// Starts a worker with the noop pipeline.
     pub fn worker(&self, flags: &[&str]) -> Worker {
-        let route = self.route("default_pipeline = \"noop\"\n[[pipelines.noop.stations]]\nkind = \"noop\"\nname = \"noop\"\n");
+        let route = self.route(NOOP);
         Worker::start(
             &self.redis.url(),
             &self.log(),

@@ -25,6 +25,9 @@ pub enum Cut {
     After,
     /// The sender sees the connection cut; the command arrives that much later.
     Late(Duration),
+    /// The sender sees the connection cut; the command arrives right behind the next one that runs
+    /// the same script on the same keys, and before whatever follows that.
+    BehindNext,
 }
 
 /// A proxy on the loopback. Its threads end with the test's process.
@@ -60,6 +63,8 @@ struct Weather {
     dribble_until: Option<Instant>,
     /// The next command that runs this script meets this.
     trap: Option<(&'static str, Cut)>,
+    /// A command that waits for the next one like it.
+    stray: Option<Vec<u8>>,
     open: Vec<TcpStream>,
 }
 
@@ -123,6 +128,11 @@ impl Proxy {
     /// Cuts the connection of the next command that runs a script.
     pub fn trap(&self, script: &'static str, cut: Cut) {
         self.net.weather().trap = Some((script, cut));
+    }
+
+    /// Whether a command that was cut off still waits for the next one like it.
+    pub fn has_stray(&self) -> bool {
+        self.net.weather().stray.is_some()
     }
 
     /// Takes a trap away; returns whether it was still set.
@@ -199,6 +209,13 @@ impl Net {
                 if server.write_all(&bytes).is_err() {
                     return;
                 }
+                if let Some(stray) = self.stray_behind(&words) {
+                    // Nobody waits for its answer.
+                    let unheard = resp::encode(&[b"CLIENT", b"REPLY", b"SKIP"]);
+                    if server.write_all(&[unheard, stray].concat()).is_err() {
+                        return;
+                    }
+                }
                 done += length;
             }
             waiting.drain(..done);
@@ -216,6 +233,18 @@ impl Net {
         })
     }
 
+    /// A stray that arrives now, behind a command like it.
+    fn stray_behind(&self, words: &[&[u8]]) -> Option<Vec<u8>> {
+        let mut weather = self.weather();
+        let stray = weather.stray.as_ref()?;
+        let (_, places) = resp::command(stray)?;
+        // EVALSHA, hash, how many keys, and those.
+        let keys: usize = std::str::from_utf8(words.get(2)?).ok()?.parse().ok()?;
+        let like = places.into_iter().map(|place| &stray[place]).take(3 + keys);
+        like.eq(words.iter().copied().take(3 + keys))
+            .then(|| weather.stray.take())?
+    }
+
     fn cut_at(
         &self,
         cut: Cut,
@@ -229,6 +258,10 @@ impl Net {
         match cut {
             Cut::Before => return,
             Cut::After => {}
+            Cut::BehindNext => {
+                self.weather().stray = Some(bytes.to_vec());
+                return;
+            }
             Cut::Late(by) => {
                 let _ = client.shutdown(Shutdown::Both);
                 std::thread::sleep(by);
