@@ -10,10 +10,16 @@ use tempfile::TempDir;
 use crate::clock;
 use crate::common::proxy::Proxy;
 use crate::common::proxy::scripts::Scripts;
-use crate::common::{Worker, command};
+use crate::common::{Worker, command_of, program};
 use crate::plan::{Kind, Plan};
 use crate::site::Site;
 use crate::station::Station;
+
+/// The worker of an older build, which then stands at every other post. At the first stands this
+/// build's, for only that recovers all that it may have in hand.
+pub fn older() -> Option<PathBuf> {
+    std::env::var_os("CHECKER_OLD_WORKER").map(PathBuf::from)
+}
 
 /// Where a worker stands; whoever comes after it stands there too.
 pub struct Post {
@@ -94,7 +100,11 @@ impl Crew {
         std::fs::write(&route, text).expect("a route file");
         let seconds = |duration: std::time::Duration| duration.as_secs_f64().to_string();
         let (lease, shutdown) = (seconds(self.plan.lease), seconds(self.plan.shutdown));
-        let mut worker = command(&[
+        let program = match older() {
+            Some(older) if post % 2 == 1 => older,
+            _ => program(),
+        };
+        let flags = [
             "--pipeline",
             route.to_str().expect("a plain path"),
             "--lease-seconds",
@@ -107,7 +117,8 @@ impl Crew {
             "0.1",
             "--lead-timeout",
             "30",
-        ]);
+        ];
+        let mut worker = command_of(&program, &flags);
         let post_of = &self.posts[post];
         clock::shift(&mut worker, post_of.clock);
         let worker = worker

@@ -11,6 +11,7 @@
 //! - `alone`: how long it takes after each fault by itself
 //!
 //! `CHECKER_SEED=7` replays a seed, `CHECKER_SECONDS=600` goes on for so long; `make faults` does.
+//! `CHECKER_OLD_WORKER=/path` puts the worker of an older build beside this one's.
 
 #![allow(unreachable_pub)] // As in `common`.
 
@@ -112,12 +113,17 @@ fn where_nothing_happens_each_lead_is_worked_on_once_and_every_figure_agrees() {
 fn tell(plan: &Plan, outcome: &Outcome) {
     let (leads, calls, faults) = outcome.size;
     println!(
-        "seed {}: {:?}, {:?}{}, {} workers, lease {:?}, {leads} leads, {calls} calls, {faults} faults, {} violations",
+        "seed {}: {:?}, {:?}{}, {} workers{}, lease {:?}, {leads} leads, {calls} calls, {faults} faults, {} violations",
         plan.seed,
         plan.kind,
         plan.sinks,
         if plan.quick { ", by batches" } else { "" },
         plan.workers,
+        if crew::older().is_some() {
+            " of two builds"
+        } else {
+            ""
+        },
         plan.lease,
         outcome.violations.len()
     );

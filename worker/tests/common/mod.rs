@@ -290,7 +290,12 @@ pub fn program() -> PathBuf {
 
 /// The worker's command with nothing of this process's own settings.
 pub fn command(flags: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    command_of(&program(), flags)
+}
+
+/// The same for a worker's program of one's own choice.
+pub fn command_of(program: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for name in [
         "APP_REDIS_URL",
         "QUEUE_NAME",
