@@ -15,7 +15,7 @@ use crate::common::proxy::scripts::{Bug, Scripts};
 use crate::crew::Crew;
 use crate::news::News;
 use crate::operators::{Deeds, operate};
-use crate::plan::{Kind, Plan, Step, ms};
+use crate::plan::{Kind, Plan, Sinks, Step, ms};
 use crate::producers::{Ledger, lpush, push};
 use crate::reading::Reading;
 use crate::record::Record;
@@ -67,7 +67,8 @@ pub fn run(plan: &Plan, bug: Option<Bug>) -> Outcome {
         (account.pushed.len(), calls, account.faults.len()),
     );
     let faults = scene.record.tell();
-    let wrong = !violations.is_empty() && bug.is_none();
+    let planted = bug.is_some() || plan.sinks == Sinks::Bad;
+    let wrong = !violations.is_empty() && !planted;
     Outcome {
         violations,
         recoveries,
