@@ -340,7 +340,8 @@ fn audit() -> Vec<AuditEntry> {
     ]
 }
 
-fn events() -> Vec<Told> {
+/// What a lead that goes well tells, and one that dies.
+pub(crate) fn events() -> Vec<Told> {
     let event = |ms: i64, kind, lead: &str, station: Option<&str>, error: Option<&str>| Told {
         worker: "enrich-1-7-dljc633k3e".into(),
         event: Event {
