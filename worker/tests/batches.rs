@@ -252,6 +252,7 @@ fn what_is_refused_goes_back(key: &str, lead: fn(usize) -> String) -> Bridge {
 fn what_cannot_be_written_to_the_stream_goes_back_to_the_line() {
     let bridge = what_is_refused_goes_back("enriched_leads", numbered);
     each_came_out_once(&bridge, LEADS);
+    assert_eq!(bridge.stat("done"), LEADS);
 }
 
 #[test]
@@ -270,6 +271,7 @@ fn what_cannot_be_written_to_the_dead_letters_goes_back_and_the_rest_of_its_batc
         .map(|letter| letter["lead"].to_string())
         .collect();
     assert_eq!((bridge.dead(), dead.len()), (LEADS / 2, LEADS / 2));
+    assert_eq!(bridge.stat("dead"), LEADS / 2);
     each_came_out_once(&bridge, LEADS / 2);
 }
 

@@ -9,12 +9,15 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value};
 
 use super::door::Server;
 use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
 use super::{RESPONSE_TIMEOUT, Reply, Store, StoreError, timed, unexpected};
+use crate::clock::Millis;
+use crate::keys::Keys;
 
 /// Lanes of a worker: one batch is worked on while another one is on its way.
 pub const LANES: usize = 2;
@@ -52,6 +55,8 @@ pub struct Turn {
     /// Of those recorded the places of which the server refused the write, each with its words:
     /// someone has just put something else in the key's place. They are in nobody's hands.
     pub refused: Vec<(usize, String)>,
+    /// The minute of server time that those recorded were counted in, the refused among them.
+    pub minute: Millis,
     /// Of two batches that were taken, the one with the lesser number was taken first.
     pub order: u64,
     /// The next batch, where one was asked for. What goes wrong there undoes nothing of the rest.
@@ -76,6 +81,35 @@ impl Store {
             number: place + 1,
             link: None,
         })
+    }
+}
+
+impl Store {
+    /// Puts leads that are in nobody's hands at the front of the line, the last of them next.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn put_back(&self, leads: &[Bytes]) -> Result<(), StoreError> {
+        let mut cmd = redis::cmd("RPUSH");
+        cmd.arg(&self.keys().queue);
+        for lead in leads {
+            cmd.arg(&lead[..]);
+        }
+        self.query::<u64>(&cmd).await.map(|_| ())
+    }
+
+    /// Takes outcomes out of the figures that were counted and not written.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn uncount(
+        &self,
+        records: impl Iterator<Item = &Record>,
+        minute: Millis,
+    ) -> Result<(), StoreError> {
+        let mut pipe = Pipeline::new();
+        count(self.keys(), &mut pipe, minute, records, -1);
+        self.pipeline::<Value>(&pipe).await.map(|_| ())
     }
 }
 
@@ -111,13 +145,15 @@ impl Lane {
         let mut turn = Turn {
             recorded: false,
             refused: Vec::new(),
+            minute: 0,
             order: 0,
             fetched: None,
         };
         let recording = !records.is_empty() && link.begun;
         let mut pipe = Pipeline::new();
         if recording {
-            self.write(&mut pipe, records);
+            turn.minute = self.store.now() / 60_000;
+            self.write(&mut pipe, records, turn.minute);
         }
         let unread = pipe.len();
         if link.begun {
@@ -174,18 +210,12 @@ impl Lane {
     }
 
     /// Writes what is done where it belongs, and takes the batch out of the worker's hands.
-    fn write(&self, pipe: &mut Pipeline, records: &[Record]) {
+    fn write(&self, pipe: &mut Pipeline, records: &[Record], minute: Millis) {
         let keys = self.store.keys();
-        let (mut done, mut skips, mut dead) = (0, 0, 0);
         for Record { id, outcome, .. } in records {
             let cmd = match outcome {
-                Outcome::Dead { envelope } => {
-                    dead += 1;
-                    command("LPUSH", &[keys.failed.as_bytes(), envelope])
-                }
-                Outcome::Done { lead, skipped } => {
-                    done += 1;
-                    skips += u64::from(*skipped);
+                Outcome::Dead { envelope } => command("LPUSH", &[keys.failed.as_bytes(), envelope]),
+                Outcome::Done { lead, .. } => {
                     let (key, id) = (keys.enriched.as_bytes(), id.as_bytes());
                     command("XADD", &[key, b"*", b"id", id, b"lead", lead])
                 }
@@ -197,14 +227,7 @@ impl Lane {
         pipe.cmd("HDEL")
             .arg(keys.active(&self.worker))
             .arg(self.mark());
-        let minute = keys.minute(self.store.now() / 60_000);
-        for (field, n) in [("done", done), ("skipped", skips), ("dead", dead)] {
-            if n > 0 {
-                pipe.cmd("HINCRBY").arg(&keys.stats).arg(field).arg(n);
-                pipe.cmd("HINCRBY").arg(&minute).arg(field).arg(n);
-            }
-        }
-        pipe.cmd("EXPIRE").arg(minute).arg(MINUTE_KEPT);
+        count(keys, pipe, minute, records.iter(), 1);
     }
 
     /// Takes the next batch, makes sure that it is seen by whom nobody has taken it from, and begins
@@ -313,6 +336,35 @@ impl Lane {
             cause: "the connection was given up".into(),
         }
     }
+}
+
+/// Adds outcomes to the figures, or takes them out again.
+fn count<'a>(
+    keys: &Keys,
+    pipe: &mut Pipeline,
+    minute: Millis,
+    records: impl Iterator<Item = &'a Record>,
+    each: i64,
+) {
+    let (mut done, mut skips, mut dead) = (0, 0, 0);
+    for record in records {
+        match record.outcome {
+            Outcome::Dead { .. } => dead += each,
+            Outcome::Done { skipped, .. } => {
+                done += each;
+                skips += i64::from(skipped) * each;
+            }
+            _ => unreachable!("asked before"),
+        }
+    }
+    let minute = keys.minute(minute);
+    for (field, n) in [("done", done), ("skipped", skips), ("dead", dead)] {
+        if n != 0 {
+            pipe.cmd("HINCRBY").arg(&keys.stats).arg(field).arg(n);
+            pipe.cmd("HINCRBY").arg(&minute).arg(field).arg(n);
+        }
+    }
+    pipe.cmd("EXPIRE").arg(minute).arg(MINUTE_KEPT);
 }
 
 fn command(name: &str, args: &[&[u8]]) -> Cmd {

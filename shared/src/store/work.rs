@@ -268,19 +268,6 @@ impl Store {
         self.run(script, &cmd).await?.rest()
     }
 
-    /// Puts leads that are in nobody's hands at the front of the line, the last of them next.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn put_back(&self, leads: &[Bytes]) -> Result<(), StoreError> {
-        let mut cmd = redis::cmd("RPUSH");
-        cmd.arg(&self.keys().queue);
-        for lead in leads {
-            cmd.arg(&lead[..]);
-        }
-        self.query::<u64>(&cmd).await.map(|_| ())
-    }
-
     /// Renews the worker's lease, or registers it.
     ///
     /// # Errors

@@ -262,7 +262,7 @@ impl Fetcher {
         match &turn {
             Ok(turn) if turn.recorded => {
                 self.backoff.reset("fetch");
-                let refused = self.put_back(&over, &turn.refused).await;
+                let refused = self.put_back(&over, turn).await;
                 committer::tell(&self.context, records, told, &refused, &self.delays);
             }
             turn => {
@@ -279,8 +279,8 @@ impl Fetcher {
 
     /// Puts leads that are in nobody's hands back in the line, until they are there: the server took
     /// them out and then refused the write. Returns their numbers.
-    async fn put_back(&self, over: &Over, refused: &[(usize, String)]) -> Vec<u64> {
-        let refused = refused.iter().filter(|(n, _)| *n < over.records.len());
+    async fn put_back(&self, over: &Over, turn: &Turn) -> Vec<u64> {
+        let refused = turn.refused.iter().filter(|(n, _)| *n < over.records.len());
         let (places, words): (Vec<usize>, Vec<&str>) =
             refused.map(|(n, words)| (*n, words.as_str())).unzip();
         let Some(words) = words.first() else {
@@ -308,7 +308,11 @@ impl Fetcher {
                 break;
             }
         }
-        places.iter().map(|n| over.records[*n].number).collect()
+        let records = || places.iter().map(|n| &over.records[*n]);
+        if let Err(error) = self.context.store.uncount(records(), turn.minute).await {
+            tracing::warn!(leads = places.len(), "counted as over, and not: {error}");
+        }
+        records().map(|record| record.number).collect()
     }
 
     /// Starts a lane's batch. What came of it, where all of it is over and a lane can record that;
