@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn a_text_is_written_as_the_library_writes_it() {
         let each = (0..0x300).filter_map(char::from_u32).map(String::from);
-        for text in each.chain(["".into(), "plain".into(), "Zo\u{eb} said \"\\\"\n".into()]) {
+        for text in each.chain([
+            String::new(),
+            "plain".into(),
+            "Zo\u{eb} said \"\\\"\n".into(),
+        ]) {
             let mut out = b"before".to_vec();
             push_text(&mut out, &text);
             let expected = format!("before{}", serde_json::to_string(&text).expect("JSON"));

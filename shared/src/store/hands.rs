@@ -1,25 +1,44 @@
 //! What is in a worker's hands, read in short steps.
 
-use redis::Value;
+use redis::{Pipeline, Value};
 
+use super::lane::{LANES, mark};
 use super::window::Piece;
 use super::work::{Delivery, FETCH_BYTES};
-use super::{Store, StoreError};
+use super::{Store, StoreError, convert};
 use crate::envelope::HEAD;
 
 /// Deliveries that one step asks for.
-const STEP: usize = 200;
+const STEP: usize = 128;
 
 impl Store {
-    /// The numbers of the deliveries in a worker's hands, in order.
+    /// The numbers of the deliveries in a worker's hands, in order; some that leave them meanwhile
+    /// may be among them.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn held(&self, worker: &str) -> Result<Vec<u64>, StoreError> {
-        let script = &self.scripts().held;
-        let cmd = script.call(&[&self.keys().active(worker)]);
-        let mut numbers: Vec<u64> = self.run(script, &cmd).await?.rest()?;
+        let keys = self.keys();
+        let active = keys.active(worker);
+        let mut pipe = Pipeline::new();
+        // The batches first: one that is opened meanwhile is then found twice and not missed.
+        for lane in 1..=LANES {
+            pipe.cmd("HGET").arg(&active).arg(mark(lane));
+            pipe.cmd("LLEN").arg(keys.batch(worker, lane));
+        }
+        // No script, which takes five times as long for so many; and only the numbers, for a scan
+        // would bring the leads along, which may be of any size.
+        pipe.cmd("HKEYS").arg(&active);
+        let mut read = self.pipeline::<Vec<Value>>(&pipe).await?;
+        let fields: Vec<String> = convert(read.pop().unwrap_or(Value::Nil))?;
+        let mut numbers: Vec<u64> = fields.iter().filter_map(|n| n.parse().ok()).collect();
+        for batch in read.chunks_exact(2) {
+            let first: Option<u64> = convert(batch[0].clone())?;
+            let leads: u64 = convert(batch[1].clone())?;
+            numbers.extend(first.into_iter().flat_map(|first| first..first + leads));
+        }
         numbers.sort_unstable();
+        numbers.dedup();
         Ok(numbers)
     }
 

@@ -226,7 +226,7 @@ impl Lane {
         pipe.cmd("DEL").arg(keys.batch(&self.worker, self.number));
         pipe.cmd("HDEL")
             .arg(keys.active(&self.worker))
-            .arg(self.mark());
+            .arg(mark(self.number));
         count(keys, pipe, minute, records.iter(), 1);
     }
 
@@ -253,13 +253,8 @@ impl Lane {
         // After that, so that it is the number of what was read.
         pipe.cmd("HGET")
             .arg(keys.active(&self.worker))
-            .arg(self.mark());
+            .arg(mark(self.number));
         pipe.cmd("MULTI");
-    }
-
-    /// The field of the worker's hash that has the number of the batch's first lead.
-    fn mark(&self) -> String {
-        format!("batch:{}", self.number)
     }
 
     async fn read_recorded(&self, answer: Value, turn: &mut Turn) -> Result<(), StoreError> {
@@ -336,6 +331,11 @@ impl Lane {
             cause: "the connection was given up".into(),
         }
     }
+}
+
+/// The field of a worker's hash that has the number of the first lead of a lane's batch.
+pub(super) fn mark(lane: usize) -> String {
+    format!("batch:{lane}")
 }
 
 /// Adds outcomes to the figures, or takes them out again.

@@ -26,7 +26,6 @@ pub(super) struct Script {
 pub(super) struct Scripts {
     pub(super) fetch: Script,
     pub(super) batch: Script,
-    pub(super) held: Script,
     pub(super) in_hand: Script,
     pub(super) commit: Script,
     pub(super) heartbeat: Script,
@@ -64,7 +63,6 @@ impl Scripts {
         Self {
             fetch: script!("fetch"),
             batch: script!("batch"),
-            held: script!("held").only_reads(),
             in_hand: script!("in_hand").only_reads(),
             commit: script!("commit"),
             heartbeat: script!("heartbeat"),

@@ -58,8 +58,12 @@ fn listen(rig: &Rig, time: Duration) -> HashMap<String, usize> {
         if let Some((_, words)) = line.split_once("] \"")
             && !line.contains(" lua] ")
         {
-            let name = words.split('"').next().unwrap_or_default();
-            *commands.entry(name.to_ascii_uppercase()).or_default() += 1;
+            // A script's hash tells it from the others.
+            let mut words = words.split('"').step_by(2);
+            let name = words.next().unwrap_or_default().to_ascii_uppercase();
+            let script = words.next().filter(|_| name.starts_with("EVALSHA"));
+            let name = name + script.unwrap_or_default();
+            *commands.entry(name).or_default() += 1;
         }
         line.clear();
     }

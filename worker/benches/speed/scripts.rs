@@ -38,8 +38,10 @@ pub(crate) fn note(rig: &mut Rig) {
             Some(Value::BulkString(word)) => String::from_utf8_lossy(word),
             _ => "".into(),
         };
+        // HKEYS reads what is in a worker's hands.
         let name = match &*word(0).to_ascii_lowercase() {
             "evalsha" => names.get(&*word(1)).map(|name| format!("{name}.lua")),
+            "hkeys" => Some("HKEYS".to_owned()),
             "xlen" | "llen" | "hlen" => Some(NOTHING.to_owned()),
             _ => None,
         };
