@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test bench faults soak fuzz e2e check deny redis postgres screenshots
+.PHONY: help demo build test bench peers faults soak fuzz e2e check deny redis postgres screenshots
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ fuzz: ## Feed every reader of foreign bytes with rubbish for FUZZ_SECONDS each; 
 bench: redis ## Measure the bridge, beside what Redis itself can do; BENCH="--quick", "--json", "drain pickup"
 	$(CARGO) build --release --workspace --bins --bench speed
 	$(CARGO) bench --workspace --bench speed -- $(BENCH)
+
+peers: redis ## Measure this worker and others on Redis with a job that does nothing
+	$(CARGO) build --release --workspace --bins
+	@worker/benches/peers/run.sh
 
 e2e: ## Run the compose file on this machine's Docker engine, with everything that can happen to it
 	@.ci/e2e

@@ -1,4 +1,4 @@
-//! What it costs to take a dead worker's leads over.
+//! What it costs to take dead workers' leads over, each of whom had as many in hand as can be.
 
 use std::time::Instant;
 
@@ -7,7 +7,8 @@ use crate::process;
 use crate::report::Report;
 use crate::rig::{Rig, numbered};
 
-const DEAD: &str = "dead-1-bench";
+/// The most that one worker works on at once.
+const IN_HAND: usize = 10_000;
 
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
@@ -17,10 +18,15 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     // Paused, so that what is measured is the recovery alone; the worker hears of it with its pulse.
     let () = rig.run("SET leads_to_enrich:paused bench");
     rig.until_not_blocked();
-    rig.in_hands_of(DEAD, numbered(0..leads));
+    let dead = (0..leads).step_by(IN_HAND).map(|first| {
+        let worker = format!("dead-{first}-bench");
+        rig.in_hands_of(&worker, numbered(first..first + IN_HAND));
+        format!(" 1 {worker}")
+    });
+    let dead: String = dead.collect();
     let before = process::cpu(worker.pid());
     let started = Instant::now();
-    let _: u64 = rig.run(&format!("ZADD leads_to_enrich:workers 1 {DEAD}"));
+    let _: u64 = rig.run(&format!("ZADD leads_to_enrich:workers{dead}"));
     rig.until("all are waiting again", |rig| {
         rig.run::<usize>("LLEN leads_to_enrich") == leads
     });

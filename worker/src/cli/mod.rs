@@ -106,13 +106,17 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Leads that one worker works on at once at most. What a worker has in hand is listed in one step,
+/// which takes Redis some milliseconds for so many; for more there are more workers.
+const MOST_AT_ONCE: i64 = 10_000;
+
 /// How to work.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
 pub(crate) struct RunArgs {
     /// How many leads to work on at once
     #[arg(long, global = true, env = "CONCURRENCY", value_name = "N", default_value_t = 50,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+          value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE))]
     concurrency: u32,
 
     /// Retries after the first attempt of a lead
