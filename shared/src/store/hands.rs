@@ -35,7 +35,11 @@ impl Store {
         for batch in read.chunks_exact(2) {
             let first: Option<u64> = convert(batch[0].clone())?;
             let leads: u64 = convert(batch[1].clone())?;
-            numbers.extend(first.into_iter().flat_map(|first| first..first + leads));
+            numbers.extend(
+                first
+                    .into_iter()
+                    .flat_map(|first| first..first.saturating_add(leads)),
+            );
         }
         numbers.sort_unstable();
         numbers.dedup();

@@ -82,9 +82,7 @@ impl Store {
             link: None,
         })
     }
-}
 
-impl Store {
     /// Puts leads that are in nobody's hands at the front of the line, the last of them next.
     ///
     /// # Errors

@@ -19,20 +19,18 @@ trap 'stop; redis-cli -p "$port" shutdown nosave; rm -rf "$folder"' EXIT
 
 # measure NAME LENGTH-COMMAND QUEUE WORKER...
 measure() {
-  local name=$1 length=$2 queue=$3 jobs last now began
+  local name=$1 length=("$2" "$3") jobs now began=
   shift 3
-  jobs=$(redis-cli -p "$port" "$length" "$queue")
+  jobs=$(redis-cli -p "$port" "${length[@]}")
   setsid "$@" >"$folder/$name.log" 2>&1 &
   worker=$!
-  # From the first job that is taken: what a process needs to start is not what is measured.
-  while now=$(redis-cli -p "$port" "$length" "$queue") && [ "$now" -ge "$jobs" ]; do
-    kill -0 "$worker" 2>/dev/null || { echo "$name ended:"; tail -5 "$folder/$name.log"; return; }
+  while now=$(redis-cli -p "$port" "${length[@]}") && [ "$now" -gt 0 ]; do
+    kill -0 "$worker" 2>/dev/null || { echo "$name ended, with $now jobs waiting:"; tail -5 "$folder/$name.log"; exit 1; }
+    # From the first job that is taken: what a process needs to start is not what is measured.
+    [ -n "$began" ] || [ "$now" -ge "$jobs" ] || { began=$(date +%s%N) && jobs=$now; }
     sleep 0.01
   done
-  began=$(date +%s%N)
-  last=$now
-  while now=$(redis-cli -p "$port" "$length" "$queue") && [ "$now" -gt 0 ]; do sleep 0.02; done
-  awk -v name="$name" -v jobs="$last" -v ns="$(($(date +%s%N) - began))" \
+  awk -v name="$name" -v jobs="$jobs" -v ns="$(($(date +%s%N) - began))" \
     'BEGIN { printf "%-8s %8d jobs/s\n", name, jobs / ns * 1e9 }'
   stop
   redis-cli -p "$port" flushall >/dev/null

@@ -310,7 +310,10 @@ impl Fetcher {
         }
         let records = || places.iter().map(|n| &over.records[*n]);
         if let Err(error) = self.context.store.uncount(records(), turn.minute).await {
-            tracing::warn!(leads = places.len(), "counted as over, and not: {error}");
+            tracing::warn!(
+                leads = places.len(),
+                "the figures have leads as over that went back to the line: {error}"
+            );
         }
         records().map(|record| record.number).collect()
     }

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bridge_shared::json::push_text;
 use futures::future::{BoxFuture, FutureExt as _};
 
 use super::super::keys::Keys;
@@ -78,7 +79,7 @@ fn lines(leads: &[Enriched]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(leads.iter().map(|lead| lead.lead.len() + 64).sum());
     for Enriched { id, lead } in leads {
         lines.extend_from_slice(b"{\"id\":");
-        serde_json::to_writer(&mut lines, id).expect("a text is JSON");
+        push_text(&mut lines, id);
         lines.extend_from_slice(b",\"lead\":");
         // A lead's fields keep the text they came in, line breaks between values included; within
         // a JSON text they stand for nothing else.
