@@ -3,12 +3,16 @@
 
 use std::ffi::OsString;
 
+use crate::store::redact;
+
 /// The flag that takes a URL.
 const FLAG: &str = "--redis-url";
 
+/// What holds the URL of the flag, with its passwords, while the command line shows it without.
+const GIVEN: &str = "BRIDGE_REDIS_URL_GIVEN";
+
 /// Takes the passwords out of `--redis-url`: the program starts anew, as the same process, with the
-/// URL's passwords in its environment instead. Returns where there is nothing to take out; call it
-/// before anything else.
+/// URL as it may be shown. Returns where there is nothing to take out; call it before anything else.
 ///
 /// # Errors
 /// What is wrong and what to do: this system does not let the program start anew.
@@ -17,211 +21,103 @@ pub fn hide_passwords() -> Result<(), String> {
     let Some(name) = args.next() else {
         return Ok(());
     };
-    let Some((rest, passwords)) = without_passwords(args) else {
+    let Some((args, url)) = without_passwords(args) else {
         return Ok(());
     };
     Err(format!(
         "a password in {FLAG} can be read by everybody on this machine, and cannot be hidden here: {}. Put it into REDIS_URL, REDIS_PASSWORD or REDIS_PASSWORD_FILE.",
-        start_anew(&name, rest, passwords)
+        start_anew(&name, args, url)
     ))
 }
 
+/// The URL that was given, where this one stands for it on the command line.
+pub(crate) fn given(shown: &str) -> Option<String> {
+    let url = std::env::var(GIVEN).ok()?;
+    (redact(&url) == shown).then_some(url)
+}
+
 #[cfg(unix)]
-fn start_anew(name: &OsString, rest: Vec<OsString>, passwords: Passwords) -> std::io::Error {
+fn start_anew(name: &OsString, args: Vec<OsString>, url: String) -> std::io::Error {
     use std::os::unix::process::CommandExt as _;
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return error,
-    };
-    let mut command = std::process::Command::new(program);
-    command.arg0(name).args(rest);
-    // The one of the URL counts, as it does where it stands there.
-    if passwords.server.is_some() {
-        command.env_remove("REDIS_PASSWORD_FILE");
+    match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program)
+            .arg0(name)
+            .args(args)
+            .env(GIVEN, url)
+            .exec(),
+        Err(error) => error,
     }
-    command.envs(passwords.server.map(|value| ("REDIS_PASSWORD", value)));
-    command.envs(
-        passwords
-            .sentinel
-            .map(|value| ("REDIS_SENTINEL_PASSWORD", value)),
-    );
-    command.exec()
 }
 
 #[cfg(not(unix))]
-fn start_anew(_: &OsString, _: Vec<OsString>, _: Passwords) -> std::io::Error {
+fn start_anew(_: &OsString, _: Vec<OsString>, _: String) -> std::io::Error {
     std::io::ErrorKind::Unsupported.into()
 }
 
-/// What was taken out.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Passwords {
-    server: Option<String>,
-    sentinel: Option<String>,
-}
-
-/// The arguments without passwords, and those; `None` where there are none.
-fn without_passwords(args: impl Iterator<Item = OsString>) -> Option<(Vec<OsString>, Passwords)> {
-    let mut passwords = Passwords::default();
-    let mut rest: Vec<OsString> = Vec::new();
+/// The arguments without passwords, and the last URL that had one; `None` where none had.
+fn without_passwords(args: impl Iterator<Item = OsString>) -> Option<(Vec<OsString>, String)> {
+    let mut hidden = None;
+    let mut shown: Vec<OsString> = Vec::new();
     for arg in args {
-        let after_flag = rest.last().is_some_and(|last| last == FLAG);
-        let cleaned = arg.to_str().and_then(|text| {
-            if after_flag {
-                return Some(cleaned(text, &mut passwords).into());
-            }
-            let url = text.strip_prefix(FLAG)?.strip_prefix('=')?;
-            Some(format!("{FLAG}={}", cleaned(url, &mut passwords)).into())
+        let after_flag = shown.last().is_some_and(|last| last == FLAG);
+        let url = arg.to_str().and_then(|text| {
+            let joined = || text.strip_prefix(FLAG)?.strip_prefix('=');
+            let url = if after_flag { Some(text) } else { joined() }?;
+            (redact(url) != url).then(|| url.to_owned())
         });
-        rest.push(cleaned.unwrap_or(arg));
+        shown.push(match &url {
+            Some(url) if after_flag => redact(url).into(),
+            Some(url) => format!("{FLAG}={}", redact(url)).into(),
+            None => arg,
+        });
+        hidden = url.or(hidden);
     }
-    (passwords != Passwords::default()).then_some((rest, passwords))
-}
-
-/// The URL without its passwords. It need not be a good one: a password may stand in any.
-fn cleaned(url: &str, passwords: &mut Passwords) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    let (rest, query) = rest.split_at(query(&scheme, rest).unwrap_or(rest.len()));
-    // In doubt it is still a part of the password.
-    let (login, hosts) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
-    let login = match login.split_once(':') {
-        Some((user, password)) => {
-            let password = password.strip_suffix('@').unwrap_or(password);
-            passwords.server = Some(decoded(password)).filter(|text| !text.is_empty());
-            if user.is_empty() {
-                String::new()
-            } else {
-                format!("{user}@")
-            }
-        }
-        None => login.to_owned(),
-    };
-    let kept: Vec<&str> = query
-        .trim_start_matches('?')
-        .split('&')
-        .filter(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let place = match name {
-                "sentinel_password" => &mut passwords.sentinel,
-                "pass" => &mut passwords.server,
-                _ => return !part.is_empty(),
-            };
-            *place = Some(decoded(&value.replace('+', " ")));
-            false
-        })
-        .collect();
-    let query = if kept.is_empty() {
-        String::new()
-    } else {
-        format!("?{}", kept.join("&"))
-    };
-    format!("{scheme}{login}{hosts}{query}")
-}
-
-/// Where the query of a URL begins: at the first `?`, or at the first one behind the login, where
-/// an `@` follows that is in no password of the query.
-fn query(scheme: &str, rest: &str) -> Option<usize> {
-    let first = rest.find('?')?;
-    let name = if scheme == "unix://" {
-        "pass="
-    } else {
-        "sentinel_password="
-    };
-    match rest.rfind('@') {
-        Some(at) if at > first && !rest[first..at].contains(name) => {
-            rest[at..].find('?').map(|behind| at + behind)
-        }
-        _ => Some(first),
-    }
-}
-
-/// A text with its `%xx` read.
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8_lossy()
-        .into_owned()
+    hidden.map(|url| (shown, url))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn split(args: &[&str]) -> Option<(Vec<OsString>, String)> {
+        without_passwords(args.iter().map(OsString::from))
+    }
+
     #[test]
-    fn passwords_are_taken_out_and_kept_apart() {
-        for (args, rest, server, sentinel) in [
+    fn passwords_are_taken_out_and_the_url_is_kept() {
+        for (args, shown, url) in [
             (
                 &["--redis-url", "redis://ada:p%40ss@a:1/0", "status"][..],
-                &["--redis-url", "redis://ada@a:1/0", "status"][..],
-                Some("p@ss"),
-                None,
+                &["--redis-url", "redis://ada:***@a:1/0", "status"][..],
+                "redis://ada:p%40ss@a:1/0",
             ),
             (
-                &["--redis-url=rediss://:pass@a"],
-                &["--redis-url=rediss://a"],
-                Some("pass"),
-                None,
-            ),
-            (
-                &[
-                    "--redis-url",
-                    "redis+sentinel://ada:x:y@z@a:1,b/main?sentinel_username=g&sentinel_password=q%26",
-                ],
-                &[
-                    "--redis-url",
-                    "redis+sentinel://ada@a:1,b/main?sentinel_username=g",
-                ],
-                Some("x:y@z"),
-                Some("q&"),
-            ),
-            (
-                &["--redis-url", "unix:///tmp/x?user=ada&pass=word"],
-                &["--redis-url", "unix:///tmp/x?user=ada"],
-                Some("word"),
-                None,
-            ),
-            (
-                &["--redis-url", "ada:word@host"],
-                &["--redis-url", "ada@host"],
-                Some("word"),
-                None,
-            ),
-            // What would be a query or a fragment to a URL's reader is a part of the password.
-            (
-                &["--redis-url", "redis://ada:a?b#c?pass=d@host/0"],
-                &["--redis-url", "redis://ada@host/0"],
-                Some("a?b#c?pass=d"),
-                None,
-            ),
-            (
-                &["--redis-url", "unix:///tmp/x?user=ada&pass=w@rd"],
-                &["--redis-url", "unix:///tmp/x?user=ada"],
-                Some("w@rd"),
-                None,
+                &["status", "--redis-url=rediss://:pass@a"],
+                &["status", "--redis-url=rediss://:***@a"],
+                "rediss://:pass@a",
             ),
             (
                 &[
+                    "--redis-url=redis://:one@a",
                     "--redis-url",
-                    "redis+sentinel://ada:x@a/main?sentinel_password=q@r",
+                    "redis://:two@b",
                 ],
-                &["--redis-url", "redis+sentinel://ada@a/main"],
-                Some("x"),
-                Some("q@r"),
+                &[
+                    "--redis-url=redis://:***@a",
+                    "--redis-url",
+                    "redis://:***@b",
+                ],
+                "redis://:two@b",
             ),
         ] {
-            let given = args.iter().map(OsString::from);
-            let expected = rest.iter().map(OsString::from).collect();
-            let passwords = Passwords {
-                server: server.map(str::to_owned),
-                sentinel: sentinel.map(str::to_owned),
-            };
+            let shown: Vec<OsString> = shown.iter().map(OsString::from).collect();
             assert_eq!(
-                without_passwords(given),
-                Some((expected, passwords)),
+                split(args),
+                Some((shown.clone(), url.to_owned())),
                 "{args:?}"
             );
+            // Started anew it starts no more.
+            assert_eq!(without_passwords(shown.into_iter()), None);
         }
     }
 
@@ -234,11 +130,7 @@ mod tests {
             &["push", "redis://ada:pass@a"],
             &["--redis-url"],
         ] {
-            assert_eq!(
-                without_passwords(args.iter().map(OsString::from)),
-                None,
-                "{args:?}"
-            );
+            assert_eq!(split(args), None, "{args:?}");
         }
     }
 }

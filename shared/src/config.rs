@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::command_line;
 use crate::keys::Keys;
 
 /// Where Redis is when nothing says otherwise.
@@ -140,6 +141,7 @@ impl RedisArgs {
         self.redis_url
             .clone()
             .filter(set)
+            .map(|url| command_line::given(&url).unwrap_or(url))
             .or_else(|| std::env::var("APP_REDIS_URL").ok().filter(set))
             .unwrap_or_else(|| DEFAULT_REDIS_URL.to_owned())
     }

@@ -45,15 +45,31 @@ impl Address {
     /// # Errors
     /// What is wrong with it, in words without a password.
     pub(super) fn parse(url: &str, access: &Access) -> Result<Self, String> {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let (scheme, rest) = split_scheme(url);
         match scheme {
-            "redis+sentinel" => sentinel(&Parts::of("redis", rest), access),
-            "rediss+sentinel" => sentinel(&Parts::of("rediss", rest), access),
-            "redis+cluster" => cluster(&Parts::of("redis", rest), access),
-            "rediss+cluster" => cluster(&Parts::of("rediss", rest), access),
+            "redis+sentinel://" => sentinel(&Parts::of("redis", rest), access),
+            "rediss+sentinel://" => sentinel(&Parts::of("rediss", rest), access),
+            "redis+cluster://" => cluster(&Parts::of("redis", rest), access),
+            "rediss+cluster://" => cluster(&Parts::of("rediss", rest), access),
             _ => node(url, access).map(Self::Plain),
         }
     }
+}
+
+/// A URL's scheme with its `://`, or nothing, and the rest. Another `://` may stand in a password.
+pub(super) fn split_scheme(url: &str) -> (&str, &str) {
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let end = url.find(|c| !is_scheme(c)).unwrap_or(url.len());
+    let has_one = url[end..].starts_with("://");
+    url.split_at(if has_one { end + "://".len() } else { 0 })
+}
+
+/// Whether what [`split_scheme`] found cannot be a user whose password begins with `//`.
+pub(super) fn is_certain(scheme: &str) -> bool {
+    let name = scheme.split(['+', ':']).next().unwrap_or_default();
+    ["", "redis", "rediss", "valkey", "valkeys", "unix"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What stands between the marks of a URL with more than one host.
@@ -187,8 +203,7 @@ fn with_password(info: ConnectionInfo, password: Option<&str>) -> ConnectionInfo
 
 /// The user that a URL names.
 pub(super) fn user(url: &str) -> String {
-    let (_, rest) = url.split_once("://").unwrap_or(("", url));
-    let parts = Parts::of("redis", rest);
+    let parts = Parts::of("redis", split_scheme(url).1);
     let user = parts.login.split([':', '@']).next().unwrap_or_default();
     if user.is_empty() {
         "default".to_owned()

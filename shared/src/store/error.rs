@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::address::{is_certain, split_scheme};
+
 /// Why the store could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -374,8 +376,7 @@ pub(super) fn words(error: &RedisError) -> String {
 
 /// Whether a URL names a cluster.
 fn is_cluster(url: &str) -> bool {
-    url.split_once("://")
-        .is_some_and(|(scheme, _)| scheme.ends_with("+cluster"))
+    split_scheme(url).0.ends_with("+cluster://")
 }
 
 /// A Redis URL that may be shown: the passwords are gone.
@@ -385,7 +386,7 @@ fn is_cluster(url: &str) -> bool {
 /// nothing but a user.
 #[must_use]
 pub fn redact(url: &str) -> String {
-    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
+    let (scheme, rest) = split_scheme(url);
     let Some(at) = rest.rfind('@') else {
         return without_query_passwords(url);
     };
@@ -394,11 +395,11 @@ pub fn redact(url: &str) -> String {
         Some((user, _)) => (user, ":***"),
         None => (login, ""),
     };
-    if !login.contains(['@', '/', '?', '#']) {
+    if is_certain(scheme) && !login.contains(['@', '/', '?', '#']) {
         return format!("{scheme}{user}{password}{}", without_query_passwords(place));
     }
     // The `@` may as well stand in a password of the query, and what follows it is its end.
-    if without_query_passwords(login) != login {
+    if login.to_ascii_lowercase().contains("pass") {
         return format!("{scheme}***");
     }
     format!("{scheme}***{}", without_query_passwords(place))
@@ -441,6 +442,9 @@ mod tests {
             "redis://ada:hun&pass=ter2@host",
             "redis://ada:hunpass=ter2@host",
             "redis://ada:hun@x?pass=ter2@host",
+            "ada:hunter2@host/0?sentinel_password=://",
+            "ada://hunter2@host",
+            "ada:=@host/0?sentinel_password=@hunter2",
             "redis+sentinel://ada:hun?sentinel_password=ter2@a:1/main",
             "redis+sentinel://ada:hun@a:1/main?sentinel_password=x@ter2",
         ] {
