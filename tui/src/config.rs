@@ -138,6 +138,13 @@ pub(crate) struct Config {
 /// profile.
 pub(crate) type Given = Vec<&'static str>;
 
+/// Whether there is no such file, be it that its folder is none: a system's user may have
+/// `/dev/null` for a home.
+pub(crate) fn is_missing(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(cause.kind(), NotFound | NotADirectory)
+}
+
 impl Config {
     /// Reads the file named, or the one at its usual place, which need not be there.
     ///
@@ -149,12 +156,10 @@ impl Config {
         };
         match std::fs::read_to_string(&file) {
             Ok(text) => Self::parse(&text, file),
-            Err(cause) if named.is_none() && cause.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self {
-                    file,
-                    ..Self::default()
-                })
-            }
+            Err(cause) if named.is_none() && is_missing(&cause) => Ok(Self {
+                file,
+                ..Self::default()
+            }),
             Err(cause) => Err(ConfigError::Unreadable { file, cause }),
         }
     }

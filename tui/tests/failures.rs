@@ -28,7 +28,7 @@ fn bridge(url: &str, args: &[&str]) -> Output {
         .args(args)
         .env("REDIS_URL", url)
         .env("LC_ALL", "C.UTF-8")
-        .env("HOME", "/nonexistent")
+        .env("HOME", "/dev/null")
         .env_remove("APP_REDIS_URL")
         .env_remove("BRIDGE_CONFIG")
         .output()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use redis::{ClientTlsConfig, TlsCertificates};
 
 use super::StoreError;
+use super::address::has_password;
 use crate::config::RedisAccess;
 
 /// What was read of the settings.
@@ -19,12 +20,13 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Reads the files that the settings name.
+    /// Reads the files that the settings name; not that of the password, where the URL has one.
     ///
     /// # Errors
     /// [`StoreError::BadAccess`].
-    pub(super) fn read(settings: &RedisAccess) -> Result<Self, StoreError> {
+    pub(super) fn read(settings: &RedisAccess, url: &str) -> Result<Self, StoreError> {
         let password = match file(settings.redis_password_file.as_ref()) {
+            Some(_) if has_password(url) => None,
             Some(path) => Some(password(path)?),
             None => settings.password.0.clone(),
         };
@@ -134,12 +136,15 @@ mod tests {
     fn a_password_is_the_one_line_of_its_file() {
         for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
             let (_file, access) = settings(text);
-            let read = Access::read(&access).expect(text);
+            let read = Access::read(&access, "redis://ada@host").expect(text);
             assert_eq!(read.password.as_deref(), Some("hunter2"));
         }
         for text in ["", "\n", "hunter2\nmore\n"] {
             let (_file, access) = settings(text);
-            let error = Access::read(&access).err().expect("refused").to_string();
+            let error = Access::read(&access, "redis://ada@host")
+                .err()
+                .expect("refused")
+                .to_string();
             assert!(error.contains("REDIS_PASSWORD_FILE"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
@@ -173,7 +178,10 @@ mod tests {
                 "go together",
             ),
         ] {
-            let error = Access::read(&access).err().expect("refused").to_string();
+            let error = Access::read(&access, "redis://ada@host")
+                .err()
+                .expect("refused")
+                .to_string();
             assert!(error.contains(what), "{error}");
         }
     }

@@ -212,6 +212,13 @@ pub(super) fn user(url: &str) -> String {
     }
 }
 
+/// Whether a URL brings the password of its user.
+pub(super) fn has_password(url: &str) -> bool {
+    let parts = Parts::of("redis", split_scheme(url).1);
+    let password = parts.login.split_once(':').map_or("", |(_, rest)| rest);
+    password.len() > "@".len() || parts.query.contains("pass=")
+}
+
 /// A part of a path with its `%xx` read.
 fn decoded(part: &str) -> String {
     // A query is read the same way but for the plus sign.

@@ -114,7 +114,7 @@ impl Store {
         let url = args.url();
         let shown = redact(&url);
         let keys = args.keys();
-        let access = Access::read(&args.access)?;
+        let access = Access::read(&args.access, &url)?;
         Ok(Self {
             door: Door::new(&url, &access, &shown, &keys)?,
             shared: Arc::new(Shared {

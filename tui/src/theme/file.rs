@@ -14,7 +14,7 @@ use bridge_shared::hint::suggest;
 use toml::Spanned;
 
 use super::{NAMES, Theme, ThemeName, style};
-use crate::config::{ConfigError, line_of};
+use crate::config::{ConfigError, is_missing, line_of};
 use crate::path::from_home;
 
 /// Where themes are that are called by name, beside the configuration.
@@ -38,7 +38,7 @@ pub(crate) fn load(name: &str, config: &Path, here: &Path) -> Result<Theme, Conf
     };
     match std::fs::read_to_string(&file) {
         Ok(text) => parse(&text, &file),
-        Err(cause) if !is_path && cause.kind() == std::io::ErrorKind::NotFound => {
+        Err(cause) if !is_path && is_missing(&cause) => {
             let own = own(&folder);
             let known: Vec<&str> = ThemeName::NAMES
                 .iter()

@@ -68,6 +68,7 @@ fn a_terminal_that_cannot_show_it_is_told_what_to_use_instead() {
     // With no folder for the log yet.
     let state = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .env("HOME", "/dev/null")
         .env("REDIS_URL", redis.server.url())
         .env("XDG_STATE_HOME", state.path())
         .output()
@@ -101,6 +102,7 @@ fn one_frame_is_printed_without_a_terminal() {
     let redis = Redis::with_dead(3);
     let print = |args: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+            .env("HOME", "/dev/null")
             .args(args)
             .env("REDIS_URL", redis.server.url())
             .env("LC_ALL", "C.UTF-8")
@@ -129,6 +131,7 @@ fn a_theme_of_ones_own_is_used_and_its_mistakes_are_named() {
     write("config.toml", "theme = \"night\"\n");
     let draw = || {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+            .env("HOME", "/dev/null")
             .args(["--once", "svg", "--keys", "3"])
             .env("REDIS_URL", redis.server.url())
             .env("XDG_CONFIG_HOME", folder.path())

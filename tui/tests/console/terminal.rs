@@ -54,7 +54,7 @@ impl Terminal {
             ("LANG", "C.UTF-8"),
             ("LC_ALL", "C.UTF-8"),
             ("XDG_STATE_HOME", "relative, so no log is written"),
-            ("HOME", "/nonexistent"),
+            ("HOME", "/dev/null"),
             ("PS1", "shell> "),
         ] {
             command.env(name, value);

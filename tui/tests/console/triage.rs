@@ -183,6 +183,7 @@ fn an_operator_finds_the_trash_of_a_session_before_and_brings_it_back() {
     let mut redis = Redis::with_dead(5);
     let url = redis.server.url();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .env("HOME", "/dev/null")
         .args(["dlq", "drop", "id-1", "id-3"])
         .env("REDIS_URL", &url)
         .env("USER", "ada")

@@ -21,7 +21,7 @@ fn program(path: &Path, url: &str, args: &[&str]) -> Command {
     command
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-        .env("HOME", "/nonexistent")
+        .env("HOME", "/dev/null")
         .env("USER", "tester")
         .env("REDIS_URL", url)
         .args(args)
@@ -133,10 +133,11 @@ impl Console {
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_bridge"));
         command.env_clear();
         command.args(["--redis-url", url]);
+        command.cwd(std::env::temp_dir());
         for (name, value) in [
             ("TERM", "xterm"),
             ("LANG", "C.UTF-8"),
-            ("HOME", "/nonexistent"),
+            ("HOME", "/dev/null"),
         ] {
             command.env(name, value);
         }
