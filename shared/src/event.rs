@@ -172,8 +172,9 @@ impl<'a> News<'a> {
         };
         out.extend_from_slice(b"{\"at\":");
         serde_json::to_writer(&mut *out, &self.at).expect("a number is always JSON");
-        text(out, b",\"event\":", self.event.as_str());
-        text(out, b",\"lead\":", self.lead);
+        out.extend_from_slice(b",\"event\":\"");
+        out.extend_from_slice(self.event.as_str().as_bytes());
+        text(out, b"\",\"lead\":", self.lead);
         if let Some(station) = self.station {
             text(out, b",\"station\":", station);
         }

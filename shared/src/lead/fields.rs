@@ -2,11 +2,11 @@
 //!
 //! All text stands in one string, the object's own first and then whatever was set, and a field is
 //! two places in it. So reading a lead takes two allocations however many fields it has. What is
-//! overwritten stays in there unseen; a lead does not live long.
+//! overwritten stays in there unseen; a lead does not live long. What is set stands there as it is
+//! written, so that neighbours are written together, as one piece.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io;
 use std::ops::Range;
 
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
@@ -24,6 +24,8 @@ pub(super) struct Fields {
     list: Vec<Field>,
     /// Where each name stands in the list, once there are more than [`FEW`].
     places: Option<HashMap<String, usize>>,
+    /// What a value is written into.
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,6 +33,17 @@ struct Field {
     /// Without its quotes, and with no escapes in it.
     name: Range<usize>,
     value: Range<usize>,
+    /// Whether the name stands between quotes that need nothing escaped.
+    is_quoted: bool,
+}
+
+impl Field {
+    /// Where the field stands as it is to be written, if it does.
+    fn whole(&self) -> Option<Range<usize>> {
+        // Between a name's quote and its value is then nothing but the colon.
+        let is_whole = self.is_quoted && self.value.start == self.name.end + 2;
+        is_whole.then(|| self.name.start - 1..self.value.end)
+    }
 }
 
 impl Fields {
@@ -45,6 +58,7 @@ impl Fields {
             text: String::with_capacity(source.len() + 160),
             list: Vec::with_capacity(12),
             places: None,
+            scratch: Vec::new(),
         };
         fields.text.push_str(source);
         let mut reader = serde_json::Deserializer::from_str(source);
@@ -78,8 +92,21 @@ impl Fields {
 
     /// Sets a field to a JSON text, in place if it was there, else last.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        let value = self.keep(value);
-        self.put(name, value);
+        if let Some(place) = self.place_to_put(name) {
+            let value = self.keep(value);
+            self.list[place].value = value;
+        } else {
+            let is_quoted = !json::needs_escapes(name);
+            self.text.push_str(",\"");
+            let name = self.keep(name);
+            self.text.push_str("\":");
+            let value = self.keep(value);
+            self.add(Field {
+                name,
+                value,
+                is_quoted,
+            });
+        }
     }
 
     /// Sets a field to any value that JSON can hold.
@@ -91,9 +118,12 @@ impl Fields {
         name: &str,
         value: &T,
     ) -> Result<(), serde_json::Error> {
-        let start = self.text.len();
-        serde_json::to_writer(End(&mut self.text), value)?;
-        self.put(name, start..self.text.len());
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        serde_json::to_writer(&mut scratch, value)?;
+        let text = std::str::from_utf8(&scratch).map_err(serde::ser::Error::custom)?;
+        self.set(name, text);
+        self.scratch = scratch;
         Ok(())
     }
 
@@ -115,31 +145,37 @@ impl Fields {
         // Not one byte too many: what is longer than it seems is moved once more.
         let mut out = Vec::with_capacity((room + 1).max(2));
         out.push(b'{');
-        for (i, (name, value)) in self.iter().enumerate() {
-            if i > 0 {
+        let mut fields = self.list.iter().peekable();
+        while let Some(field) = fields.next() {
+            if out.len() > 1 {
                 out.push(b',');
             }
-            json::push_text(&mut out, name);
-            out.push(b':');
-            out.extend_from_slice(value.as_bytes());
+            if let Some(mut piece) = field.whole() {
+                // Those that follow with nothing but a comma between.
+                while let Some(next) = fields.next_if(|next| self.follows(piece.end, next)) {
+                    piece.end = next.value.end;
+                }
+                out.extend_from_slice(self.text[piece].as_bytes());
+            } else {
+                json::push_text(&mut out, &self.text[field.name.clone()]);
+                out.push(b':');
+                out.extend_from_slice(self.text[field.value.clone()].as_bytes());
+            }
         }
         out.push(b'}');
         out
+    }
+
+    /// Whether a field stands whole behind a comma at this place.
+    fn follows(&self, end: usize, field: &Field) -> bool {
+        let whole = field.whole();
+        whole.is_some_and(|whole| whole.start == end + 1) && self.text.as_bytes()[end] == b','
     }
 
     fn keep(&mut self, text: &str) -> Range<usize> {
         let start = self.text.len();
         self.text.push_str(text);
         start..self.text.len()
-    }
-
-    fn put(&mut self, name: &str, value: Range<usize>) {
-        if let Some(place) = self.place_to_put(name) {
-            self.list[place].value = value;
-        } else {
-            let name = self.keep(name);
-            self.add(Field { name, value });
-        }
     }
 
     fn add(&mut self, field: Field) {
@@ -202,12 +238,17 @@ impl<'a> Visitor<'a> for Reader<'a> {
                 self.fields.list[place].value = value;
                 continue;
             }
-            let name = match &name {
+            let place = match &name {
                 Cow::Borrowed(name) => self.place(name),
                 Cow::Owned(_) => None,
-            }
-            .unwrap_or_else(|| self.fields.keep(&name));
-            self.fields.add(Field { name, value });
+            };
+            let is_quoted = place.is_some();
+            let name = place.unwrap_or_else(|| self.fields.keep(&name));
+            self.fields.add(Field {
+                name,
+                value,
+                is_quoted,
+            });
         }
         Ok(())
     }
@@ -217,21 +258,6 @@ impl<'a> Visitor<'a> for Reader<'a> {
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The end of a text, to write JSON to.
-struct End<'a>(&'a mut String);
-
-impl io::Write for End<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .push_str(std::str::from_utf8(bytes).map_err(io::Error::other)?);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -292,6 +318,26 @@ mod tests {
         assert_eq!(fields.get("f7"), Some("\"sie\u{df}t\""));
         assert_eq!(fields.get("f199"), Some("false"));
         assert_eq!(fields.get("f198"), None);
+    }
+
+    #[test]
+    fn pieces_are_written_as_if_field_by_field() {
+        let mut fields = fields(r#" {"a":1,"b" : 2, "c":3,"\u0064":4,"e":[5 ],"f":6 } "#);
+        assert_eq!(json(&fields), r#"{"a":1,"b":2,"c":3,"d":4,"e":[5 ],"f":6}"#);
+        fields.set("b", "true");
+        fields.remove("a");
+        fields.remove("e");
+        fields.set("g\t", "7");
+        fields.set("h", "8");
+        fields.set_value("i", "9,").expect("JSON");
+        fields.set("h", "\"8\"");
+        fields.set("f", "null");
+        let expected = r#"{"b":true,"c":3,"d":4,"f":null,"g\t":7,"h":"8","i":"9,"}"#;
+        assert_eq!(json(&fields), expected);
+        assert_eq!(
+            json(&Fields::parse(expected.as_bytes()).expect("JSON")),
+            expected
+        );
     }
 
     #[test]
