@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use bridge_shared::terminal::harmless_lines;
 use clap::Parser as _;
+use tokio::runtime::Builder;
 
 use cli::{Cli, Command};
 
@@ -39,9 +40,14 @@ fn main() -> color_eyre::Result<ExitCode> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing has chosen a provider before main");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = match (&cli.command, cli.run.threads) {
+        (None | Some(Command::Run), 1) => Builder::new_current_thread().enable_all().build(),
+        (None | Some(Command::Run), threads) => Builder::new_multi_thread()
+            .worker_threads(threads as usize)
+            .enable_all()
+            .build(),
+        _ => Builder::new_multi_thread().enable_all().build(),
+    }?;
     let result = match cli.command {
         Some(Command::Pipeline(command)) => {
             runtime.block_on(cli::pipeline::run(command, cli.redis, &cli.run))

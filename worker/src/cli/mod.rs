@@ -110,6 +110,9 @@ pub(crate) enum LogFormat {
 /// which takes Redis some milliseconds for so many; for more there are more workers.
 const MOST_AT_ONCE: i64 = 10_000;
 
+/// Threads of one worker at most.
+const MOST_THREADS: i64 = 256;
+
 /// How to work.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
@@ -118,6 +121,12 @@ pub(crate) struct RunArgs {
     #[arg(long, global = true, env = "CONCURRENCY", value_name = "N", default_value_t = 50,
           value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE))]
     concurrency: u32,
+
+    /// Threads that the leads share: handing work from one to another costs more than most routes
+    /// compute, so more are for a route that computes a lot on a machine with cores to spare
+    #[arg(long, global = true, env = "WORKER_THREADS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=MOST_THREADS))]
+    pub(crate) threads: u32,
 
     /// Retries after the first attempt of a lead
     #[arg(

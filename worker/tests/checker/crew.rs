@@ -123,6 +123,7 @@ impl Crew {
         clock::shift(&mut worker, post_of.clock);
         let worker = worker
             .env("REDIS_URL", &post_of.url)
+            .env("WORKER_THREADS", (1 + post % 2).to_string())
             .stderr(File::create(&log).expect("a log file"))
             .spawn()
             .expect("the worker starts");

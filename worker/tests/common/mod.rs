@@ -304,6 +304,7 @@ pub fn command_of(program: &Path, flags: &[&str]) -> Command {
         "MAX_RETRIES",
         "RETRY_DELAY_BASE",
         "CONCURRENCY",
+        "WORKER_THREADS",
         "LEASE_SECONDS",
         "LEAD_TIMEOUT",
         "SHUTDOWN_TIMEOUT",
