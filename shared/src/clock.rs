@@ -38,20 +38,28 @@ impl Default for ServerClock {
 impl ServerClock {
     /// Takes a reading that has just arrived in a reply.
     pub fn observe(&self, now: Millis) {
-        self.offset.store(now - self.elapsed(), Ordering::Relaxed);
+        let offset = now - self.until(Instant::now());
+        self.offset.store(offset, Ordering::Relaxed);
     }
 
     /// The server's time, in milliseconds since the Unix epoch; 0 before the first reading.
     #[must_use]
     pub fn now(&self) -> Millis {
+        self.at(Instant::now())
+    }
+
+    /// What [`ServerClock::now`] was at that moment.
+    #[must_use]
+    pub fn at(&self, moment: Instant) -> Millis {
         match self.offset.load(Ordering::Relaxed) {
             UNKNOWN => 0,
-            offset => offset + self.elapsed(),
+            offset => offset + self.until(moment),
         }
     }
 
-    fn elapsed(&self) -> Millis {
-        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
+    fn until(&self, moment: Instant) -> Millis {
+        let time = moment.saturating_duration_since(self.begun);
+        i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2)
     }
 }
 

@@ -198,6 +198,12 @@ impl Store {
         self.shared.clock.now()
     }
 
+    /// What [`Store::now`] was at that moment.
+    #[must_use]
+    pub fn at(&self, moment: Instant) -> Millis {
+        self.shared.clock.at(moment)
+    }
+
     /// Asks the server for its time.
     ///
     /// # Errors

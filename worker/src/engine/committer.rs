@@ -113,6 +113,7 @@ pub(super) fn tell(
     context
         .in_hand
         .over(records.iter().map(|record| record.number));
+    let now = context.store.now();
     let mut finished = 0;
     let mut counts = [0_u64; EventKind::ALL.len()];
     let times = metrics::histogram!("bridge_worker_attempt_seconds");
@@ -131,9 +132,9 @@ pub(super) fn tell(
             && let Some(ms) = ended.ms
         {
             // Fails only when the scheduler has ended, and then another worker's will do it.
-            let _ = delays.send(context.store.now() + i64::try_from(ms).unwrap_or(i64::MAX / 2));
+            let _ = delays.send(now + i64::try_from(ms).unwrap_or(i64::MAX / 2));
         }
-        context.emit(kind, id, |news| {
+        context.emit(now, kind, id, |news| {
             news.station = ended.station.as_deref();
             news.error = ended.error.as_deref();
             news.retry = ended.retry;

@@ -1,6 +1,6 @@
 //! The deliveries that this process works on.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ pub(super) struct InHand {
 
 #[derive(Debug, Default)]
 struct Numbers {
-    all: HashSet<u64>,
-    suspects: HashSet<u64>,
+    all: BTreeSet<u64>,
+    suspects: BTreeSet<u64>,
     /// The suspect that may be worked on, and since when.
     current: Option<(u64, Instant)>,
 }

@@ -113,7 +113,7 @@ impl WorkerId {
 /// recovers the lead comes to the same id, so that its side effects keep their idempotency key.
 fn lead_id(worker: &str, number: u64) -> String {
     let token = worker.rsplit('-').next().unwrap_or(worker);
-    format!("{token}-{number}")
+    [token, "-", &number.to_string()].concat()
 }
 
 /// What every role needs.
@@ -148,9 +148,16 @@ struct Context {
 }
 
 impl Context {
-    fn emit<'a>(&self, event: EventKind, lead: &'a str, with: impl FnOnce(&mut News<'a>)) {
+    /// Tells what happened to a lead, at a time in milliseconds of server time.
+    fn emit<'a>(
+        &self,
+        at: Millis,
+        event: EventKind,
+        lead: &'a str,
+        with: impl FnOnce(&mut News<'a>),
+    ) {
         self.events.emit(|| {
-            let mut news = News::new(self.store.now(), event, lead);
+            let mut news = News::new(at, event, lead);
             with(&mut news);
             news
         });

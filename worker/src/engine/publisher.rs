@@ -18,7 +18,7 @@ use super::Context;
 /// How late an event may be told.
 const FLUSH: Duration = Duration::from_millis(50);
 /// Events in one message at most.
-const CHUNK: usize = 500;
+const CHUNK: usize = 2_000;
 /// Events that may wait to be told while somebody listens.
 const ROOM: i64 = 100_000;
 /// Events told in each [`SAMPLE_EVERY`] while nobody listens.

@@ -66,7 +66,8 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
                 } else {
                     EventKind::Recovered
                 };
-                context.emit(kind, id, |news| news.error = Some(error));
+                let now = context.store.now();
+                context.emit(now, kind, id, |news| news.error = Some(error));
             }
         }
     }

@@ -114,12 +114,14 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let Delivery {
         number, payload, ..
     } = delivery;
+    // A look at the clock costs what two texts do, so one serves all that happens at once.
+    let started = Instant::now();
+    let now = context.store.at(started);
     let mut envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
         let id = lead_id(context.id.as_str(), number);
-        Envelope::new(id, payload, Some(context.store.now()))
+        Envelope::new(id, payload, Some(now))
     });
-    context.emit(EventKind::Received, &envelope.id, |_| {});
-    let started = Instant::now();
+    context.emit(now, EventKind::Received, &envelope.id, |_| {});
     // The route that is in force when the lead sets out is its route to the end.
     let pipeline = context.pipeline();
     let spent_before = envelope.spent;
@@ -185,14 +187,14 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
 fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
     let opened = Opened::certain(&delivery.payload, delivery.size);
     let mut envelope = opened.envelope.clone();
+    let now = context.store.now();
     if opened.origin == Origin::Bare {
         envelope.id = lead_id(context.id.as_str(), delivery.number);
-        envelope.first_seen = Some(context.store.now());
+        envelope.first_seen = Some(now);
     }
-    context.emit(EventKind::Received, &envelope.id, |_| {});
+    context.emit(now, EventKind::Received, &envelope.id, |_| {});
     let size = opened.lead_bytes().unwrap_or(delivery.size);
     let error = admission::too_large(size, context.settings.max_lead_bytes);
-    let now = context.store.now();
     envelope.fail(
         now,
         Attempt {
@@ -306,7 +308,8 @@ async fn limited(
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
     admission::admit(&envelope.lead, context.settings.max_lead_bytes)?;
-    context.emit(EventKind::Started, id, |_| {});
+    let news = |event| News::new(context.store.now(), event, id);
+    context.events.emit(|| news(EventKind::Started));
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
         Progress::Arrived { station, .. } => {
@@ -326,7 +329,7 @@ async fn limited(
                 station: Some(station),
                 error,
                 ms: Some(millis(took)),
-                ..News::new(context.store.now(), EventKind::Station, id)
+                ..news(EventKind::Station)
             });
         }
         Progress::PassedBy { .. } => {}

@@ -370,7 +370,7 @@ impl Provider {
             None => self.station.work(&call, lead).await,
             Some(limit) => Box::pin(self.work_within(limit, trip.journey, &call, lead)).await,
         };
-        let (took, cost, debt) = running.end(&result, trip.store.map_or(0, Store::now));
+        let (took, cost, debt) = running.end(&result);
         let said = result
             .as_ref()
             .err()
@@ -522,21 +522,17 @@ struct Running<'a, 'c> {
 
 impl Running<'_, '_> {
     /// The end of it: how long it took, what it cost, and what is to be corrected.
-    fn end(
-        mut self,
-        result: &Result<Outcome, Failure>,
-        now: i64,
-    ) -> (Duration, Money, Option<Debt>) {
+    fn end(mut self, result: &Result<Outcome, Failure>) -> (Duration, Money, Option<Debt>) {
         self.over = true;
         self.put_off = matches!(result, Ok(Outcome::Postpone { .. }));
         let bad = result
             .as_ref()
             .err()
             .map(|failure| BadEnd::Failed(failure.kind));
-        self.account(bad, now)
+        self.account(bad)
     }
 
-    fn account(&self, bad: Option<BadEnd>, now: i64) -> (Duration, Money, Option<Debt>) {
+    fn account(&self, bad: Option<BadEnd>) -> (Duration, Money, Option<Debt>) {
         let (journey, pipeline, _) = self.trip;
         let waited = journey.waited().saturating_sub(self.waited);
         let took = self.started.elapsed().saturating_sub(waited);
@@ -557,7 +553,10 @@ impl Running<'_, '_> {
         let more = signed(cost) - signed(planned);
         let debt = (more != 0 && !self.call.is_dry_run()).then(|| Debt {
             pipeline: pipeline.to_owned(),
-            day: self.day.unwrap_or_else(|| now.div_euclid(86_400_000)),
+            day: self.day.unwrap_or_else(|| {
+                let now = self.call.store().map_or(0, Store::now);
+                now.div_euclid(86_400_000)
+            }),
             more,
         });
         (took, cost, debt)
@@ -574,8 +573,7 @@ impl Drop for Running<'_, '_> {
         } else {
             BadEnd::Cancelled
         };
-        let now = self.call.store().map_or(0, Store::now);
-        if let (_, _, Some(debt)) = self.account(Some(bad), now) {
+        if let (_, _, Some(debt)) = self.account(Some(bad)) {
             self.trip.2.owe(debt);
         }
     }

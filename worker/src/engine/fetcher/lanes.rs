@@ -87,13 +87,16 @@ struct Over {
 }
 
 impl Over {
-    fn with_capacity(leads: usize) -> Self {
-        Self {
-            records: Vec::with_capacity(leads),
-            told: Vec::with_capacity(leads),
-            payloads: Vec::with_capacity(leads),
-            bytes: 0,
-        }
+    /// Room for another batch.
+    fn emptied(mut self, leads: usize) -> Self {
+        self.records.clear();
+        self.records.reserve(leads);
+        self.told.clear();
+        self.told.reserve(leads);
+        self.payloads.clear();
+        self.payloads.reserve(leads);
+        self.bytes = 0;
+        self
     }
 
     /// Adds what came of a lead; gives it back where no lane can record it.
@@ -196,14 +199,15 @@ impl Fetcher {
             let next = trip.next;
             let (lane, over, turn) = trip.back().await;
             let order = turn.as_ref().map_or(0, |turn| turn.order);
-            match self.settle(over, turn, next).await {
+            match self.settle(&over, turn, next).await {
                 Ok(Some(Fetched::Taken(deliveries))) => {
                     let (asked, taken) = (next.map_or(0, |(count, _)| count), deliveries.len());
                     if Fetched::is_last(&deliveries, asked) {
                         last = Some(Last::Lead);
                     }
                     self.lanes.pause = REST;
-                    let over = self.work_on(order, deliveries, &mut left).await;
+                    let over = over.emptied(taken);
+                    let over = self.work_on(order, deliveries, over, &mut left).await;
                     self.appetite.learn(taken, over.is_some());
                     let more = last.is_none() && self.may_go_by_lanes();
                     match over {
@@ -254,15 +258,15 @@ impl Fetcher {
     /// Sees to what a lane carried: whatever it did not bring there is recorded like any other.
     async fn settle(
         &mut self,
-        over: Over,
+        over: &Over,
         turn: Result<Turn, StoreError>,
         next: Option<(usize, u64)>,
     ) -> Result<Option<Fetched>, StoreError> {
-        let Over { records, told, .. } = &over;
+        let Over { records, told, .. } = over;
         match &turn {
             Ok(turn) if turn.recorded => {
                 self.backoff.reset("fetch");
-                let refused = self.put_back(&over, turn).await;
+                let refused = self.put_back(over, turn).await;
                 committer::tell(&self.context, records, told, &refused, &self.delays);
             }
             turn => {
@@ -318,13 +322,15 @@ impl Fetcher {
         records().map(|record| record.number).collect()
     }
 
-    /// Starts a lane's batch. What came of it, where all of it is over and a lane can record that;
-    /// else each goes its own way, and the first that is recorded opens the batch. What cannot be
-    /// started then is left to when every lane is back: another one may have brought what came first.
+    /// Starts a lane's batch; `over` is room for what comes of it. What came of it, where all of it is
+    /// over and a lane can record that; else each goes its own way, and the first that is recorded
+    /// opens the batch. What cannot be started then is left to when every lane is back: another one
+    /// may have brought what came first.
     async fn work_on(
         &mut self,
         order: u64,
         deliveries: Vec<Delivery>,
+        mut over: Over,
         left: &mut Left,
     ) -> Option<Over> {
         let context = Arc::clone(&self.context);
@@ -333,7 +339,6 @@ impl Fetcher {
             left.batches.push((order, deliveries));
             return None;
         }
-        let mut over = Over::with_capacity(deliveries.len());
         let mut deliveries = deliveries.into_iter();
         while let Some(delivery) = deliveries.next() {
             let payload = delivery.payload.clone();
