@@ -10,8 +10,8 @@ use crate::support::{
     worker,
 };
 
-/// Rights that only a Redis behind sentinels or a cluster makes use of.
-const ELSEWHERE: [&str; 3] = ["role", "cluster|keyslot", "cluster|slots"];
+/// Rights that other tests make use of: behind sentinels, on a cluster, and after an error.
+const ELSEWHERE: [&str; 4] = ["role", "cluster|keyslot", "cluster|slots", "type"];
 
 /// A Redis with the users as they are shipped, each with a password.
 fn server() -> Server {
@@ -510,6 +510,22 @@ fn a_worker_without_its_rights_says_what_is_missing_and_who_lacks_it() {
             .output()
             .is_ok_and(|output| said(&output).contains("bridge-viewer"))
     });
+}
+
+#[test]
+fn a_key_of_another_type_is_named_to_whoever_meets_it() {
+    let mut server = server();
+    let _: () = server.run("SET failed_leads mine");
+    let named = "the key failed_leads is a string, and the bridge keeps a list there";
+    let worker = Running::start(worker(&url(&server, "worker"), &[]), server.path("log"));
+    server.push(r#"{"name":"sound"}"#);
+    eventually("the worker names it", || worker.log().contains(named));
+    for role in ["console", "viewer", "api"] {
+        let output = bridge(&url(&server, role), &["status"]).output();
+        let said = said(&output.expect("it runs"));
+        assert!(said.contains(named), "{role}: {said}");
+    }
+    assert_eq!(refused(&mut server), Vec::<String>::new());
 }
 
 #[test]
