@@ -12,7 +12,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     // share of the processors: once without, to tell the two apart.
     let without = [&EVERYSEC[..], &["--auto-aof-rewrite-percentage", "0"]].concat();
     let mut rigs = [&[][..], &EVERYSEC, &without].map(Rig::start);
-    let workers = rigs.each_ref().map(Rig::worker);
+    let workers = rigs.each_mut().map(Rig::worker);
     for (rig, worker) in rigs.iter_mut().zip(&workers) {
         rig.drain(worker, leads / 10);
     }
