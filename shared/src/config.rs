@@ -143,7 +143,7 @@ impl RedisArgs {
             .filter(set)
             .map(|url| command_line::given(&url).unwrap_or(url))
             .or_else(|| std::env::var("APP_REDIS_URL").ok().filter(set))
-            .unwrap_or_else(|| DEFAULT_REDIS_URL.to_owned())
+            .map_or_else(|| DEFAULT_REDIS_URL.to_owned(), |url| url.trim().to_owned())
     }
 
     /// The keys that these names lead to.

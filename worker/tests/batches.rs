@@ -356,3 +356,27 @@ fn large_leads_go_one_by_one_and_small_ones_by_batches_none_far_from_its_place()
     assert!(far <= Some(4 * 128), "{far:?}");
     assert!(calls(&bridge, "sort") > 10, "some by batches");
 }
+
+#[test]
+fn workers_whose_leads_compute_for_long_keep_their_leases() {
+    const LEADS: usize = 300;
+    let bridge = Bridge::start();
+    let choices: Vec<String> = (0..20).map(|n| format!(r#"{{"const":{n}}}"#)).collect();
+    let schema = format!(
+        r#"{{"properties":{{"list":{{"items":{{"anyOf":[{},{{"type":"string"}}]}}}}}}}}"#,
+        choices.join(",")
+    );
+    let route = bridge.route(&format!(
+        "default_pipeline = \"test\"\n[[pipelines.test.stations]]\nkind = \"validate\"\nname = \"check\"\nschema = '{schema}'\n"
+    ));
+    let list = ["\"x\""; 2_000].join(",");
+    push(
+        &bridge,
+        (0..LEADS).map(|n| format!(r#"{{"n":{n},"list":[{list}]}}"#)),
+    );
+    let flags = ["--pipeline", &route, "--lease-seconds", "1"];
+    let _workers = [bridge.worker(&flags), bridge.worker(&flags)];
+    eventually("all are done", || bridge.stat("done") >= LEADS);
+    each_is_done_once(&bridge, LEADS);
+    assert_eq!(bridge.stat("recovered"), 0);
+}

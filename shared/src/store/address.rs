@@ -67,9 +67,8 @@ pub(super) fn split_scheme(url: &str) -> (&str, &str) {
 /// Whether what [`split_scheme`] found cannot be a user whose password begins with `//`.
 pub(super) fn is_certain(scheme: &str) -> bool {
     let name = scheme.split(['+', ':']).next().unwrap_or_default();
-    ["", "redis", "rediss", "valkey", "valkeys", "unix"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
+    let known = ["redis", "rediss", "valkey", "valkeys", "unix"];
+    scheme.is_empty() || known.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What stands between the marks of a URL with more than one host.
@@ -214,9 +213,14 @@ pub(super) fn user(url: &str) -> String {
 
 /// Whether a URL brings the password of its user.
 pub(super) fn has_password(url: &str) -> bool {
-    let parts = Parts::of("redis", split_scheme(url).1);
+    let (scheme, rest) = split_scheme(url);
+    let parts = Parts::of("redis", rest);
+    if scheme.ends_with("unix://") {
+        let mut settings = parts.query.trim_start_matches('?').split('&');
+        return settings.any(|setting| setting.starts_with("pass="));
+    }
     let password = parts.login.split_once(':').map_or("", |(_, rest)| rest);
-    password.len() > "@".len() || parts.query.contains("pass=")
+    password.len() > "@".len()
 }
 
 /// A part of a path with its `%xx` read.

@@ -405,11 +405,14 @@ pub fn redact(url: &str) -> String {
     format!("{scheme}***{}", without_query_passwords(place))
 }
 
-/// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give.
+/// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give; a `=` may stand before them.
 fn without_query_passwords(url: &str) -> String {
-    let mut parts = url.split('&').map(|part| match part.split_once('=') {
-        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}=***"),
-        _ => part.to_owned(),
+    let mut parts = url.split('&').map(|part| {
+        let names = |end: usize| part[..end].to_ascii_lowercase().contains("pass");
+        match part.match_indices('=').find(|(end, _)| names(*end)) {
+            Some((end, _)) => format!("{}=***", &part[..end]),
+            None => part.to_owned(),
+        }
     });
     let first = parts.next().unwrap_or_default();
     parts.fold(first, |url, part| url + "&" + &part)
@@ -444,6 +447,10 @@ mod tests {
             "redis://ada:hun@x?pass=ter2@host",
             "ada:hunter2@host/0?sentinel_password=://",
             "ada://hunter2@host",
+            "://hunter2@host",
+            "+x://hunter2@host",
+            "unix:///run/a=b.sock?pass=hunter2",
+            "redis+sentinel://a:1/m=x?sentinel_password=hunter2",
             "ada:=@host/0?sentinel_password=@hunter2",
             "redis+sentinel://ada:hun?sentinel_password=ter2@a:1/main",
             "redis+sentinel://ada:hun@a:1/main?sentinel_password=x@ter2",

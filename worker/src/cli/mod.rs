@@ -122,8 +122,8 @@ pub(crate) struct RunArgs {
           value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE))]
     concurrency: u32,
 
-    /// Threads that the leads share: handing work from one to another costs more than most routes
-    /// compute, so more are for a route that computes a lot on a machine with cores to spare
+    /// Threads that the leads share. One is fastest where leads mostly wait; use more for a route that
+    /// computes a lot, on a machine with cores to spare
     #[arg(long, global = true, env = "WORKER_THREADS", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=MOST_THREADS))]
     pub(crate) threads: u32,

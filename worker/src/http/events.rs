@@ -21,7 +21,7 @@ use super::Api;
 use super::problem::Problem;
 
 /// Messages of workers that may wait for a slow reader.
-const BACKLOG: usize = 64;
+const BACKLOG: usize = 16;
 /// Silence after which the subscription is made anew: a connection whose other end has gone without
 /// a word is as silent as a bridge where nothing happens.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -14,7 +14,7 @@ use bridge_shared::store::work::{Delivery, Fetched, Record};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 
-use super::Fetcher;
+use super::{Fetcher, Slice};
 use crate::engine::appetite::AHEAD;
 use crate::engine::committer::Committed;
 use crate::engine::runner::{Begun, Ended, UnderWay};
@@ -340,7 +340,9 @@ impl Fetcher {
             return None;
         }
         let mut deliveries = deliveries.into_iter();
+        let mut slice = Slice::begin();
         while let Some(delivery) = deliveries.next() {
+            slice.give_way().await;
             let payload = delivery.payload.clone();
             let alone = match runner::begin(&context, &mut self.room, delivery) {
                 Begun::Over(committed) => match over.add(payload, committed) {

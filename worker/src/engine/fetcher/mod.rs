@@ -218,6 +218,7 @@ impl Fetcher {
         self.send_away(&mut deliveries).await;
         let mut all_over = true;
         let mut free = None;
+        let mut slice = Slice::begin();
         for delivery in deliveries {
             let slot = match free.take().or_else(|| slots.as_mut()?.split(1)) {
                 Some(slot) => slot,
@@ -233,6 +234,7 @@ impl Fetcher {
             )
             .await;
             all_over &= free.is_some();
+            slice.give_way().await;
         }
         self.appetite.learn(leads, all_over);
     }
@@ -325,6 +327,27 @@ impl Fetcher {
     async fn start_found(&mut self, deliveries: Vec<Delivery>, more_to_come: bool) {
         self.context.in_hand.add(&deliveries, more_to_come);
         self.start(deliveries, None).await;
+    }
+}
+
+/// How long leads that wait for nothing may hold their thread. The heartbeat, which keeps the lease,
+/// may need that one too.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// A time in which nothing else had its turn on this thread.
+struct Slice(Instant);
+
+impl Slice {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Lets the others have their turn, where it is time for that.
+    async fn give_way(&mut self) {
+        if self.0.elapsed() >= SLICE {
+            tokio::task::yield_now().await;
+            *self = Self::begin();
+        }
     }
 }
 
