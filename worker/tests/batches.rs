@@ -361,7 +361,7 @@ fn large_leads_go_one_by_one_and_small_ones_by_batches_none_far_from_its_place()
 fn workers_whose_leads_compute_for_long_keep_their_leases() {
     const LEADS: usize = 300;
     let bridge = Bridge::start();
-    let choices: Vec<String> = (0..20).map(|n| format!(r#"{{"const":{n}}}"#)).collect();
+    let choices: Vec<String> = (0..100).map(|n| format!(r#"{{"const":{n}}}"#)).collect();
     let schema = format!(
         r#"{{"properties":{{"list":{{"items":{{"anyOf":[{},{{"type":"string"}}]}}}}}}}}"#,
         choices.join(",")
@@ -375,7 +375,7 @@ fn workers_whose_leads_compute_for_long_keep_their_leases() {
         (0..LEADS).map(|n| format!(r#"{{"n":{n},"list":[{list}]}}"#)),
     );
     let flags = ["--pipeline", &route, "--lease-seconds", "1"];
-    let _workers = [bridge.worker(&flags), bridge.worker(&flags)];
+    let _workers = [0, 1].map(|_| Worker::start(&bridge.redis.url(), &bridge.log(), &flags));
     eventually("all are done", || bridge.stat("done") >= LEADS);
     each_is_done_once(&bridge, LEADS);
     assert_eq!(bridge.stat("recovered"), 0);
