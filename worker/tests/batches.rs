@@ -359,9 +359,9 @@ fn large_leads_go_one_by_one_and_small_ones_by_batches_none_far_from_its_place()
 
 #[test]
 fn a_worker_whose_leads_compute_for_long_keeps_its_lease() {
-    const LEADS: usize = 100;
+    const LEADS: usize = 60;
     let bridge = Bridge::start();
-    let choices: Vec<String> = (0..400).map(|n| format!(r#"{{"const":{n}}}"#)).collect();
+    let choices: Vec<String> = (0..1_000).map(|n| format!(r#"{{"const":{n}}}"#)).collect();
     let schema = format!(
         r#"{{"properties":{{"list":{{"items":{{"anyOf":[{},{{"type":"string"}}]}}}}}}}}"#,
         choices.join(",")
@@ -374,7 +374,7 @@ fn a_worker_whose_leads_compute_for_long_keeps_its_lease() {
         &bridge,
         (0..LEADS).map(|n| format!(r#"{{"n":{n},"list":[{list}]}}"#)),
     );
-    let flags = ["--pipeline", &route, "--lease-seconds", "1"];
+    let flags = ["--pipeline", &route, "--lease-seconds", "2"];
     let _worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
     eventually("all are done", || {
         let leases: Vec<(String, f64)> =
