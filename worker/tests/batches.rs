@@ -369,7 +369,7 @@ fn a_worker_whose_leads_compute_for_long_keeps_its_lease() {
     let route = bridge.route(&format!(
         "default_pipeline = \"test\"\n[[pipelines.test.stations]]\nkind = \"validate\"\nname = \"check\"\nschema = '{schema}'\n"
     ));
-    let list = ["\"x\""; 2_000].join(",");
+    let list = vec!["\"x\""; 2_000].join(",");
     push(
         &bridge,
         (0..LEADS).map(|n| format!(r#"{{"n":{n},"list":[{list}]}}"#)),
