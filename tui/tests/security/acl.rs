@@ -515,7 +515,8 @@ fn a_worker_without_its_rights_says_what_is_missing_and_who_lacks_it() {
 #[test]
 fn a_key_of_another_type_is_named_to_whoever_meets_it() {
     let mut server = server();
-    let _: () = server.run("SET failed_leads mine");
+    // What the worker writes to, and what the others read.
+    let _: () = server.run("MSET enriched_leads mine failed_leads mine");
     let named = "the key failed_leads is a string, and the bridge keeps a list there";
     let worker = Running::start(worker(&url(&server, "worker"), &[]), server.path("log"));
     server.push(r#"{"name":"sound"}"#);
