@@ -60,17 +60,21 @@ fn without_passwords(args: impl Iterator<Item = OsString>) -> Option<(Vec<OsStri
     let mut shown: Vec<OsString> = Vec::new();
     for arg in args {
         let after_flag = shown.last().is_some_and(|last| last == FLAG);
-        let url = arg.to_str().and_then(|text| {
-            let joined = || text.strip_prefix(FLAG)?.strip_prefix('=');
-            let url = if after_flag { Some(text) } else { joined() }?;
-            (redact(url) != url).then(|| url.to_owned())
+        let joined = || arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=');
+        let url = if after_flag { arg.to_str() } else { joined() };
+        let Some((url, redacted)) = url
+            .map(|url| (url, redact(url)))
+            .filter(|(url, redacted)| url != redacted)
+        else {
+            shown.push(arg);
+            continue;
+        };
+        hidden = Some(url.to_owned());
+        shown.push(if after_flag {
+            redacted.into()
+        } else {
+            format!("{FLAG}={redacted}").into()
         });
-        shown.push(match &url {
-            Some(url) if after_flag => redact(url).into(),
-            Some(url) => format!("{FLAG}={}", redact(url)).into(),
-            None => arg,
-        });
-        hidden = url.or(hidden);
     }
     hidden.map(|url| (shown, url))
 }
@@ -118,6 +122,31 @@ mod tests {
             );
             // Started anew it starts no more.
             assert_eq!(without_passwords(shown.into_iter()), None);
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_password_stays_in_whatever_url_it_is() {
+        for (url, parts) in [
+            (
+                "redis+sentinel://ada:x:y@z@a:1,b/main?sentinel_username=g&sentinel_password=q%26",
+                &["x:y", "y@z", "q%26"][..],
+            ),
+            ("unix:///tmp/x?user=ada&pass=word", &["word"]),
+            ("unix:///tmp/x?user=ada&pass=w@rd", &["w@", "rd"]),
+            ("ada:word@host", &["word"]),
+            ("redis://ada:a?b#c?pass=d@host/0", &["a?b", "b#c", "=d"]),
+            (
+                "redis+sentinel://ada:x@a/main?sentinel_password=q@r",
+                &[":x", "q@", "@r"],
+            ),
+        ] {
+            let (shown, kept) = split(&["--redis-url", url]).expect(url);
+            let shown = shown[1].to_str().expect("a text");
+            for part in parts {
+                assert!(!shown.contains(part), "{url}: {shown}");
+            }
+            assert_eq!(kept, url);
         }
     }
 

@@ -12,3 +12,10 @@ use std::time::Duration;
 
 /// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program without a terminal, on this Redis, with no home to write into.
+fn bridge(url: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"));
+    command.env("REDIS_URL", url).env("HOME", "/dev/null");
+    command
+}

@@ -1,5 +1,6 @@
 //! The terminal: its size, its signals, its colours, and that it is always given back.
 
+use super::bridge;
 use super::redis::Redis;
 use super::terminal::Terminal;
 
@@ -67,9 +68,7 @@ fn a_terminal_that_cannot_show_it_is_told_what_to_use_instead() {
     dumb.sees("bridge status --watch");
     // With no folder for the log yet.
     let state = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
-        .env("HOME", "/dev/null")
-        .env("REDIS_URL", redis.server.url())
+    let output = bridge(&redis.server.url())
         .env("XDG_STATE_HOME", state.path())
         .output()
         .expect("it runs");
@@ -101,10 +100,8 @@ fn what_is_in_a_lead_stays_in_the_console() {
 fn one_frame_is_printed_without_a_terminal() {
     let redis = Redis::with_dead(3);
     let print = |args: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
-            .env("HOME", "/dev/null")
+        let output = bridge(&redis.server.url())
             .args(args)
-            .env("REDIS_URL", redis.server.url())
             .env("LC_ALL", "C.UTF-8")
             .output()
             .expect("it runs");
@@ -130,10 +127,8 @@ fn a_theme_of_ones_own_is_used_and_its_mistakes_are_named() {
     };
     write("config.toml", "theme = \"night\"\n");
     let draw = || {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
-            .env("HOME", "/dev/null")
+        let output = bridge(&redis.server.url())
             .args(["--once", "svg", "--keys", "3"])
-            .env("REDIS_URL", redis.server.url())
             .env("XDG_CONFIG_HOME", folder.path())
             .env("LC_ALL", "C.UTF-8")
             .env_remove("BRIDGE_THEME")

@@ -1,5 +1,6 @@
 //! What an operator does with dead letters.
 
+use super::bridge;
 use super::redis::Redis;
 use super::terminal::Terminal;
 
@@ -182,10 +183,8 @@ fn an_undone_retry_leaves_the_dead_letters_in_their_order() {
 fn an_operator_finds_the_trash_of_a_session_before_and_brings_it_back() {
     let mut redis = Redis::with_dead(5);
     let url = redis.server.url();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
-        .env("HOME", "/dev/null")
+    let output = bridge(&url)
         .args(["dlq", "drop", "id-1", "id-3"])
-        .env("REDIS_URL", &url)
         .env("USER", "ada")
         .output();
     assert!(output.expect("it runs").status.success());

@@ -59,6 +59,7 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
             return Ok(());
         };
         moved += done.len();
+        let now = context.store.now();
         for (recovery, (id, dead, error)) in recoveries.iter().zip(&told) {
             if done.contains(&recovery.number) {
                 let kind = if *dead {
@@ -66,7 +67,6 @@ async fn recover(context: &Context, worker: &str) -> Result<(), StoreError> {
                 } else {
                     EventKind::Recovered
                 };
-                let now = context.store.now();
                 context.emit(now, kind, id, |news| news.error = Some(error));
             }
         }
