@@ -165,7 +165,7 @@ impl Lane {
             let call = link.connection.req_packed_commands(&pipe, unread, answers);
             let answer = tokio::select! {
                 answer = timed("lane", call) => answer,
-                () = link.server.gone() => return Err(self.lost()),
+                () = link.server.gone() => return Err(self.store.given_up()),
             };
             if let Err(error) = &answer {
                 link.server.note(error);
@@ -173,7 +173,7 @@ impl Lane {
             let what = || "work by batches".to_owned();
             let mut answers = self.store.told(answer, what).await?.into_iter();
             if std::mem::take(&mut link.begun) {
-                let answer = answers.next().ok_or_else(|| self.lost())?;
+                let answer = answers.next().ok_or_else(|| self.store.given_up())?;
                 if recording {
                     self.read_recorded(answer, &mut turn).await?;
                 }
@@ -296,7 +296,7 @@ impl Lane {
             read.push(self.store.told(answer, name).await?);
         }
         let Ok([taken, _, leads, marked, _]) = <[Value; 5]>::try_from(read) else {
-            return Err(self.lost());
+            return Err(self.store.given_up());
         };
         link.begun = true;
         let marked: Option<u64> = super::convert(marked)?;
@@ -320,13 +320,6 @@ impl Lane {
             _ => Err(StoreError::Answer(
                 "a batch was opened before it could be read".into(),
             )),
-        }
-    }
-
-    fn lost(&self) -> StoreError {
-        StoreError::Unreachable {
-            url: self.store.url().to_owned(),
-            cause: "the connection was given up".into(),
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod produce;
 pub mod route;
 pub mod trash;
 pub mod trial;
+pub mod waiter;
 pub mod work;
 
 mod access;
@@ -317,6 +318,14 @@ impl Store {
             self.shared.broken.fetch_add(1, Ordering::Relaxed);
         }
         error
+    }
+
+    /// What a call ends with whose connection leads to a server that is no longer the one.
+    fn given_up(&self) -> StoreError {
+        StoreError::Unreachable {
+            url: self.url().to_owned(),
+            cause: "the connection was given up".into(),
+        }
     }
 
     async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {

@@ -1,14 +1,12 @@
 //! A worker's side of the store.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::ConnectionLike as _;
-use redis::{ErrorKind, ServerErrorKind, Value};
+use redis::Cmd;
 
-use super::door::Server;
 use super::window::Piece;
-use super::{Store, StoreError, time_or_none};
+use super::{Reply, Store, StoreError, time_or_none};
 use crate::clock::Millis;
 use crate::envelope::HEAD;
 use crate::stats::WorkerInfo;
@@ -192,9 +190,14 @@ impl Store {
         first: u64,
         whole: usize,
     ) -> Result<Fetched, StoreError> {
-        let keys = self.keys();
         let script = &self.scripts().fetch;
-        let mut cmd = script.call(&[
+        let cmd = self.fetch_call(worker, count, first, whole);
+        fetched(first, self.run(script, &cmd).await?)
+    }
+
+    pub(super) fn fetch_call(&self, worker: &str, count: usize, first: u64, whole: usize) -> Cmd {
+        let keys = self.keys();
+        let mut cmd = self.scripts().fetch.call(&[
             &keys.queue,
             &keys.active(worker),
             &keys.workers,
@@ -203,15 +206,7 @@ impl Store {
         ]);
         cmd.arg(worker).arg(count).arg(first).arg(FETCH_BYTES);
         cmd.arg(whole).arg(HEAD).arg(PIECE_BYTES);
-        let mut reply = self.run(script, &cmd).await?;
-        match reply.next::<i64>()? {
-            0 => {
-                let lengths: String = reply.next()?;
-                Ok(Fetched::Taken(apart(first, &lengths, reply.rest()?)?))
-            }
-            1 => Ok(Fetched::Paused),
-            _ => Ok(Fetched::NoLease),
-        }
+        cmd
     }
 
     /// Records outcomes in one step; returns the deliveries that the worker no longer held, for
@@ -369,100 +364,6 @@ impl Store {
         let mut reply = self.run(script, &cmd).await?;
         Ok((reply.next()?, time_or_none(reply.next()?)))
     }
-
-    /// A connection that waits for leads.
-    #[must_use]
-    pub fn waiter(&self) -> Waiter {
-        Waiter {
-            store: self.clone(),
-            connection: None,
-            openly: false,
-            doubt: false,
-        }
-    }
-}
-
-/// Waits for a lead without taking it: the server moves the rightmost lead onto its own place,
-/// so nothing is in anybody's hands when the answer is lost. The lead may be of any size, so the
-/// server is told not to answer with it; what is waited for is the answer to a PING after that.
-pub struct Waiter {
-    store: Store,
-    connection: Option<(redis::aio::MultiplexedConnection, Server)>,
-    /// Whether the user may not silence the server: every wait then has its answer.
-    openly: bool,
-    /// Whether the last wait was over at once, though no lead waits: it may have been refused, and
-    /// nobody was told. Then the next one is to have an answer.
-    doubt: bool,
-}
-
-/// A wait that ends sooner than this may have been refused.
-const AT_ONCE: Duration = Duration::from_millis(5);
-
-impl std::fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiter").finish_non_exhaustive()
-    }
-}
-
-impl Waiter {
-    /// Returns as soon as a lead waits, or after `timeout`, or when another node becomes the
-    /// primary.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet; the next call connects anew.
-    pub async fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {
-        let (mut connection, server) = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.store.own_connection(None).await?,
-        };
-        let queue = &self.store.keys().queue;
-        let mut cmd = redis::cmd("BLMOVE");
-        cmd.arg(queue)
-            .arg(queue)
-            .arg("RIGHT")
-            .arg("RIGHT")
-            .arg(timeout.as_secs_f64());
-        let what = super::beginning(&cmd);
-        let begun = Instant::now();
-        let openly = self.openly || std::mem::take(&mut self.doubt);
-        let answer = async {
-            if openly {
-                return cmd.query_async::<Value>(&mut connection).await;
-            }
-            let mut silent = redis::pipe();
-            silent.cmd("CLIENT").arg("REPLY").arg("SKIP");
-            silent.add_command(cmd).cmd("PING");
-            // Only the PING is answered.
-            let mut answers = connection.req_packed_commands(&silent, 0, 1).await?;
-            answers.pop().unwrap_or(Value::Nil).extract_error()
-        };
-        // Longer than the server may take, so that a dead connection is noticed.
-        let answer = tokio::time::timeout(timeout + super::CONNECT_TIMEOUT, answer);
-        tokio::select! {
-            () = server.gone() => Ok(()),
-            answer = answer => match answer {
-                Ok(Ok(_)) => {
-                    self.connection = Some((connection, server));
-                    self.doubt = begun.elapsed() < AT_ONCE && self.store.waiting_count().await? == 0;
-                    Ok(())
-                }
-                Ok(Err(error)) => {
-                    server.note(&error);
-                    if !openly && error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) {
-                        // A user who may not silence the server still may wait.
-                        self.openly = true;
-                        return Ok(());
-                    }
-                    self.doubt = !openly;
-                    self.store.told(Err(error), || what).await
-                }
-                Err(_) => Err(StoreError::Unreachable {
-                    url: self.store.url().to_owned(),
-                    cause: "no answer in time".into(),
-                }),
-            },
-        }
-    }
 }
 
 /// The letter that an outcome has in `commit.lua`.
@@ -475,6 +376,18 @@ const fn letter(outcome: &Outcome) -> u8 {
         Outcome::Dead { .. } => b'x',
         Outcome::Aside { .. } => b'a',
         Outcome::Requeue { .. } => b'q',
+    }
+}
+
+/// Reads what `fetch.lua` answers.
+pub(super) fn fetched(first: u64, mut reply: Reply) -> Result<Fetched, StoreError> {
+    match reply.next::<i64>()? {
+        0 => {
+            let lengths: String = reply.next()?;
+            Ok(Fetched::Taken(apart(first, &lengths, reply.rest()?)?))
+        }
+        1 => Ok(Fetched::Paused),
+        _ => Ok(Fetched::NoLease),
     }
 }
 

@@ -242,7 +242,7 @@ impl Fetcher {
         }
         match last {
             None => {}
-            Some(Last::Lead) => self.wait_for_a_lead().await,
+            Some(Last::Lead) => self.is_dry = true,
             Some(Last::Right) => self.wait_for_a_pulse().await,
             Some(Last::Trouble(error)) => self.trouble(&error).await,
         }

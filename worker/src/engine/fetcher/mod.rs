@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bridge_shared::clock::Millis;
 use bridge_shared::store::StoreError;
 use bridge_shared::store::hands::Hands;
-use bridge_shared::store::work::{Delivery, Fetched, Waiter};
+use bridge_shared::store::waiter::Waiter;
+use bridge_shared::store::work::{Delivery, Fetched};
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -37,6 +38,8 @@ struct Fetcher {
     leads: TaskTracker,
     outcomes: Outcomes,
     waiter: Waiter,
+    /// Whether the last fetch found that no more leads wait.
+    is_dry: bool,
     backoff: Backoff,
     /// The number of the next delivery.
     next: u64,
@@ -56,7 +59,7 @@ pub(super) async fn run(
     outcomes: Outcomes,
     delays: mpsc::UnboundedSender<Millis>,
 ) {
-    let waiter = context.store.waiter();
+    let waiter = context.store.waiter(context.id.as_str());
     let lanes = Lanes::new(context.store.lanes(context.id.as_str()));
     let stop = context.stop.clone();
     let mut fetcher = Fetcher {
@@ -65,6 +68,7 @@ pub(super) async fn run(
         leads,
         outcomes,
         waiter,
+        is_dry: false,
         backoff: Backoff::default(),
         next: 1,
         doubtful: Doubtful::default(),
@@ -105,7 +109,14 @@ impl Fetcher {
                 return;
             }
         }
-        let fetch = self.set_out(slots.num_permits());
+        let fetch = if std::mem::take(&mut self.is_dry) {
+            match self.wait_for_leads(slots.num_permits()).await {
+                Some(fetch) => fetch,
+                None => return,
+            }
+        } else {
+            self.set_out(slots.num_permits())
+        };
         self.take(fetch, slots).await;
     }
 
@@ -135,9 +146,7 @@ impl Fetcher {
                         fetch = next;
                         continue;
                     }
-                    if is_last {
-                        self.wait_for_a_lead().await;
-                    }
+                    self.is_dry = is_last;
                 }
                 Ok(Fetched::Paused | Fetched::NoLease | Fetched::Unfit) => {
                     drop(slots);
@@ -153,10 +162,34 @@ impl Fetcher {
         }
     }
 
-    /// Begins a fetch, with so many free slots.
-    fn set_out(&mut self, free_slots: usize) -> Fetch {
+    /// Makes a fetch as soon as a lead waits, with so many free slots; `None` on the stop.
+    async fn wait_for_leads(&mut self, free_slots: usize) -> Option<Fetch> {
+        let (first, count) = self.numbers(free_slots);
+        let whole = self.context.settings.whole();
+        let wait = self.strays.wait_at_most(WAIT);
+        let answer = self.waiter.fetch(wait, count, first, whole);
+        let answer = self.context.stop.run_until_cancelled(answer).await;
+        if answer.is_none() {
+            // It may be on its way, and the server make it before it sees that nobody waits.
+            self.doubtful.add(first, count);
+        }
+        Some(Fetch {
+            first,
+            count,
+            answer: MaybeDone::Done(answer?),
+        })
+    }
+
+    /// How many leads to ask for, with so many free slots, and the number of the first.
+    fn numbers(&mut self, free_slots: usize) -> (u64, usize) {
         let (first, count) = (self.next, self.appetite.leads(free_slots));
         self.next += count as u64;
+        (first, count)
+    }
+
+    /// Begins a fetch, with so many free slots.
+    fn set_out(&mut self, free_slots: usize) -> Fetch {
+        let (first, count) = self.numbers(free_slots);
         let context = Arc::clone(&self.context);
         let answer = async move { fetch(&context, count, first).await };
         Fetch {
@@ -254,15 +287,6 @@ impl Fetcher {
     async fn slot(&self) -> OwnedSemaphorePermit {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         slot.expect("the slots are never closed")
-    }
-
-    async fn wait_for_a_lead(&mut self) {
-        let stop = self.context.stop.clone();
-        let wait = self.waiter.wait(self.strays.wait_at_most(WAIT));
-        // A wait cut short leaves no lead anywhere: it takes none.
-        if let Some(Err(error)) = stop.run_until_cancelled(wait).await {
-            self.trouble(&error).await;
-        }
     }
 
     /// Waits for what the next heartbeat brings, which is asked for.
