@@ -11,7 +11,7 @@ use crate::report::{Report, Target};
 use crate::rig::Rig;
 
 /// Commands that take microseconds: where they took long, that was the machine.
-const NOTHING: &str = "LLEN and the like, which is the machine's doing";
+const NOTHING: &str = "XADD, LLEN and the like, which is the machine's doing";
 
 /// What a script may take: longer, and others notice.
 const LIMIT_MS: f64 = 5.0;
@@ -42,7 +42,7 @@ pub(crate) fn note(rig: &mut Rig) {
         let name = match &*word(0).to_ascii_lowercase() {
             "evalsha" => names.get(&*word(1)).map(|name| format!("{name}.lua")),
             "hkeys" => Some("HKEYS".to_owned()),
-            "xlen" | "llen" | "hlen" => Some(NOTHING.to_owned()),
+            "xadd" | "xlen" | "llen" | "hlen" => Some(NOTHING.to_owned()),
             _ => None,
         };
         if let Some(name) = name {
