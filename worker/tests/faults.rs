@@ -377,6 +377,31 @@ fn a_user_who_may_not_silence_the_server_waits_all_the_same_and_is_told_nothing(
 }
 
 #[test]
+fn a_user_who_may_not_wait_looks_for_leads_instead_and_is_told_once() {
+    let bridge = Bridge::start();
+    let () = bridge.redis("ACL SETUSER default -blmove");
+    let worker = bridge.worker(&[]);
+    let told = || {
+        worker
+            .log()
+            .matches("may not BLMOVE leads_to_enrich")
+            .count()
+    };
+    eventually("it is told", || told() > 0);
+    for n in 1..=3 {
+        bridge.push(r#"{"name":"Ada"}"#);
+        eventually("the lead is done", || bridge.done() == n);
+    }
+    assert_eq!(told(), 1, "{}", worker.log());
+    // Of a wait that was refused it is known that it took nothing: no lead is looked for in hand.
+    let calls: String = bridge.redis("INFO commandstats");
+    assert!(
+        !calls.contains("cmdstat_hmget") && !calls.contains("cmdstat_hget"),
+        "{calls}"
+    );
+}
+
+#[test]
 fn a_worker_can_be_stopped_while_redis_is_away() {
     let mut bridge = Bridge::start();
     let mut worker = bridge.worker(&["--shutdown-timeout", "0.2"]);

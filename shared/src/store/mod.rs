@@ -259,10 +259,7 @@ impl Store {
         };
         let pubsub = tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
-            .map_err(|_| StoreError::Unreachable {
-                url: self.shared.url.clone(),
-                cause: "no answer in time".into(),
-            })?;
+            .map_err(|_| self.no_answer())?;
         let what = || format!("SUBSCRIBE {}", self.keys().events);
         let pubsub = self.told(pubsub, what).await?;
         Ok(pubsub
@@ -322,9 +319,17 @@ impl Store {
 
     /// What a call ends with whose connection leads to a server that is no longer the one.
     fn given_up(&self) -> StoreError {
+        self.unreachable("the connection was given up")
+    }
+
+    fn no_answer(&self) -> StoreError {
+        self.unreachable("no answer in time")
+    }
+
+    fn unreachable(&self, cause: &str) -> StoreError {
         StoreError::Unreachable {
             url: self.url().to_owned(),
-            cause: "the connection was given up".into(),
+            cause: cause.into(),
         }
     }
 

@@ -9,8 +9,10 @@ use super::door::Server;
 use super::work::{Fetched, fetched};
 use super::{CONNECT_TIMEOUT, Reply, Store, StoreError};
 
-/// A wait that ends sooner than this may have been refused.
+/// A wait that ends sooner than this after the way there and back may have been refused.
 const AT_ONCE: Duration = Duration::from_millis(5);
+/// A connection that was not used for so long is not used again: a server may end those that rest.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Waits on a connection of its own: the server moves the rightmost lead onto its own place, so a
 /// wait takes nothing. The fetch is sent behind it, and the server makes it as soon as the wait is
@@ -20,16 +22,38 @@ pub struct Waiter {
     store: Store,
     worker: String,
     link: Option<Link>,
-    /// Whether the last wait was over at once, though no lead was there: it may have been refused,
-    /// and nobody was told. Then the next one is to have an answer.
+    /// Whether the last wait was refused, or may have been, for it was over at once though no lead
+    /// was there, and nobody was told. Then the next one is to have an answer.
     doubt: bool,
+}
+
+/// What a wait brought.
+#[derive(Debug)]
+pub struct Waited {
+    /// What the fetch behind it brought. `None` where the server did not know the script, and
+    /// nothing was taken: a [`Store::fetch`] tells it.
+    pub fetched: Option<Fetched>,
+    /// Why the server did not wait, and made the fetch at once.
+    pub refused: Option<StoreError>,
 }
 
 struct Link {
     connection: MultiplexedConnection,
     server: Server,
-    /// Whether the user may not silence the server: every wait then has its answer.
+    /// Whether the server cannot be silenced: every wait then has its answer.
     openly: bool,
+    /// How long it is there and back.
+    way: Duration,
+    used: Instant,
+}
+
+/// Why it is not known what a wait brought.
+#[derive(Debug)]
+pub enum Missed {
+    /// Nothing was taken.
+    Untaken(StoreError),
+    /// As with [`Store::fetch`], leads may be in the worker's hands all the same.
+    Unheard(StoreError),
 }
 
 impl std::fmt::Debug for Waiter {
@@ -54,20 +78,22 @@ impl Store {
 impl Waiter {
     /// Makes a [`Store::fetch`] as soon as a lead waits, or after `timeout`.
     ///
+    /// Leads may be in the worker's hands too where this is given up half-way.
+    ///
     /// # Errors
-    /// Every [`StoreError`] a call can meet; the next call connects anew. As with
-    /// [`Store::fetch`] leads may then be in the worker's hands all the same, and they may be where
-    /// this is given up half-way.
+    /// Every [`StoreError`] a call can meet, with what is known of the leads. The next call connects
+    /// anew where that is needed.
     pub async fn fetch(
         &mut self,
         timeout: Duration,
         count: usize,
         first: u64,
         whole: usize,
-    ) -> Result<Fetched, StoreError> {
-        let mut link = match self.link.take() {
+    ) -> Result<Waited, Missed> {
+        // Out of its place meanwhile: a connection on which something went wrong is not used again.
+        let mut link = match self.link.take().filter(|link| link.used.elapsed() < IDLE) {
             Some(link) => link,
-            None => self.connect().await?,
+            None => self.connect().await.map_err(Missed::Untaken)?,
         };
         let queue = &self.store.keys().queue;
         let mut wait = redis::cmd("BLMOVE");
@@ -87,67 +113,71 @@ impl Waiter {
         let begun = Instant::now();
         let answers = usize::from(openly) + 1;
         let answers = link.connection.req_packed_commands(&pipe, 0, answers);
-        let answers = async {
-            // Longer than the server may take, so that a dead connection is noticed.
-            match tokio::time::timeout(timeout + CONNECT_TIMEOUT, answers).await {
-                Ok(answers) => answers.and_then(last),
-                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        // Longer than the server may take, so that a dead connection is noticed.
+        let answers = tokio::time::timeout(timeout + CONNECT_TIMEOUT, answers);
+        let answers = tokio::select! {
+            biased;
+            () = link.server.gone() => return Err(Missed::Unheard(self.store.given_up())),
+            answers = answers => answers,
+        };
+        let Ok(answers) = answers else {
+            return Err(Missed::Unheard(self.store.no_answer()));
+        };
+        let mut answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                link.server.note(&error);
+                let told = self.store.told(Err(error), || what).await;
+                return told.map_err(Missed::Unheard);
             }
         };
-        let answer = tokio::select! {
-            answer = answers => answer,
-            () = link.server.gone() => return Err(self.store.given_up()),
-        };
-        if let Err(error) = &answer {
-            if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
-                // Nothing was taken; the next connection tells it anew.
-                return Ok(Fetched::Taken(Vec::new()));
-            }
-            link.server.note(error);
+        let answer = answers.pop().unwrap_or(Value::Nil).extract_error();
+        let waited = answers.pop().unwrap_or(Value::Nil).extract_error();
+        for error in [answer.as_ref().err(), waited.as_ref().err()] {
+            error.inspect(|error| link.server.note(error));
         }
-        let reply = Reply::new(self.store.told(answer, || what).await?)?;
-        self.store.shared.clock.observe(reply.now);
-        let fetched = fetched(first, reply)?;
-        let nothing = matches!(&fetched, Fetched::Taken(leads) if leads.is_empty());
-        self.doubt = !openly && nothing && begun.elapsed() < AT_ONCE;
+        let fetched = match answer {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => None,
+            answer => Some(self.read(answer, first).await.map_err(Missed::Unheard)?),
+        };
+        let refused = self.store.told(waited, || what).await.err();
+        let nothing = matches!(&fetched, Some(Fetched::Taken(leads)) if leads.is_empty());
+        let at_once = begun.elapsed() < AT_ONCE + link.way * 2;
+        self.doubt = refused.is_some() || (!openly && nothing && at_once);
+        link.used = Instant::now();
         self.link = Some(link);
-        Ok(fetched)
+        Ok(Waited { fetched, refused })
+    }
+
+    async fn read(&self, answer: RedisResult<Value>, first: u64) -> Result<Fetched, StoreError> {
+        let reply = Reply::new(self.store.told(answer, || "fetch".into()).await?)?;
+        self.store.shared.clock.observe(reply.now);
+        fetched(first, reply)
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
         let (mut connection, server) = self.store.own_connection(None).await?;
-        let load = self.store.scripts().fetch.load();
         let mut may = redis::cmd("CLIENT");
         may.arg("REPLY").arg("ON");
-        let asked = async {
-            load.query_async::<Value>(&mut connection).await?;
-            match may.query_async::<Value>(&mut connection).await {
-                Ok(_) => Ok(false),
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
-                    Ok(true)
-                }
-                Err(error) => Err(error),
+        let begun = Instant::now();
+        let asked = may.query_async::<Value>(&mut connection);
+        let asked = tokio::time::timeout(CONNECT_TIMEOUT, asked).await;
+        let way = begun.elapsed();
+        let openly = match asked.map_err(|_| self.store.no_answer())? {
+            Ok(_) => false,
+            Err(error) if error.is_io_error() => {
+                server.note(&error);
+                return Err(self.store.error(&error));
             }
+            // The user may not, or the server knows no such command.
+            Err(_) => true,
         };
-        let asked = tokio::time::timeout(CONNECT_TIMEOUT, asked);
-        let asked = asked
-            .await
-            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
-        if let Err(error) = &asked {
-            server.note(error);
-        }
-        let openly = self.store.told(asked, || "SCRIPT LOAD".into()).await?;
         Ok(Link {
             connection,
             server,
             openly,
+            way,
+            used: Instant::now(),
         })
     }
-}
-
-/// The last answer, where none before it is an error.
-fn last(answers: Vec<Value>) -> RedisResult<Value> {
-    let answers = answers.into_iter().map(Value::extract_error);
-    let mut answers = answers.collect::<RedisResult<Vec<Value>>>()?;
-    Ok(answers.pop().unwrap_or(Value::Nil))
 }

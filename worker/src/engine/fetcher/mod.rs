@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bridge_shared::clock::Millis;
 use bridge_shared::store::StoreError;
 use bridge_shared::store::hands::Hands;
-use bridge_shared::store::waiter::Waiter;
+use bridge_shared::store::waiter::{Missed, Waited, Waiter};
 use bridge_shared::store::work::{Delivery, Fetched};
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -41,6 +41,8 @@ struct Fetcher {
     /// Whether the last fetch found that no more leads wait.
     is_dry: bool,
     backoff: Backoff,
+    /// The wait's own: a fetch that goes well says nothing of it.
+    wait_backoff: Backoff,
     /// The number of the next delivery.
     next: u64,
     doubtful: Doubtful,
@@ -70,6 +72,7 @@ pub(super) async fn run(
         waiter,
         is_dry: false,
         backoff: Backoff::default(),
+        wait_backoff: Backoff::default(),
         next: 1,
         doubtful: Doubtful::default(),
         strays: Strays::default(),
@@ -162,21 +165,42 @@ impl Fetcher {
         }
     }
 
-    /// Makes a fetch as soon as a lead waits, with so many free slots; `None` on the stop.
+    /// Makes a fetch as soon as a lead waits, with so many free slots; `None` where none was made,
+    /// on the stop or because something is wrong.
     async fn wait_for_leads(&mut self, free_slots: usize) -> Option<Fetch> {
         let (first, count) = self.numbers(free_slots);
         let whole = self.context.settings.whole();
         let wait = self.strays.wait_at_most(WAIT);
+        let stop = self.context.stop.clone();
         let answer = self.waiter.fetch(wait, count, first, whole);
-        let answer = self.context.stop.run_until_cancelled(answer).await;
-        if answer.is_none() {
+        let Some(answer) = stop.run_until_cancelled(answer).await else {
             // It may be on its way, and the server make it before it sees that nobody waits.
             self.doubtful.add(first, count);
+            return None;
+        };
+        let (fetched, error) = match answer {
+            Ok(Waited { fetched, refused }) => (fetched, refused),
+            Err(Missed::Untaken(error)) => (None, Some(error)),
+            Err(Missed::Unheard(error)) => {
+                self.doubtful.add(first, count);
+                (None, Some(error))
+            }
+        };
+        let nothing = Fetched::Taken(Vec::new());
+        match error {
+            None => self.wait_backoff.reset("waiting for leads"),
+            Some(error) => {
+                self.wait_backoff.tell(&error, "waiting for leads");
+                if fetched.as_ref().is_none_or(|fetched| *fetched == nothing) {
+                    stop.run_until_cancelled(self.wait_backoff.wait()).await;
+                    return None;
+                }
+            }
         }
         Some(Fetch {
             first,
             count,
-            answer: MaybeDone::Done(answer?),
+            answer: MaybeDone::Done(Ok(fetched?)),
         })
     }
 
