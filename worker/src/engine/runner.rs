@@ -129,14 +129,20 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let traces = context.traces.as_ref();
     let span = traces.map(|traces| traces.attempt(&envelope, pipeline.name(), context.id.as_str()));
     let work = async {
-        if is_suspect(&envelope) && !context.in_hand.is_alone(number).await {
-            return Ok(Arrival::Later {
-                station: String::new(),
-                wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
-                reason: format!("its turn alone: {} workers died with it", envelope.deaths),
-            });
+        let mut since = started;
+        if is_suspect(&envelope) {
+            if context.in_hand.is_alone(number).await {
+                since = Instant::now();
+            } else {
+                return Ok(Arrival::Later {
+                    station: String::new(),
+                    wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
+                    reason: format!("its turn alone: {} workers died with it", envelope.deaths),
+                });
+            }
         }
-        limited(&context, &pipeline, &envelope, &journey, span.as_ref()).await
+        let span = span.as_ref();
+        limited(&context, &pipeline, &envelope, &journey, since, span).await
     };
     let result = tokio::select! {
         biased;
@@ -304,12 +310,13 @@ async fn limited(
     pipeline: &Pipeline,
     envelope: &Envelope,
     journey: &Journey,
+    started: Instant,
     span: Option<&traces::Attempt<'_>>,
 ) -> Result<Arrival, Failure> {
     let id = envelope.id.as_str();
     admission::admit(&envelope.lead, context.settings.max_lead_bytes)?;
-    let news = |event| News::new(context.store.now(), event, id);
-    context.events.emit(|| news(EventKind::Started));
+    let news = |at, event| News::new(context.store.at(at), event, id);
+    context.events.emit(|| news(started, EventKind::Started));
     let mut at_station = String::new();
     let mut observe = |progress: Progress<'_>| match progress {
         Progress::Arrived { station, .. } => {
@@ -318,6 +325,7 @@ async fn limited(
         }
         Progress::Left {
             station,
+            at,
             took,
             error,
             ..
@@ -329,7 +337,7 @@ async fn limited(
                 station: Some(station),
                 error,
                 ms: Some(millis(took)),
-                ..news(EventKind::Station)
+                ..news(at, EventKind::Station)
             });
         }
         Progress::PassedBy { .. } => {}
@@ -343,7 +351,7 @@ async fn limited(
     let result = {
         let run = pipeline.run(around, journey, id, &envelope.lead, &mut observe);
         let run = pin!(AssertUnwindSafe(run).catch_unwind());
-        journey.within(limit, run).await
+        journey.within(started.into(), limit, run).await
     };
     match result {
         Some(Ok(result)) => result,

@@ -96,14 +96,15 @@ impl Journey {
         done
     }
 
-    /// Does something within a time; what is waited for others meanwhile does not count. `None`
-    /// where the time was up. Whoever asks pins the work, or it would stand in memory twice.
+    /// Does something within a time that began at `started`, when nothing had been waited for yet;
+    /// what is waited for others meanwhile does not count. `None` where the time was up. Whoever asks pins the work, or it would stand in memory twice.
     pub(crate) async fn within<T>(
         &self,
+        started: Instant,
         limit: Duration,
         mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
     ) -> Option<T> {
-        let (started, before) = (Instant::now(), self.waited());
+        let before = self.waited();
         // What waits for nothing needs no timer.
         if let Poll::Ready(done) = futures::poll!(work.as_mut()) {
             return Some(done);
@@ -162,9 +163,15 @@ mod tests {
                 .expect("it is there at once");
             (done, journey.waited() < Duration::from_secs(1))
         };
-        assert_eq!(journey.within(limit, pin!(work)).await, Some((7, true)));
+        assert_eq!(
+            journey.within(Instant::now(), limit, pin!(work)).await,
+            Some((7, true))
+        );
         let forever = std::future::pending::<()>();
-        assert_eq!(journey.within(limit, pin!(forever)).await, None);
+        assert_eq!(
+            journey.within(Instant::now(), limit, pin!(forever)).await,
+            None
+        );
         assert_eq!(
             journey.wait(limit, std::future::pending::<()>()).await,
             None

@@ -35,7 +35,7 @@ mod trip;
 mod vocabulary;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
@@ -76,6 +76,8 @@ pub(crate) enum Progress<'a> {
     Left {
         /// The station's name.
         station: &'a str,
+        /// When.
+        at: Instant,
         /// How long it took.
         took: Duration,
         /// What went wrong, in words.

@@ -336,6 +336,7 @@ impl Provider {
         *lead = changed;
         trip.tell(Progress::Left {
             station: &self.name,
+            at: Instant::now(),
             took: Duration::ZERO,
             error: None,
             cost: Money::ZERO,
@@ -370,13 +371,15 @@ impl Provider {
             None => self.station.work(&call, lead).await,
             Some(limit) => Box::pin(self.work_within(limit, trip.journey, &call, lead)).await,
         };
-        let (took, cost, debt) = running.end(&result);
+        let at = Instant::now();
+        let (took, cost, debt) = running.end(at, &result);
         let said = result
             .as_ref()
             .err()
             .map(|failure| trip.secrets.hide(failure.error.clone()));
         trip.tell(Progress::Left {
             station: &self.name,
+            at,
             took,
             error: said.as_deref(),
             cost,
@@ -404,7 +407,7 @@ impl Provider {
     ) -> Result<Outcome, Failure> {
         let mut work = self.station.work(call, lead);
         journey
-            .within(limit, work.as_mut())
+            .within(tokio::time::Instant::now(), limit, work.as_mut())
             .await
             .unwrap_or_else(|| {
                 Err(Failure::new(
@@ -522,20 +525,24 @@ struct Running<'a, 'c> {
 
 impl Running<'_, '_> {
     /// The end of it: how long it took, what it cost, and what is to be corrected.
-    fn end(mut self, result: &Result<Outcome, Failure>) -> (Duration, Money, Option<Debt>) {
+    fn end(
+        mut self,
+        at: Instant,
+        result: &Result<Outcome, Failure>,
+    ) -> (Duration, Money, Option<Debt>) {
         self.over = true;
         self.put_off = matches!(result, Ok(Outcome::Postpone { .. }));
         let bad = result
             .as_ref()
             .err()
             .map(|failure| BadEnd::Failed(failure.kind));
-        self.account(bad)
+        self.account(at, bad)
     }
 
-    fn account(&self, bad: Option<BadEnd>) -> (Duration, Money, Option<Debt>) {
+    fn account(&self, at: Instant, bad: Option<BadEnd>) -> (Duration, Money, Option<Debt>) {
         let (journey, pipeline, _) = self.trip;
         let waited = journey.waited().saturating_sub(self.waited);
-        let took = self.started.elapsed().saturating_sub(waited);
+        let took = at.duration_since(self.started).saturating_sub(waited);
         let planned = self.provider.cost;
         // Where nothing was done nothing was spent, unless the station says so.
         let usual = if self.put_off { Money::ZERO } else { planned };
@@ -573,7 +580,7 @@ impl Drop for Running<'_, '_> {
         } else {
             BadEnd::Cancelled
         };
-        if let (_, _, Some(debt)) = self.account(Some(bad)) {
+        if let (_, _, Some(debt)) = self.account(Instant::now(), Some(bad)) {
             self.trip.2.owe(debt);
         }
     }

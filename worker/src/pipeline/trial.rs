@@ -47,7 +47,9 @@ pub(crate) async fn run(
             .run(around, &journey, &id, lead, &mut observe)
             .await
     };
-    let result = journey.within(limits.time, pin!(run)).await;
+    let result = journey
+        .within(tokio::time::Instant::now(), limits.time, pin!(run))
+        .await;
     let mut tried = Tried {
         pipeline: pipeline.name().to_owned(),
         stations: Vec::new(),
