@@ -112,8 +112,12 @@ impl InHand {
 
     /// Whether a suspect is worked on that would take what is taken now along.
     pub(super) fn has_a_fresh_suspect(&self) -> bool {
-        let current = self.numbers().current;
-        current.is_some_and(|(_, since)| since.elapsed() < FIRST_MOMENT)
+        let numbers = self.numbers();
+        let Some((_, since)) = numbers.current else {
+            return false;
+        };
+        // One that waits for others to go has its first moment still to come.
+        numbers.suspects.len() > 1 || since.elapsed() < FIRST_MOMENT
     }
 
     /// Nothing is to be done for these any more.
@@ -123,6 +127,9 @@ impl InHand {
             numbers.all.remove(&number);
             if !numbers.suspects.is_empty() && numbers.suspects.remove(&number) {
                 numbers.current = numbers.current.filter(|(current, _)| *current != number);
+                if let Some((_, since)) = &mut numbers.current {
+                    *since = Instant::now();
+                }
                 self.changed.notify_one();
             }
         }
@@ -138,6 +145,21 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_suspect_that_waits_for_others_to_go_has_its_first_moment_still_to_come() {
+        let hand = InHand::default();
+        hand.add(&[delivery(1, 2), delivery(2, 2)], false);
+        let long_ago = Instant::now().checked_sub(FIRST_MOMENT * 2);
+        hand.numbers().current = long_ago.map(|since| (1, since));
+        assert!(hand.has_a_fresh_suspect(), "the other one is still in hand");
+        hand.over([2].into_iter());
+        assert!(hand.has_a_fresh_suspect(), "it is about to begin");
+        hand.numbers().current = long_ago.map(|since| (1, since));
+        assert!(!hand.has_a_fresh_suspect(), "it is at work for long");
+        hand.over([1].into_iter());
+        assert!(!hand.has_a_fresh_suspect());
+    }
 
     fn delivery(number: u64, deaths: u32) -> Delivery {
         let mut envelope = Envelope::new("a-1", "{}".into(), None);
