@@ -224,7 +224,7 @@ pub(super) fn has_password(url: &str) -> bool {
 }
 
 /// A part of a path with its `%xx` read.
-fn decoded(part: &str) -> String {
+pub(super) fn decoded(part: &str) -> String {
     // A query is read the same way but for the plus sign.
     let query = format!("name={}", part.replace('+', "%2B"));
     url::form_urlencoded::parse(query.as_bytes())

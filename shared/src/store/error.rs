@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::address::{is_certain, split_scheme};
+use super::address::{decoded, is_certain, split_scheme};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -388,7 +388,10 @@ fn is_cluster(url: &str) -> bool {
 pub fn redact(url: &str) -> String {
     let (scheme, rest) = split_scheme(url);
     let Some(at) = rest.rfind('@') else {
-        return without_query_passwords(url);
+        return match misplaced_password(rest) {
+            Some(begin) => format!("{scheme}{}***", &rest[..begin]),
+            None => without_query_passwords(url),
+        };
     };
     let (login, place) = rest.split_at(at);
     let (user, password) = match login.split_once(':') {
@@ -405,17 +408,34 @@ pub fn redact(url: &str) -> String {
     format!("{scheme}***{}", without_query_passwords(place))
 }
 
-/// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give; a `=` may stand before them.
-fn without_query_passwords(url: &str) -> String {
-    let mut parts = url.split('&').map(|part| {
-        let names = |end: usize| part[..end].to_ascii_lowercase().contains("pass");
-        match part.match_indices('=').find(|(end, _)| names(*end)) {
-            Some((end, _)) => format!("{}=***", &part[..end]),
-            None => part.to_owned(),
+/// Where a password begins that nobody wrote a host behind: it stands in the place of a port.
+fn misplaced_password(rest: &str) -> Option<usize> {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let mut begin = 0;
+    for host in authority.split(',') {
+        if !host.starts_with('[')
+            && let Some((name, port)) = host.split_once(':')
+            && (name.is_empty() || port.contains(|c: char| !c.is_ascii_digit()))
+        {
+            return Some(begin + name.len() + ":".len());
         }
-    });
-    let first = parts.next().unwrap_or_default();
-    parts.fold(first, |url, part| url + "&" + &part)
+        begin += host.len() + ",".len();
+    }
+    None
+}
+
+/// Hides what `?sentinel_password=`, and `?pass=` of a socket's URL, give; a `=` may stand before
+/// them, and what follows them may be theirs.
+fn without_query_passwords(url: &str) -> String {
+    let mut begin = 0;
+    for part in url.split('&') {
+        let names = |end: usize| decoded(&part[..end]).to_ascii_lowercase().contains("pass");
+        if let Some((end, _)) = part.match_indices('=').find(|(end, _)| names(*end)) {
+            return format!("{}=***", &url[..begin + end]);
+        }
+        begin += part.len() + "&".len();
+    }
+    url.to_owned()
 }
 
 #[cfg(test)]
@@ -454,6 +474,15 @@ mod tests {
             "ada:=@host/0?sentinel_password=@hunter2",
             "redis+sentinel://ada:hun?sentinel_password=ter2@a:1/main",
             "redis+sentinel://ada:hun@a:1/main?sentinel_password=x@ter2",
+            "redis+sentinel://a:1/main?sentinel_password=hun&ter2",
+            "redis+sentinel://a:1/main?sentinel_p%61ssword=hunter2",
+            // One without a host behind it.
+            "redis://:hunter2",
+            "redis://ada:hunter2/0",
+            "redis://ada:hun/ter2",
+            "redis://ada:hunter2host:6379",
+            "redis+cluster://a:1,ada:hunter2",
+            "ada:hunter2",
         ] {
             let shown = redact(url);
             for part in ["hunter2", "hun", "ter2"] {
@@ -463,6 +492,10 @@ mod tests {
         for (url, shown) in [
             ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
             ("redis://ada@host", "redis://ada@host"),
+            ("redis://ada:x/0", "redis://ada:***"),
+            ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+            ("unix:///run/a:b.sock?db=1", "unix:///run/a:b.sock?db=1"),
+            ("redis+cluster://a:1,b:2", "redis+cluster://a:1,b:2"),
             ("redis://ada:x@host:1/0", "redis://ada:***@host:1/0"),
             ("redis://ada:x/y@host:1/0", "redis://***@host:1/0"),
         ] {
