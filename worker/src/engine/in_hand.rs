@@ -27,8 +27,8 @@ pub(super) struct InHand {
 struct Numbers {
     all: BTreeSet<u64>,
     suspects: BTreeSet<u64>,
-    /// The suspect that may be worked on, and since when.
-    current: Option<(u64, Instant)>,
+    /// The suspect that may be worked on, and since when it is.
+    current: Option<(u64, Option<Instant>)>,
 }
 
 /// How long no lead is taken while a suspect is worked on: another suspect would be in hand for the
@@ -65,8 +65,7 @@ impl InHand {
         let all = deliveries.iter().map(|delivery| delivery.number);
         numbers.all.extend(all);
         if !more_to_come && numbers.current.is_none() {
-            let now = Instant::now();
-            numbers.current = suspects.first().map(|first| (*first, now));
+            numbers.current = suspects.first().map(|first| (*first, None));
         }
         numbers.suspects.extend(suspects);
     }
@@ -102,7 +101,7 @@ impl InHand {
                     return false;
                 }
                 if numbers.suspects.iter().all(|other| *other == number) {
-                    numbers.current = Some((number, Instant::now()));
+                    numbers.current = Some((number, Some(Instant::now())));
                     return true;
                 }
             }
@@ -112,12 +111,11 @@ impl InHand {
 
     /// Whether a suspect is worked on that would take what is taken now along.
     pub(super) fn has_a_fresh_suspect(&self) -> bool {
-        let numbers = self.numbers();
-        let Some((_, since)) = numbers.current else {
-            return false;
-        };
         // One that waits for others to go has its first moment still to come.
-        numbers.suspects.len() > 1 || since.elapsed() < FIRST_MOMENT
+        let is_fresh = |since: Option<Instant>| since.is_none_or(|at| at.elapsed() < FIRST_MOMENT);
+        self.numbers()
+            .current
+            .is_some_and(|(_, since)| is_fresh(since))
     }
 
     /// Nothing is to be done for these any more.
@@ -127,9 +125,6 @@ impl InHand {
             numbers.all.remove(&number);
             if !numbers.suspects.is_empty() && numbers.suspects.remove(&number) {
                 numbers.current = numbers.current.filter(|(current, _)| *current != number);
-                if let Some((_, since)) = &mut numbers.current {
-                    *since = Instant::now();
-                }
                 self.changed.notify_one();
             }
         }
@@ -150,13 +145,18 @@ mod tests {
     fn a_suspect_that_waits_for_others_to_go_has_its_first_moment_still_to_come() {
         let hand = InHand::default();
         hand.add(&[delivery(1, 2), delivery(2, 2)], false);
-        let long_ago = Instant::now().checked_sub(FIRST_MOMENT * 2);
-        hand.numbers().current = long_ago.map(|since| (1, since));
+        assert!(hand.is_alone(1).now_or_never().is_none());
         assert!(hand.has_a_fresh_suspect(), "the other one is still in hand");
         hand.over([2].into_iter());
         assert!(hand.has_a_fresh_suspect(), "it is about to begin");
-        hand.numbers().current = long_ago.map(|since| (1, since));
+        assert_eq!(hand.is_alone(1).now_or_never(), Some(true));
+        assert!(hand.has_a_fresh_suspect(), "it has just begun");
+        let long_ago = Instant::now().checked_sub(FIRST_MOMENT * 2);
+        hand.numbers().current = Some((1, long_ago));
         assert!(!hand.has_a_fresh_suspect(), "it is at work for long");
+        hand.add(&[delivery(3, 2)], false);
+        hand.over([3].into_iter());
+        assert!(!hand.has_a_fresh_suspect(), "another one came and went");
         hand.over([1].into_iter());
         assert!(!hand.has_a_fresh_suspect());
     }
