@@ -7,7 +7,7 @@
 //! or the worker itself, because not all of it was over at once. The transaction is begun together
 //! with the fetch, so that its commands cannot go out alone where beginning it was refused.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
@@ -15,7 +15,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::door::Server;
 use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
-use super::{RESPONSE_TIMEOUT, Reply, Store, StoreError, timed, unexpected};
+use super::{IDLE, RESPONSE_TIMEOUT, Reply, Store, StoreError, timed, unexpected};
 use crate::clock::Millis;
 use crate::keys::Keys;
 
@@ -24,8 +24,6 @@ pub const LANES: usize = 2;
 /// Bytes of the largest lead that goes by a batch.
 const LARGEST: usize = 16 * 1024;
 
-/// A connection that was not used for so long is not used again: a server may end those that rest.
-const IDLE: Duration = Duration::from_secs(10);
 /// Seconds for which the counts of a minute are kept.
 const MINUTE_KEPT: u32 = 90_000;
 

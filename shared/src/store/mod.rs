@@ -63,6 +63,9 @@ pub use error::{StoreError, redact};
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection of one's own that was not used for so long is not used again: a server may end those
+/// that rest.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a subscription makes sure that it listens at the right node.
 const LISTEN_CHECK: Duration = Duration::from_secs(2);

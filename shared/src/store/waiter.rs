@@ -7,12 +7,10 @@ use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 
 use super::door::Server;
 use super::work::{Fetched, fetched};
-use super::{CONNECT_TIMEOUT, Reply, Store, StoreError};
+use super::{CONNECT_TIMEOUT, IDLE, Reply, Store, StoreError};
 
 /// A wait that ends sooner than this after the way there and back may have been refused.
 const AT_ONCE: Duration = Duration::from_millis(5);
-/// A connection that was not used for so long is not used again: a server may end those that rest.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// Waits on a connection of its own: the server moves the rightmost lead onto its own place, so a
 /// wait takes nothing. The fetch is sent behind it, and the server makes it as soon as the wait is
@@ -141,7 +139,7 @@ impl Waiter {
             answer => Some(self.read(answer, first).await.map_err(Missed::Unheard)?),
         };
         let refused = self.store.told(waited, || what).await.err();
-        let nothing = matches!(&fetched, Some(Fetched::Taken(leads)) if leads.is_empty());
+        let nothing = fetched.as_ref().is_some_and(Fetched::is_empty);
         let at_once = begun.elapsed() < AT_ONCE + link.way * 2;
         self.doubt = refused.is_some() || (!openly && nothing && at_once);
         link.used = Instant::now();

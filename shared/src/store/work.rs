@@ -66,6 +66,12 @@ pub enum Fetched {
 }
 
 impl Fetched {
+    /// Whether no lead waited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Taken(leads) if leads.is_empty())
+    }
+
     /// Whether a fetch of so many leads found that no more wait; one that ends at its bytes does
     /// not know.
     #[must_use]

@@ -129,18 +129,16 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     let traces = context.traces.as_ref();
     let span = traces.map(|traces| traces.attempt(&envelope, pipeline.name(), context.id.as_str()));
     let work = async {
-        let mut since = started;
-        if is_suspect(&envelope) {
-            if context.in_hand.is_alone(number).await {
-                since = Instant::now();
-            } else {
-                return Ok(Arrival::Later {
-                    station: String::new(),
-                    wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
-                    reason: format!("its turn alone: {} workers died with it", envelope.deaths),
-                });
-            }
+        let is_suspect = is_suspect(&envelope);
+        if is_suspect && !context.in_hand.is_alone(number).await {
+            return Ok(Arrival::Later {
+                station: String::new(),
+                wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
+                reason: format!("its turn alone: {} workers died with it", envelope.deaths),
+            });
         }
+        // Only a suspect can have waited for its turn.
+        let since = if is_suspect { Instant::now() } else { started };
         let span = span.as_ref();
         limited(&context, &pipeline, &envelope, &journey, since, span).await
     };

@@ -96,8 +96,9 @@ impl Journey {
         done
     }
 
-    /// Does something within a time that began at `started`, when nothing had been waited for yet;
-    /// what is waited for others meanwhile does not count. `None` where the time was up. Whoever asks pins the work, or it would stand in memory twice.
+    /// Does something within a time that began at `started`, since when nothing was waited for; what
+    /// is waited for others from here on does not count. `None` where the time was up. Whoever asks
+    /// pins the work, or it would stand in memory twice.
     pub(crate) async fn within<T>(
         &self,
         started: Instant,

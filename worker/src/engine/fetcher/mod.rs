@@ -186,12 +186,11 @@ impl Fetcher {
                 (None, Some(error))
             }
         };
-        let nothing = Fetched::Taken(Vec::new());
         match error {
             None => self.wait_backoff.reset("waiting for leads"),
             Some(error) => {
                 self.wait_backoff.tell(&error, "waiting for leads");
-                if fetched.as_ref().is_none_or(|fetched| *fetched == nothing) {
+                if fetched.as_ref().is_none_or(Fetched::is_empty) {
                     stop.run_until_cancelled(self.wait_backoff.wait()).await;
                     return None;
                 }
