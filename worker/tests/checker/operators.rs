@@ -47,6 +47,8 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
         let picked: Vec<DeadLetter> = letters.into_iter().filter(|_| rng.u32(..3) == 0).collect();
         match rng.u32(..12) {
             10 => pause(&store, rng.u64(20..400), on),
+            // A power cut may have brought a pause back.
+            11 => _ = on.block_on(store.set_paused(false, OPERATOR)),
             0 => {
                 let name = token();
                 on.block_on(store.take_dead(
