@@ -97,7 +97,7 @@ pub struct Totals {
     pub retried: u64,
     /// Leads put off for want of a free moment; that counts as no attempt.
     pub postponed: u64,
-    /// Leads given back by dead or stopping workers.
+    /// Leads given back: by dead or stopping workers, or by one that had taken too many.
     pub recovered: u64,
     /// Results dropped because the lease was gone.
     pub lease_lost: u64,

@@ -10,6 +10,9 @@
 -- order first; 1 paused; 2 the worker's lease is not alive; 3 not by the batch: large leads, or a
 -- server that cannot.
 local FROM = 0x00070000 -- Before 7.0 SORT would not keep the order.
+-- One that was not over at once is opened; of one that is recorded only the number is left.
+open(KEYS[2], KEYS[6], tonumber(ARGV[2]))
+redis.call('HDEL', KEYS[2], 'batch:' .. ARGV[2])
 if redis.call('EXISTS', KEYS[5]) == 1 then
   return {now, 1, 0}
 end
@@ -20,38 +23,42 @@ end
 if (redis.REDIS_VERSION_NUM or 0) < FROM then
   return {now, 3, 0}
 end
--- What comes of a batch is written down without a script: a key of another type is found here.
+-- What comes of a batch is written down at once, and nobody looks at each of it: what the user may
+-- not do, and a key of another type, are found here.
+for _, command in ipairs({
+  {'XADD', KEYS[7], '*', 'id', '', 'lead', ''}, {'LPUSH', KEYS[8], ''},
+  {'HSET', KEYS[2], '0', ''}, {'DEL', KEYS[3]}, {'EXPIRE', this_minute(KEYS[6]), '0'},
+}) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    return redis.error_reply('NOPERM this user may not ' .. command[1] .. ' ' .. command[2])
+  end
+end
 redis.call('XLEN', KEYS[7])
 redis.call('LLEN', KEYS[8])
 make_sure_of_room(KEYS[6])
-open(KEYS[2], KEYS[6], tonumber(ARGV[2])) -- One that was not over at once.
 
 local n = math.min(tonumber(ARGV[3]), redis.call('LLEN', KEYS[1]))
 if n == 0 then
   return {now, 0, 0}
 end
-local function copy(count)
-  redis.call('SORT', KEYS[1], 'BY', 'as they are', 'LIMIT', 0, count, 'DESC', 'STORE', KEYS[3])
-  return redis.call('MEMORY', 'USAGE', KEYS[3], 'SAMPLES', 0)
-end
 
--- The first few, and some of the rest, tell whether large leads are among them: those are not to be
--- copied all at once.
-local function has_large(most)
-  if copy(math.min(n, 8)) > 8 * most then
-    return true
+-- Some of the leads tell where large ones begin: those are not to be copied all at once. Each
+-- fifteenth, so that neither 16 in a row nor every other one passes.
+for i = 1, n, 15 do
+  if #redis.call('LINDEX', KEYS[1], -i) > tonumber(ARGV[6]) then
+    n = i - 15
+    collectgarbage() -- Or Lua would keep the large one for a while.
+    break
   end
-  for i = n, 9, -16 do
-    if #redis.call('LINDEX', KEYS[1], -i) > most then
-      return true
-    end
-  end
-  return false
+end
+if n < 0 then
+  return {now, 3, 0}
 end
 
 -- Nothing has left the line until the copy is known to be the same.
 local function move()
-  if has_large(tonumber(ARGV[6])) or copy(n) > tonumber(ARGV[5])
+  redis.call('SORT', KEYS[1], 'BY', 'as they are', 'LIMIT', 0, n, 'DESC', 'STORE', KEYS[3])
+  if redis.call('MEMORY', 'USAGE', KEYS[3], 'SAMPLES', 0) > tonumber(ARGV[5])
     or redis.call('LLEN', KEYS[3]) ~= n
     or redis.call('LINDEX', KEYS[3], 0) ~= redis.call('LINDEX', KEYS[1], -1)
     or redis.call('LINDEX', KEYS[3], -1) ~= redis.call('LINDEX', KEYS[1], -n) then
@@ -66,7 +73,7 @@ local ok, moved = pcall(move)
 if not ok or not moved then
   redis.call('DEL', KEYS[3])
   redis.call('HDEL', KEYS[2], 'batch:' .. ARGV[2])
-  collectgarbage() -- Or Lua would keep large leads for a while.
+  collectgarbage()
   if not ok then
     error(moved, 0)
   end

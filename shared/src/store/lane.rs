@@ -3,29 +3,24 @@
 //! costs the server; so this is for leads that are over as soon as they are started.
 //!
 //! A batch stands in a list of its own. What came of it is recorded by a transaction that the server
-//! drops where anybody has touched that list: a recoverer that opened it, because the lease ran out,
-//! or the worker itself, because not all of it was over at once. The transaction is begun together
-//! with the fetch, so that its commands cannot go out alone where beginning it was refused.
+//! drops where anybody has touched that list since it was read: a recoverer that opened it, because
+//! the lease ran out, or the worker itself, because not all of it was over at once. The server is
+//! told not to answer meanwhile, for two answers to each lead are a tenth of a worker's time;
+//! whether the batch was recorded is then seen where it stood.
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, Value};
 
 use super::door::Server;
 use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
 use super::{IDLE, RESPONSE_TIMEOUT, Reply, Store, StoreError, timed, unexpected};
-use crate::clock::Millis;
-use crate::keys::Keys;
 
 /// Lanes of a worker: one batch is worked on while another one is on its way.
 pub const LANES: usize = 2;
 /// Bytes of the largest lead that goes by a batch.
 const LARGEST: usize = 16 * 1024;
-
-/// Seconds for which the counts of a minute are kept.
-const MINUTE_KEPT: u32 = 90_000;
 
 /// One lane, on a connection of its own.
 pub struct Lane {
@@ -39,22 +34,30 @@ pub struct Lane {
 struct Link {
     connection: MultiplexedConnection,
     server: Server,
-    /// Whether the transaction is begun that is to record the batch in hand.
-    begun: bool,
+    /// Whether the server cannot be silenced: then its answers are left unread.
+    openly: bool,
+    /// Whether the batch in hand is watched, and may be recorded.
+    watched: bool,
     used: Instant,
+}
+
+/// What was recorded of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nothing: the batch was opened, or taken away. A recoverer that comes between the record and
+    /// the look at it makes this of [`Recorded::All`].
+    Nothing,
+    /// The leads that are done. The server refused the dead letters, which are still in hand.
+    Done,
+    /// All of it.
+    All,
 }
 
 /// What a round trip brought.
 #[derive(Debug)]
 pub struct Turn {
-    /// Whether the outcomes were recorded. Where not, nothing was: the batch was opened, or taken
-    /// away.
-    pub recorded: bool,
-    /// Of those recorded the places of which the server refused the write, each with its words:
-    /// someone has just put something else in the key's place. They are in nobody's hands.
-    pub refused: Vec<(usize, String)>,
-    /// The minute of server time that those recorded were counted in, the refused among them.
-    pub minute: Millis,
+    /// What was recorded.
+    pub recorded: Recorded,
     /// Of two batches that were taken, the one with the lesser number was taken first.
     pub order: u64,
     /// The next batch, where one was asked for. What goes wrong there undoes nothing of the rest.
@@ -79,33 +82,6 @@ impl Store {
             number: place + 1,
             link: None,
         })
-    }
-
-    /// Puts leads that are in nobody's hands at the front of the line, the last of them next.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn put_back(&self, leads: &[Bytes]) -> Result<(), StoreError> {
-        let mut cmd = redis::cmd("RPUSH");
-        cmd.arg(&self.keys().queue);
-        for lead in leads {
-            cmd.arg(&lead[..]);
-        }
-        self.query::<u64>(&cmd).await.map(|_| ())
-    }
-
-    /// Takes outcomes out of the figures that were counted and not written.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn uncount(
-        &self,
-        records: impl Iterator<Item = &Record>,
-        minute: Millis,
-    ) -> Result<(), StoreError> {
-        let mut pipe = Pipeline::new();
-        count(self.keys(), &mut pipe, minute, records, -1);
-        self.pipeline::<Value>(&pipe).await.map(|_| ())
     }
 }
 
@@ -139,46 +115,39 @@ impl Lane {
             None => self.connect().await?,
         };
         let mut turn = Turn {
-            recorded: false,
-            refused: Vec::new(),
-            minute: 0,
+            recorded: Recorded::Nothing,
             order: 0,
             fetched: None,
         };
-        let recording = !records.is_empty() && link.begun;
         let mut pipe = Pipeline::new();
-        if recording {
-            turn.minute = self.store.now() / 60_000;
-            self.write(&mut pipe, records, turn.minute);
+        let (mut unread, mut looks) = (0, 0);
+        let recording = records.first().filter(|_| link.watched);
+        if let Some(first) = recording {
+            (unread, looks) = self.record(&mut pipe, records, first.number, link.openly);
+        } else if link.watched && next.is_some() {
+            // What is watched is to be forgotten.
+            pipe.cmd("MULTI").cmd("DISCARD");
+            unread = 2;
         }
-        let unread = pipe.len();
-        if link.begun {
-            pipe.cmd(if recording { "EXEC" } else { "DISCARD" });
-        }
+        let sent = pipe.len();
         if let Some((count, first)) = next {
             self.fetch(&mut pipe, count, first);
+        } else if let Some(first) = recording {
+            // Takes nothing, and forgets the batch.
+            pipe.add_command(self.batch_call(0, first.number));
         }
-        let answers = pipe.len() - unread;
         if !pipe.is_empty() {
-            let call = link.connection.req_packed_commands(&pipe, unread, answers);
-            let answer = tokio::select! {
-                answer = timed("lane", call) => answer,
-                () = link.server.gone() => return Err(self.store.given_up()),
-            };
-            if let Err(error) = &answer {
-                link.server.note(error);
-            }
+            link.watched = false;
+            let answers = looks + pipe.len() - sent;
             let what = || "work by batches".to_owned();
-            let mut answers = self.store.told(answer, what).await?.into_iter();
-            if std::mem::take(&mut link.begun) {
-                let answer = answers.next().ok_or_else(|| self.store.given_up())?;
-                if recording {
-                    self.read_recorded(answer, &mut turn).await?;
-                }
+            let mut looked = self.ask(&mut link, &pipe, unread, answers, what).await?;
+            let leads = looked.split_off(looks);
+            if let Some(first) = recording {
+                turn.recorded = recorded(first.number, looked)?;
             }
             if let Some((_, first)) = next {
                 let order = &mut turn.order;
-                let fetched = self.read_fetched(answers, &mut link, first, order).await;
+                let fetched = self.read_fetched(leads, &mut link, first, order).await;
                 let failed = fetched.is_err();
                 turn.fetched = Some(fetched);
                 if failed {
@@ -191,50 +160,147 @@ impl Lane {
         Ok(turn)
     }
 
+    /// Sends commands, and reads so many answers behind those that are left unread.
+    async fn ask(
+        &self,
+        link: &mut Link,
+        pipe: &Pipeline,
+        unread: usize,
+        answers: usize,
+        what: impl FnOnce() -> String,
+    ) -> Result<Vec<Value>, StoreError> {
+        let call = link.connection.req_packed_commands(pipe, unread, answers);
+        let answer = tokio::select! {
+            answer = timed("lane", call) => answer,
+            () = link.server.gone() => return Err(self.store.given_up()),
+        };
+        if let Err(error) = &answer {
+            link.server.note(error);
+        }
+        self.store.told(answer, what).await
+    }
+
     async fn connect(&self) -> Result<Link, StoreError> {
         let timeout = Some(RESPONSE_TIMEOUT);
-        let (mut connection, server) = self.store.own_connection(timeout).await?;
-        let load = self.store.scripts().batch.load();
-        let answer = load.query_async::<Value>(&mut connection).await;
-        self.store.told(answer, || "SCRIPT LOAD".into()).await?;
-        Ok(Link {
+        let (connection, server) = self.store.own_connection(timeout).await?;
+        let mut link = Link {
             connection,
             server,
-            begun: false,
+            openly: false,
+            watched: false,
             used: Instant::now(),
-        })
+        };
+        // What the user may not do is to be known before anything is written.
+        let mut pipe = Pipeline::new();
+        pipe.add_command(self.store.scripts().batch.load());
+        pipe.cmd("MULTI");
+        self.seal(&mut pipe, &[], 0);
+        pipe.cmd("DISCARD");
+        pipe.cmd("CLIENT").arg("REPLY").arg("ON");
+        let answers = pipe.len();
+        let what = || "work by batches".to_owned();
+        let mut answers = self.ask(&mut link, &pipe, 0, answers, what).await?;
+        let silenced = answers.pop().unwrap_or(Value::Nil).extract_error();
+        link.openly = silenced.is_err();
+        for answer in answers {
+            self.store.told(answer.extract_error(), what).await?;
+        }
+        Ok(link)
     }
 
-    /// Writes what is done where it belongs, and takes the batch out of the worker's hands.
-    fn write(&self, pipe: &mut Pipeline, records: &[Record], minute: Millis) {
+    /// Writes what came of a batch where it belongs, takes it out of the worker's hands, and looks
+    /// whether that was done; returns how many answers come before those of the look, and how many
+    /// those are.
+    fn record(
+        &self,
+        pipe: &mut Pipeline,
+        records: &[Record],
+        first: u64,
+        openly: bool,
+    ) -> (usize, usize) {
         let keys = self.store.keys();
-        for Record { id, outcome, .. } in records {
-            let cmd = match outcome {
-                Outcome::Dead { envelope } => command("LPUSH", &[keys.failed.as_bytes(), envelope]),
-                Outcome::Done { lead, .. } => {
-                    let (key, id) = (keys.enriched.as_bytes(), id.as_bytes());
-                    command("XADD", &[key, b"*", b"id", id, b"lead", lead])
+        if !openly {
+            pipe.cmd("CLIENT").arg("REPLY").arg("OFF");
+        }
+        pipe.cmd("MULTI");
+        let is_done = |record: &Record| matches!(record.outcome, Outcome::Done { .. });
+        let last = records.iter().rposition(is_done).unwrap_or(0);
+        for Record { id, outcome, .. } in &records[..last] {
+            if let Outcome::Done { lead, .. } = outcome {
+                let (key, id) = (keys.enriched.as_bytes(), id.as_bytes());
+                pipe.add_command(command("XADD", &[key, b"*", b"id", id, b"lead", lead]));
+            }
+        }
+        self.seal(pipe, records, first);
+        pipe.cmd("EXEC");
+        let unread = if openly {
+            pipe.len()
+        } else {
+            pipe.cmd("CLIENT").arg("REPLY").arg("ON");
+            1
+        };
+        let before = pipe.len();
+        let active = keys.active(&self.worker);
+        pipe.cmd("HGET").arg(&active).arg(mark(self.number));
+        pipe.cmd("LLEN").arg(keys.batch(&self.worker, self.number));
+        let is_dead = |record: &&Record| matches!(record.outcome, Outcome::Dead { .. });
+        if let Some(dead) = records.iter().find(is_dead) {
+            pipe.cmd("HEXISTS").arg(active).arg(dead.number);
+        }
+        (unread, pipe.len() - before)
+    }
+
+    /// The end of a batch's record.
+    fn seal(&self, pipe: &mut Pipeline, records: &[Record], first: u64) {
+        let keys = self.store.keys();
+        let (mut done, mut skips, mut last) = (0, 0, None);
+        let (mut places, mut envelopes) = (Vec::new(), Vec::new());
+        for (place, Record { id, outcome, .. }) in records.iter().enumerate() {
+            match outcome {
+                Outcome::Done { lead, skipped } => {
+                    done += 1;
+                    skips += u32::from(*skipped);
+                    last = Some((id.as_str(), &lead[..]));
+                }
+                Outcome::Dead { envelope } => {
+                    places.push(place.to_string());
+                    envelopes.push(&envelope[..]);
                 }
                 _ => unreachable!("asked before"),
-            };
-            pipe.add_command(cmd);
+            }
         }
-        pipe.cmd("DEL").arg(keys.batch(&self.worker, self.number));
-        pipe.cmd("HDEL")
-            .arg(keys.active(&self.worker))
-            .arg(mark(self.number));
-        count(keys, pipe, minute, records.iter(), 1);
+        let (id, lead) = last.unwrap_or_default();
+        let minute = self.store.now() / 60_000;
+        pipe.cmd("EVAL").arg(&self.store.scripts().seal).arg(6);
+        pipe.arg(keys.active(&self.worker))
+            .arg(keys.batch(&self.worker, self.number))
+            .arg(&keys.enriched)
+            .arg(&keys.failed)
+            .arg(&keys.stats)
+            .arg(keys.minute(minute));
+        pipe.arg(self.number).arg(first).arg(done).arg(skips);
+        pipe.arg(id).arg(lead).arg(places.join(" ")).arg(envelopes);
     }
 
-    /// Takes the next batch, makes sure that it is seen by whom nobody has taken it from, and begins
-    /// to record it.
+    /// Takes the next batch, and watches it.
     fn fetch(&self, pipe: &mut Pipeline, count: usize, first: u64) {
         let keys = self.store.keys();
         let batch = keys.batch(&self.worker, self.number);
+        pipe.add_command(self.batch_call(count, first));
+        pipe.cmd("WATCH").arg(&batch);
+        pipe.cmd("LRANGE").arg(&batch).arg(0).arg(-1);
+        // After that, so that it is the number of what was read.
+        pipe.cmd("HGET")
+            .arg(keys.active(&self.worker))
+            .arg(mark(self.number));
+    }
+
+    fn batch_call(&self, count: usize, first: u64) -> Cmd {
+        let keys = self.store.keys();
         let mut cmd = self.store.scripts().batch.call(&[
             &keys.queue,
             &keys.active(&self.worker),
-            &batch,
+            &keys.batch(&self.worker, self.number),
             &keys.workers,
             &keys.paused,
             &keys.stats,
@@ -243,49 +309,18 @@ impl Lane {
         ]);
         cmd.arg(&self.worker).arg(self.number).arg(count).arg(first);
         cmd.arg(FETCH_BYTES).arg(LARGEST);
-        pipe.add_command(cmd);
-        pipe.cmd("WATCH").arg(&batch);
-        pipe.cmd("LRANGE").arg(&batch).arg(0).arg(-1);
-        // After that, so that it is the number of what was read.
-        pipe.cmd("HGET")
-            .arg(keys.active(&self.worker))
-            .arg(mark(self.number));
-        pipe.cmd("MULTI");
-    }
-
-    async fn read_recorded(&self, answer: Value, turn: &mut Turn) -> Result<(), StoreError> {
-        match answer {
-            Value::Nil => {}
-            Value::Array(answers) => {
-                turn.recorded = true;
-                let refused = |(place, answer): (usize, Value)| {
-                    let error = answer.extract_error().err()?;
-                    Some((place, error.to_string()))
-                };
-                turn.refused = answers
-                    .into_iter()
-                    .enumerate()
-                    .filter_map(refused)
-                    .collect();
-            }
-            answer => {
-                let error = answer.extract_error();
-                let error = self.store.told(error, || "EXEC".into()).await;
-                return Err(error.map_or_else(|error| error, |value| unexpected(&value)));
-            }
-        }
-        Ok(())
+        cmd
     }
 
     async fn read_fetched(
         &self,
-        answers: std::vec::IntoIter<Value>,
+        answers: Vec<Value>,
         link: &mut Link,
         first: u64,
         order: &mut u64,
     ) -> Result<Fetched, StoreError> {
         let name = || "batch".to_owned();
-        let mut read = Vec::with_capacity(5);
+        let mut read = Vec::with_capacity(4);
         for answer in answers {
             let answer = answer.extract_error();
             if let Err(error) = &answer {
@@ -293,10 +328,10 @@ impl Lane {
             }
             read.push(self.store.told(answer, name).await?);
         }
-        let Ok([taken, _, leads, marked, _]) = <[Value; 5]>::try_from(read) else {
+        let Ok([taken, _, leads, marked]) = <[Value; 4]>::try_from(read) else {
             return Err(self.store.given_up());
         };
-        link.begun = true;
+        link.watched = true;
         let marked: Option<u64> = super::convert(marked)?;
         let mut reply = Reply::new(taken)?;
         self.store.shared.clock.observe(reply.now);
@@ -327,33 +362,19 @@ pub(super) fn mark(lane: usize) -> String {
     format!("batch:{lane}")
 }
 
-/// Adds outcomes to the figures, or takes them out again.
-fn count<'a>(
-    keys: &Keys,
-    pipe: &mut Pipeline,
-    minute: Millis,
-    records: impl Iterator<Item = &'a Record>,
-    each: i64,
-) {
-    let (mut done, mut skips, mut dead) = (0, 0, 0);
-    for record in records {
-        match record.outcome {
-            Outcome::Dead { .. } => dead += each,
-            Outcome::Done { skipped, .. } => {
-                done += each;
-                skips += i64::from(skipped) * each;
-            }
-            _ => unreachable!("asked before"),
-        }
-    }
-    let minute = keys.minute(minute);
-    for (field, n) in [("done", done), ("skipped", skips), ("dead", dead)] {
-        if n != 0 {
-            pipe.cmd("HINCRBY").arg(&keys.stats).arg(field).arg(n);
-            pipe.cmd("HINCRBY").arg(&minute).arg(field).arg(n);
-        }
-    }
-    pipe.cmd("EXPIRE").arg(minute).arg(MINUTE_KEPT);
+/// What a look at a batch says was recorded of it: its number, the length of its list, and whether
+/// the first dead one is still in hand, where it has one.
+fn recorded(first: u64, look: Vec<Value>) -> Result<Recorded, StoreError> {
+    let mut look = look.into_iter();
+    let mut next = || look.next().unwrap_or(Value::Nil);
+    let number: Option<u64> = super::convert(next())?;
+    let left: u64 = super::convert(next())?;
+    let kept: Option<bool> = super::convert(next())?;
+    Ok(match (number == Some(first) && left == 0, kept) {
+        (false, _) => Recorded::Nothing,
+        (true, Some(true)) => Recorded::Done,
+        (true, _) => Recorded::All,
+    })
 }
 
 fn command(name: &str, args: &[&[u8]]) -> Cmd {

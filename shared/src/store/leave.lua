@@ -8,6 +8,7 @@ local held = in_hand(KEYS[3])
 if held == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])
+  redis.call('DEL', KEYS[3])
 else
   redis.call('ZADD', KEYS[1], 'XX', now, ARGV[1])
 end

@@ -25,13 +25,17 @@ local function make_sure_of_room(stats)
 end
 
 -- The batches that a worker has in hand as they came. Each stands in a list of its own, and in the
--- hash of deliveries the number of its first: `batch:<lane>`.
+-- hash of deliveries the number of its first: `batch:<lane>`. That of a batch that is recorded stays
+-- there without a list, until its lane has seen it.
 local function batches(active)
   local found = {}
   for lane = 1, 2 do -- As many as in lane.rs.
     local first = redis.call('HGET', active, 'batch:' .. lane)
     if first then
-      found[#found + 1] = {lane = lane, first = tonumber(first), list = active .. ':' .. lane}
+      local list = active .. ':' .. lane
+      found[#found + 1] = {
+        lane = lane, first = tonumber(first), list = list, leads = redis.call('LLEN', list)
+      }
     end
   end
   return found
@@ -40,9 +44,9 @@ end
 -- Opens a worker's batches, or that of one lane: then each delivery stands in the hash by its number.
 local function open(active, stats, lane)
   for _, batch in ipairs(batches(active)) do
-    if not lane or lane == batch.lane then
+    if batch.leads > 0 and (not lane or lane == batch.lane) then
       make_sure_of_room(stats)
-      for from = 0, redis.call('LLEN', batch.list) - 1, 32 do
+      for from = 0, batch.leads - 1, 32 do
         local fields = {}
         for i, payload in ipairs(redis.call('LRANGE', batch.list, from, from + 31)) do
           fields[2 * i - 1] = batch.first + from + i - 1
@@ -60,7 +64,7 @@ end
 local function in_hand(active)
   local n = redis.call('HLEN', active)
   for _, batch in ipairs(batches(active)) do
-    n = n - 1 + redis.call('LLEN', batch.list)
+    n = n - 1 + batch.leads
   end
   return n
 end

@@ -29,7 +29,8 @@ for i = 2, #ARGV, 3 do
     reply[#reply + 1] = tonumber(ARGV[i + 1])
   end
 end
-if redis.call('EXISTS', KEYS[3]) == 0 then
+if in_hand(KEYS[3]) == 0 then
+  redis.call('DEL', KEYS[3])
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])
 end

@@ -26,6 +26,8 @@ pub(super) struct Script {
 pub(super) struct Scripts {
     pub(super) fetch: Script,
     pub(super) batch: Script,
+    /// Sent as it is, so without a word that only we read.
+    pub(super) seal: String,
     pub(super) in_hand: Script,
     pub(super) commit: Script,
     pub(super) heartbeat: Script,
@@ -63,6 +65,7 @@ impl Scripts {
         Self {
             fetch: script!("fetch"),
             batch: script!("batch"),
+            seal: without_comments(include_str!("seal.lua")),
             in_hand: script!("in_hand").only_reads(),
             commit: script!("commit"),
             heartbeat: script!("heartbeat"),
@@ -162,6 +165,13 @@ impl Script {
             answer => answer,
         }
     }
+}
+
+/// A script without the lines that are comments.
+fn without_comments(source: &str) -> String {
+    let lines = source.lines();
+    let code = lines.filter(|line| !line.trim_start().starts_with("--"));
+    code.fold(String::new(), |code, line| code + line + "\n")
 }
 
 /// The same call of a script that only reads.

@@ -132,7 +132,7 @@ pub enum Outcome {
     },
     /// Not worked on: back to the front of the line.
     Requeue {
-        /// The envelope.
+        /// The envelope, or the delivery as it came.
         envelope: Bytes,
     },
 }

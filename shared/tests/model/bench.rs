@@ -9,7 +9,7 @@ use bridge_shared::sandbox::Sandbox;
 use bridge_shared::stats::WorkerInfo;
 use bridge_shared::store::Store;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination};
-use bridge_shared::store::lane::{LANES, Lane};
+use bridge_shared::store::lane::{LANES, Lane, Recorded};
 use bridge_shared::store::work::{Fetched, Outcome, Record, Recovery};
 use bytes::Bytes;
 use redis::FromRedisValue;
@@ -197,14 +197,13 @@ impl Bench {
         let lane = &mut self.lanes[worker][number];
         let turn = self.runtime.block_on(lane.turn(&records, next));
         let turn = turn.expect("the store answers");
-        assert_eq!(turn.refused, []);
         let fetched = turn
             .fetched
             .map(|fetched| answer(fetched.expect("the store answers")));
         if let Some(Answer::Taken(taken)) = &fetched {
             self.taken[worker][number].clone_from(taken);
         }
-        Answer::Turned(turn.recorded, fetched.map(Box::new))
+        Answer::Turned(turn.recorded == Recorded::All, fetched.map(Box::new))
     }
 
     /// What is in a worker's hands, by number.

@@ -4,12 +4,15 @@
 //! other workers. Only leads that are over the moment they are started need no slot, and then a
 //! step's own cost is what counts. So while every lead was of that kind more are taken, and the
 //! next step sets out before they are started. The first lead that has to wait for anything ends
-//! that; what was taken too much until then is at most [`BATCH`].
+//! that; what was taken too much until then is at most [`BATCH`], and what whole batches brought
+//! beyond that goes back as soon as no slot is free for it.
 
 /// Leads taken in one step at most, and leads in hand beyond the slots at most.
 pub(super) const BATCH: usize = 256;
 /// Leads taken in one step beyond the free slots: there are two such steps at once.
-pub(super) const AHEAD: usize = BATCH / 2;
+const AHEAD: usize = BATCH / 2;
+/// Leads of a whole batch at most. Larger ones brought little more, and hold the server for longer.
+const WHOLE: usize = 512;
 
 /// What was learned from the leads before.
 #[derive(Debug, Default)]
@@ -21,7 +24,7 @@ pub(super) struct Appetite {
 impl Appetite {
     /// How many leads to ask for.
     pub(super) fn leads(&self, free_slots: usize) -> usize {
-        free_slots.max(self.size).min(BATCH)
+        free_slots.max(self.size.min(AHEAD)).min(BATCH)
     }
 
     /// Whether a step may set out before the leads of the last one are started.
@@ -31,7 +34,12 @@ impl Appetite {
 
     /// Whether leads have been over at once for a while: then they come by whole batches.
     pub(super) fn is_for_batches(&self) -> bool {
-        self.size == AHEAD
+        self.size >= AHEAD
+    }
+
+    /// How many leads to ask for as a whole batch.
+    pub(super) fn batch(&self) -> usize {
+        self.size
     }
 
     /// Takes note of leads that were started, and whether all of them were over at once.
@@ -39,7 +47,7 @@ impl Appetite {
         if !all_over {
             self.size = 0;
         } else if leads > 0 {
-            self.size = (2 * leads.max(self.size)).min(AHEAD);
+            self.size = (2 * leads.max(self.size)).min(WHOLE);
         }
     }
 }
@@ -56,7 +64,10 @@ mod tests {
         assert_eq!((appetite.leads(1), appetite.is_ahead()), (100, true));
         appetite.learn(0, true);
         appetite.learn(100, true);
-        assert_eq!(appetite.leads(1), AHEAD);
+        assert_eq!((appetite.leads(1), appetite.batch()), (AHEAD, 200));
+        appetite.learn(200, true);
+        appetite.learn(400, true);
+        assert_eq!((appetite.leads(1), appetite.batch()), (AHEAD, WHOLE));
         assert_eq!((appetite.leads(200), appetite.leads(9_999)), (200, BATCH));
         appetite.learn(AHEAD, false);
         assert_eq!((appetite.leads(1), appetite.is_ahead()), (1, false));

@@ -68,7 +68,12 @@ pub(super) async fn run(
     }
 }
 
-async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::UnboundedSender<Millis>) {
+/// Records outcomes, and tells of them.
+pub(super) async fn record(
+    context: &Context,
+    batch: Vec<Committed>,
+    delays: &mpsc::UnboundedSender<Millis>,
+) {
     let (records, told): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .map(|committed| (committed.record, committed.event))
@@ -76,7 +81,7 @@ async fn record(context: &Context, batch: Vec<Committed>, delays: &mpsc::Unbound
     record_all(context, &records, &told, false, delays).await;
 }
 
-/// Records outcomes, and tells of them. `doubt`: they may be recorded already, the answer lost.
+/// The same where, with `doubt`, they may be recorded already, the answer lost.
 pub(super) async fn record_all(
     context: &Context,
     records: &[Record],
@@ -152,7 +157,7 @@ pub(super) fn tell(
 /// How many outcomes fit into one step.
 fn that_fit(records: &[Record]) -> usize {
     let mut bytes = 0;
-    let fit = records.iter().take_while(|record| {
+    let fit = records.iter().take(BATCH).take_while(|record| {
         bytes += record.outcome.size();
         bytes <= BYTES
     });

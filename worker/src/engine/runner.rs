@@ -6,11 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_shared::clock::rfc3339;
+use bridge_shared::clock::{Millis, rfc3339};
 use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin};
 use bridge_shared::event::{EventKind, News};
 use bridge_shared::money::Money;
 use bridge_shared::store::work::{Delivery, Outcome, Record};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::ReusableBoxFuture;
@@ -116,12 +117,7 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
     } = delivery;
     // A look at the clock costs what two texts do, so one serves all that happens at once.
     let started = Instant::now();
-    let now = context.store.at(started);
-    let mut envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
-        let id = lead_id(context.id.as_str(), number);
-        Envelope::new(id, payload, Some(now))
-    });
-    context.emit(now, EventKind::Received, &envelope.id, |_| {});
+    let mut envelope = receive(&context, number, payload, context.store.at(started));
     // The route that is in force when the lead sets out is its route to the end.
     let pipeline = context.pipeline();
     let spent_before = envelope.spent;
@@ -184,6 +180,16 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         event,
         saving,
     }
+}
+
+/// Opens a delivery that came whole, and tells of it.
+fn receive(context: &Context, number: u64, payload: Bytes, now: Millis) -> Envelope {
+    let envelope = Envelope::from_payload(&payload).unwrap_or_else(|| {
+        let id = lead_id(context.id.as_str(), number);
+        Envelope::new(id, payload, Some(now))
+    });
+    context.emit(now, EventKind::Received, &envelope.id, |_| {});
+    envelope
 }
 
 /// Gives up a lead that is too large to be read. Its bytes never come here: they stay where they
@@ -278,6 +284,30 @@ pub(super) fn give_back(mut envelope: Envelope, spent_before: Money) -> (Outcome
         ..Ended::default()
     };
     (outcome, ended)
+}
+
+/// A lead that goes back as it came, without an attempt at it; one that is too large to be read is
+/// given up.
+pub(super) fn untouched(context: &Context, delivery: Delivery) -> Committed {
+    if !delivery.is_whole() {
+        return set_aside(context, &delivery);
+    }
+    let Delivery {
+        number, payload, ..
+    } = delivery;
+    let id = receive(context, number, payload.clone(), context.store.now()).id;
+    Committed {
+        record: Record {
+            number,
+            id,
+            outcome: Outcome::Requeue { envelope: payload },
+        },
+        event: Ended {
+            kind: EventKind::Recovered,
+            ..Ended::default()
+        },
+        saving: None,
+    }
 }
 
 /// How an attempt ended, to be told once that is recorded.
@@ -485,8 +515,6 @@ pub(super) fn bereaved(delivery: &Delivery, worker: &str, now: i64) -> Envelope 
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn settings() -> Settings {

@@ -149,7 +149,7 @@ impl Page {
             ),
             (
                 "recovered",
-                "Leads given back by dead or stopping workers.",
+                "Leads given back by workers that died, stopped or had taken too many.",
                 totals.recovered,
             ),
             (

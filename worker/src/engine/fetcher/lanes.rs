@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
-use bridge_shared::store::lane::{LANES, Lane, Turn};
+use bridge_shared::store::lane::{LANES, Lane, Recorded, Turn};
 use bridge_shared::store::work::{Delivery, Fetched, Record};
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 
 use super::{Fetcher, Slice};
-use crate::engine::appetite::AHEAD;
+use crate::engine::appetite::BATCH;
 use crate::engine::committer::Committed;
 use crate::engine::runner::{Begun, Ended, UnderWay};
-use crate::engine::{Backoff, committer, runner};
+use crate::engine::{committer, runner};
 
 /// How long no batch is asked for where what waits was not fit for one.
 const REST: Duration = Duration::from_secs(1);
@@ -81,8 +80,6 @@ struct Over {
     records: Vec<Record>,
     /// What to tell of each once it is recorded.
     told: Vec<Ended>,
-    /// Each as it came.
-    payloads: Vec<Bytes>,
     bytes: usize,
 }
 
@@ -93,14 +90,12 @@ impl Over {
         self.records.reserve(leads);
         self.told.clear();
         self.told.reserve(leads);
-        self.payloads.clear();
-        self.payloads.reserve(leads);
         self.bytes = 0;
         self
     }
 
     /// Adds what came of a lead; gives it back where no lane can record it.
-    fn add(&mut self, payload: Bytes, committed: Committed) -> Option<Committed> {
+    fn add(&mut self, committed: Committed) -> Option<Committed> {
         let outcome = &committed.record.outcome;
         self.bytes += outcome.size();
         if committed.saving.is_some() || !Lane::records(outcome) || self.bytes > committer::BYTES {
@@ -108,7 +103,6 @@ impl Over {
         }
         self.records.push(committed.record);
         self.told.push(committed.event);
-        self.payloads.push(payload);
         None
     }
 
@@ -233,9 +227,18 @@ impl Fetcher {
         // All of them together: one may have to go so that another one can be worked on.
         let mut leads: Vec<Delivery> = batches.flat_map(|(_, batch)| batch).collect();
         self.send_away(&mut leads).await;
-        for attempt in left.waits {
-            let slot = self.slot().await;
-            runner::go_on(&self.leads, &self.outcomes, attempt, slot);
+        if !left.waits.is_empty() {
+            // No slot was free.
+            let most = BATCH - left.waits.len();
+            let surplus = leads.split_off(most.min(leads.len()));
+            let go_on = async {
+                for attempt in left.waits {
+                    let slot = self.slot().await;
+                    runner::go_on(&self.leads, &self.outcomes, attempt, slot);
+                }
+            };
+            // At once, for those that are begun wait for nothing but a slot.
+            tokio::join!(self.give_back(surplus), go_on);
         }
         if !leads.is_empty() {
             self.start(leads, None).await;
@@ -250,7 +253,7 @@ impl Fetcher {
 
     /// Sends a lane on its way with what came of its batch, for the next one where more are wanted.
     async fn send(&mut self, lane: Lane, over: Over, more: bool) -> Trip {
-        let next = more.then_some((AHEAD, self.next));
+        let next = more.then_some((self.appetite.batch(), self.next));
         self.next += next.map_or(0, |(count, _)| count as u64);
         Trip::set_out(lane, over, next).await
     }
@@ -263,15 +266,18 @@ impl Fetcher {
         next: Option<(usize, u64)>,
     ) -> Result<Option<Fetched>, StoreError> {
         let Over { records, told, .. } = over;
-        match &turn {
-            Ok(turn) if turn.recorded => {
+        let (context, delays) = (&*self.context, &self.delays);
+        match turn.as_ref().map(|turn| turn.recorded) {
+            Ok(Recorded::All) => {
                 self.backoff.reset("fetch");
-                let refused = self.put_back(over, turn).await;
-                committer::tell(&self.context, records, told, &refused, &self.delays);
+                committer::tell(context, records, told, &[], delays);
             }
-            turn => {
-                let doubt = turn.is_err();
-                committer::record_all(&self.context, records, told, doubt, &self.delays).await;
+            Ok(Recorded::Nothing) => {
+                committer::record_all(context, records, told, false, delays).await;
+            }
+            // Those that are done are known to be, and the others are in hand.
+            Ok(Recorded::Done) | Err(_) => {
+                committer::record_all(context, records, told, true, delays).await;
             }
         }
         let fetched = turn.and_then(|turn| turn.fetched.transpose());
@@ -279,47 +285,6 @@ impl Fetcher {
             self.doubtful.add(first, count);
         }
         fetched
-    }
-
-    /// Puts leads that are in nobody's hands back in the line, until they are there: the server took
-    /// them out and then refused the write. Returns their numbers.
-    async fn put_back(&self, over: &Over, turn: &Turn) -> Vec<u64> {
-        let refused = turn.refused.iter().filter(|(n, _)| *n < over.records.len());
-        let (places, words): (Vec<usize>, Vec<&str>) =
-            refused.map(|(n, words)| (*n, words.as_str())).unzip();
-        let Some(words) = words.first() else {
-            return Vec::new();
-        };
-        tracing::error!(
-            leads = places.len(),
-            "Redis refused to write outcomes down: {words}. These leads go back to the front of the line"
-        );
-        // The youngest first, so that the oldest is next.
-        let leads: Vec<Bytes> = places
-            .iter()
-            .rev()
-            .map(|n| over.payloads[*n].clone())
-            .collect();
-        let mut backoff = Backoff::default();
-        while let Err(error) = self.context.store.put_back(&leads).await {
-            backoff.tell(&error, "putting leads back");
-            let wait = self.context.end.run_until_cancelled(backoff.wait());
-            if wait.await.is_none() {
-                tracing::error!(
-                    leads = leads.len(),
-                    "leads could not be put back and are lost"
-                );
-                break;
-            }
-        }
-        let records = || places.iter().map(|n| &over.records[*n]);
-        if let Err(error) = self.context.store.uncount(records(), turn.minute).await {
-            tracing::warn!(
-                leads = places.len(),
-                "the figures have leads as over that went back to the line: {error}"
-            );
-        }
-        records().map(|record| record.number).collect()
     }
 
     /// Starts a lane's batch; `over` is room for what comes of it. What came of it, where all of it is
@@ -343,9 +308,8 @@ impl Fetcher {
         let mut slice = Slice::begin();
         while let Some(delivery) = deliveries.next() {
             slice.give_way().await;
-            let payload = delivery.payload.clone();
             let alone = match runner::begin(&context, &mut self.room, delivery) {
-                Begun::Over(committed) => match over.add(payload, committed) {
+                Begun::Over(committed) => match over.add(committed) {
                     None => continue,
                     alone => alone,
                 },

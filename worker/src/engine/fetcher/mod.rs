@@ -2,6 +2,7 @@
 
 mod lanes;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::appetite::{Appetite, BATCH};
 use super::saver::Outcomes;
-use super::{Backoff, Context, runner};
+use super::{Backoff, Context, committer, runner};
 use lanes::Lanes;
 
 /// How long one wait for a lead lasts.
@@ -272,11 +273,17 @@ impl Fetcher {
         // First, and without a slot: what they stand beside waits for their going, maybe in the last
         // slot that there is.
         self.send_away(&mut deliveries).await;
+        let mut deliveries = VecDeque::from(deliveries);
         let mut all_over = true;
         let mut free = None;
         let mut slice = Slice::begin();
-        for delivery in deliveries {
-            let slot = match free.take().or_else(|| slots.as_mut()?.split(1)) {
+        while let Some(delivery) = deliveries.pop_front() {
+            let slot = free.take().or_else(|| slots.as_mut()?.split(1));
+            let slot = slot.or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
+            if slot.is_none() && deliveries.len() >= BATCH {
+                self.give_back(deliveries.split_off(BATCH - 1)).await;
+            }
+            let slot = match slot {
                 Some(slot) => slot,
                 None => self.slot().await,
             };
@@ -305,6 +312,19 @@ impl Fetcher {
         for delivery in going {
             runner::send_away(&self.context, &self.outcomes, delivery).await;
         }
+    }
+
+    /// Puts leads back to the front of the line that were taken too much: another worker may have a
+    /// slot for them.
+    async fn give_back(
+        &self,
+        deliveries: impl IntoIterator<Item = Delivery, IntoIter: DoubleEndedIterator>,
+    ) {
+        // The youngest first, so that the oldest is next.
+        let untouched = deliveries.into_iter().rev();
+        let untouched = untouched.map(|delivery| runner::untouched(&self.context, delivery));
+        let untouched = untouched.collect();
+        committer::record(&self.context, untouched, &self.delays).await;
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {
