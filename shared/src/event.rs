@@ -241,10 +241,22 @@ impl Message {
         // The next will be about as long.
         let mut next = Vec::with_capacity(self.bytes.capacity());
         next.extend_from_slice(&self.bytes[..self.head]);
-        let mut message = std::mem::replace(&mut self.bytes, next);
-        message.extend_from_slice(b"]}");
-        self.events = 0;
-        message
+        let bytes = std::mem::replace(&mut self.bytes, next);
+        let events = std::mem::take(&mut self.events);
+        let head = self.head;
+        Self {
+            bytes,
+            head,
+            events,
+        }
+        .into_bytes()
+    }
+
+    /// The message as it is published.
+    #[must_use]
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.extend_from_slice(b"]}");
+        self.bytes
     }
 }
 

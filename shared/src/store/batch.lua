@@ -43,10 +43,13 @@ if n == 0 then
 end
 
 -- Some of the leads tell where large ones begin: those are not to be copied all at once. Each
--- fifteenth, so that neither 16 in a row nor every other one passes.
-for i = 1, n, 15 do
+-- fifteenth of 128, so that neither 16 in a row nor every other one passes. Of more no more than nine,
+-- for each is looked for from the end of the line: a twentieth of Redis' time. More are only asked for
+-- where the batches before had small leads.
+local step = math.max(15, math.floor(n / 9) + 1)
+for i = 1, n, step do
   if #redis.call('LINDEX', KEYS[1], -i) > tonumber(ARGV[6]) then
-    n = i - 15
+    n = i - step
     collectgarbage() -- Or Lua would keep the large one for a while.
     break
   end

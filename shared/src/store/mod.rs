@@ -232,17 +232,20 @@ impl Store {
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn publish(&self, batch: &EventBatch) -> Result<u64, StoreError> {
-        self.publish_message(&batch.encode()).await
+        self.publish_messages(&[batch.encode()]).await
     }
 
-    /// Publishes a message of events that is already written; returns how many listen.
+    /// Publishes messages of events that are already written; returns how many listen.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
-    pub async fn publish_message(&self, message: &[u8]) -> Result<u64, StoreError> {
-        let mut cmd = redis::cmd("PUBLISH");
-        cmd.arg(&self.keys().events).arg(message);
-        self.query(&cmd).await
+    pub async fn publish_messages(&self, messages: &[Vec<u8>]) -> Result<u64, StoreError> {
+        let mut pipe = Pipeline::new();
+        for message in messages {
+            pipe.cmd("PUBLISH").arg(&self.keys().events).arg(message);
+        }
+        let listeners: Vec<u64> = self.pipeline(&pipe).await?;
+        Ok(listeners.last().copied().unwrap_or(0))
     }
 
     /// Listens to the events, on a connection of its own. The stream ends when the connection

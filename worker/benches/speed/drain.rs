@@ -91,6 +91,17 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
         "%",
     );
     #[allow(clippy::cast_precision_loss)]
+    let left_out = worker
+        .log()
+        .matches("more happened than could be told")
+        .count() as f64;
+    report.judge(
+        "times that events were left out",
+        left_out,
+        "",
+        Target::AtMost(0.0),
+    );
+    #[allow(clippy::cast_precision_loss)]
     let peak = process::peak_memory(worker.pid()).map(|bytes| bytes as f64 / MB);
     report.add("worker memory at its highest", peak, "MB");
 }

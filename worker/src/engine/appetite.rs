@@ -37,6 +37,11 @@ impl Appetite {
         self.size >= AHEAD
     }
 
+    /// A batch did not come whole: large leads may be among those that wait.
+    pub(super) fn shrink(&mut self) {
+        self.size = self.size.min(AHEAD);
+    }
+
     /// How many leads to ask for as a whole batch.
     pub(super) fn batch(&self) -> usize {
         self.size
@@ -68,6 +73,8 @@ mod tests {
         appetite.learn(200, true);
         appetite.learn(400, true);
         assert_eq!((appetite.leads(1), appetite.batch()), (AHEAD, WHOLE));
+        appetite.shrink();
+        assert_eq!(appetite.batch(), AHEAD);
         assert_eq!((appetite.leads(200), appetite.leads(9_999)), (200, BATCH));
         appetite.learn(AHEAD, false);
         assert_eq!((appetite.leads(1), appetite.is_ahead()), (1, false));

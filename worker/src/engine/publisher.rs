@@ -19,6 +19,9 @@ use super::Context;
 const FLUSH: Duration = Duration::from_millis(50);
 /// Events in one message at most.
 const CHUNK: usize = 2_000;
+/// Messages sent at once at most. Batches of leads are longer than a message, and so is the wait for
+/// an answer to it.
+const AT_ONCE: usize = 4;
 /// Events that may wait to be told while somebody listens.
 const ROOM: i64 = 100_000;
 /// Events told in each [`SAMPLE_EVERY`] while nobody listens.
@@ -113,16 +116,16 @@ impl Told {
         }
     }
 
-    /// The oldest message, where anything is told, and how many events wait behind it.
-    fn next(&self) -> Option<(Vec<u8>, usize)> {
+    /// The oldest messages, where anything is told, and how many events wait behind them.
+    fn next(&self) -> Option<(Vec<Vec<u8>>, usize)> {
         let mut messages = self.messages();
-        let message = if messages.len() > 1 {
-            messages.pop_front()?.take()
-        } else {
+        let full = (messages.len() - 1).min(AT_ONCE);
+        let mut next: Vec<_> = messages.drain(..full).map(Message::into_bytes).collect();
+        if next.is_empty() {
             let only = messages.front_mut().filter(|only| !only.is_empty())?;
-            only.take()
-        };
-        Some((message, messages.iter().map(Message::len).sum()))
+            next.push(only.take());
+        }
+        Some((next, messages.iter().map(Message::len).sum()))
     }
 
     fn has_full(&self) -> bool {
@@ -160,14 +163,14 @@ pub(super) async fn run(context: Arc<Context>, inbox: Inbox) {
             // Until then a message takes what else comes.
             let _ = tokio::time::timeout(FLUSH, told.full.notified()).await;
         }
-        let Some((message, waiting)) = told.next() else {
+        let Some((messages, waiting)) = told.next() else {
             continue;
         };
         if waiting > 0 {
             told.some.notify_one();
         }
         let before = told.heard.load(Ordering::Relaxed);
-        let heard = publish(&context, &message).await;
+        let heard = publish(&context, &messages).await;
         told.heard.store(heard, Ordering::Relaxed);
         if heard || before {
             let waiting = i64::try_from(waiting).unwrap_or(ROOM);
@@ -184,17 +187,17 @@ pub(super) async fn run(context: Arc<Context>, inbox: Inbox) {
             }
         }
     }
-    while let Some((message, _)) = told.next() {
-        publish(&context, &message).await;
+    while let Some((messages, _)) = told.next() {
+        publish(&context, &messages).await;
     }
 }
 
-/// Sends a message; returns whether anybody heard it. A failure is as good as nobody listening: the
+/// Sends messages; returns whether anybody heard it. A failure is as good as nobody listening: the
 /// heartbeat tells of it in the log.
-async fn publish(context: &Context, message: &[u8]) -> bool {
+async fn publish(context: &Context, messages: &[Vec<u8>]) -> bool {
     context
         .store
-        .publish_message(message)
+        .publish_messages(messages)
         .await
         .is_ok_and(|listeners| listeners > 0)
 }

@@ -203,6 +203,9 @@ impl Fetcher {
                     let over = over.emptied(taken);
                     let over = self.work_on(order, deliveries, over, &mut left).await;
                     self.appetite.learn(taken, over.is_some());
+                    if taken < asked {
+                        self.appetite.shrink();
+                    }
                     let more = last.is_none() && self.may_go_by_lanes();
                     match over {
                         Some(over) if more || taken > 0 => {
@@ -213,7 +216,10 @@ impl Fetcher {
                     continue;
                 }
                 Ok(None) => {}
-                Ok(Some(Fetched::Unfit)) => self.lanes.rest(),
+                Ok(Some(Fetched::Unfit)) => {
+                    self.appetite.shrink();
+                    self.lanes.rest();
+                }
                 Ok(Some(Fetched::Paused | Fetched::NoLease)) => last = Some(Last::Right),
                 Err(error) => {
                     self.lanes.note(&error);
