@@ -276,14 +276,16 @@ fn postponed(envelope: &Envelope, station: String, wait: Duration, what: &str) -
 /// against the lead's budget: the lead did not fail, and must be able to go the whole way again.
 pub(super) fn give_back(mut envelope: Envelope, spent_before: Money) -> (Outcome, Ended) {
     envelope.spent = spent_before;
-    let outcome = Outcome::Requeue {
-        envelope: envelope.encode(),
-    };
+    requeue(envelope.encode())
+}
+
+/// Back to the front of the line.
+fn requeue(envelope: Bytes) -> (Outcome, Ended) {
     let ended = Ended {
         kind: EventKind::Recovered,
         ..Ended::default()
     };
-    (outcome, ended)
+    (Outcome::Requeue { envelope }, ended)
 }
 
 /// A lead that goes back as it came, without an attempt at it; one that is too large to be read is
@@ -296,16 +298,14 @@ pub(super) fn untouched(context: &Context, delivery: Delivery) -> Committed {
         number, payload, ..
     } = delivery;
     let id = receive(context, number, payload.clone(), context.store.now()).id;
+    let (outcome, event) = requeue(payload);
     Committed {
         record: Record {
             number,
             id,
-            outcome: Outcome::Requeue { envelope: payload },
+            outcome,
         },
-        event: Ended {
-            kind: EventKind::Recovered,
-            ..Ended::default()
-        },
+        event,
         saving: None,
     }
 }
