@@ -160,19 +160,17 @@ impl<'a> News<'a> {
         }
     }
 
-    /// Writes it as an [`Event`] is written. By hand, for there are four in the life of a lead.
+    /// Writes it as an [`Event`] is written, but for [`Message::opening`]. By hand, for there are four
+    /// in the life of a lead.
     fn write(&self, out: &mut Vec<u8>) {
         let number = |out: &mut Vec<u8>, name: &[u8], number: u64| {
             out.extend_from_slice(name);
-            serde_json::to_writer(out, &number).expect("a number is always JSON");
+            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         };
         let text = |out: &mut Vec<u8>, name: &[u8], text: &str| {
             out.extend_from_slice(name);
             push_text(out, text);
         };
-        out.extend_from_slice(b"{\"at\":");
-        serde_json::to_writer(&mut *out, &self.at).expect("a number is always JSON");
-        out.extend_from_slice(b",\"event\":\"");
         out.extend_from_slice(self.event.as_str().as_bytes());
         text(out, b"\",\"lead\":", self.lead);
         if let Some(station) = self.station {
@@ -198,6 +196,9 @@ pub struct Message {
     /// Where the first event begins.
     head: usize,
     events: usize,
+    /// What stands before an event, and the time in it: many have the same.
+    opening: Vec<u8>,
+    at: Option<Millis>,
 }
 
 impl Message {
@@ -211,14 +212,38 @@ impl Message {
             head: bytes.len(),
             bytes,
             events: 0,
+            opening: Vec::new(),
+            at: None,
+        }
+    }
+
+    /// The beginning of another one, which will be about as long.
+    #[must_use]
+    pub fn following(&self) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 64);
+        bytes.extend_from_slice(&self.bytes[..self.head]);
+        Self {
+            bytes,
+            head: self.head,
+            events: 0,
+            opening: Vec::new(),
+            at: None,
         }
     }
 
     /// Adds an event.
     pub fn push(&mut self, news: &News<'_>) {
-        if self.events > 0 {
-            self.bytes.push(b',');
+        if self.at != Some(news.at) {
+            self.at = Some(news.at);
+            self.opening.clear();
+            self.opening.extend_from_slice(b",{\"at\":");
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(news.at).as_bytes();
+            self.opening.extend_from_slice(digits);
+            self.opening.extend_from_slice(b",\"event\":\"");
         }
+        let comma = usize::from(self.events == 0);
+        self.bytes.extend_from_slice(&self.opening[comma..]);
         news.write(&mut self.bytes);
         self.events += 1;
     }
@@ -238,18 +263,8 @@ impl Message {
     /// The message as it is published; a new one begins.
     #[must_use]
     pub fn take(&mut self) -> Vec<u8> {
-        // The next will be about as long.
-        let mut next = Vec::with_capacity(self.bytes.capacity());
-        next.extend_from_slice(&self.bytes[..self.head]);
-        let bytes = std::mem::replace(&mut self.bytes, next);
-        let events = std::mem::take(&mut self.events);
-        let head = self.head;
-        Self {
-            bytes,
-            head,
-            events,
-        }
-        .into_bytes()
+        let next = self.following();
+        std::mem::replace(self, next).into_bytes()
     }
 
     /// The message as it is published.

@@ -33,14 +33,20 @@ async fn figure(redis: &mut MultiplexedConnection, name: &str) -> usize {
 /// A server of its own, and a worker `w` on its register.
 async fn start() -> (Sandbox, MultiplexedConnection, Store) {
     let server = Sandbox::start(&[]).expect("a private Redis");
-    let client = redis::Client::open(server.url()).expect("a URL");
+    let (redis, store) = reach(&server.url()).await;
+    (server, redis, store)
+}
+
+/// The same where a server is there already.
+async fn reach(url: &str) -> (MultiplexedConnection, Store) {
+    let client = redis::Client::open(url).expect("a URL");
     let connection = client.get_multiplexed_async_connection().await;
-    let args = RedisArgs::of(server.url(), ["q", "f", "e"]);
+    let args = RedisArgs::of(url, ["q", "f", "e"]);
     let store = Store::connect(&args).await.expect("a store");
     let (hour, info) = (Duration::from_secs(3_600), WorkerInfo::default());
     let beat = store.heartbeat("w", hour, &info, true).await;
     beat.expect("registered");
-    (server, connection.expect("a connection"), store)
+    (connection.expect("a connection"), store)
 }
 
 /// Asks for a batch where some leads are large, of which so many are taken; on a server of its own,
@@ -154,6 +160,34 @@ async fn what_is_recorded_is_known_to_be_and_leaves_nothing_behind() {
     assert_eq!(written, [11, 5]);
     let figures: Vec<u64> = run(&mut redis, &["HMGET", "q:stats", "done", "dead"]).await;
     assert_eq!(figures, written);
+}
+
+#[tokio::test]
+async fn a_lane_has_its_login_and_its_database_whatever_the_way_to_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("redis.sock");
+    let socket = socket.to_str().expect("a plain path");
+    let user = ["--user", "ada", "on", ">hunter2", "~*", "&*", "+@all"];
+    let settings = [&["--unixsocket", socket][..], &user].concat();
+    let server = Sandbox::start(&settings).expect("a private Redis");
+    let port = server.port();
+    for url in [
+        format!("redis://ada:hunter2@localhost:{port}/3"),
+        format!("unix://{socket}?user=ada&pass=hunter2&db=4"),
+    ] {
+        let (mut redis, store) = reach(&url).await;
+        for n in 1..=20 {
+            let _: u64 = run(&mut redis, &["LPUSH", "q", &n.to_string()]).await;
+        }
+        let [mut lane, _] = store.lanes("w");
+        let batch = taken(lane.turn(&[], Some((20, 1))).await.expect(&url));
+        let turn = lane.turn(&records(&batch), None).await.expect(&url);
+        assert_eq!((batch.len(), turn.recorded), (20, Recorded::All), "{url}");
+        assert_eq!(run::<u64>(&mut redis, &["XLEN", "e"]).await, 14, "{url}");
+        let users: String = run(&mut redis, &["CLIENT", "LIST", "TYPE", "NORMAL"]).await;
+        let others = users.lines().filter(|line| line.contains("user=default"));
+        assert_eq!(others.count(), 0, "{users}");
+    }
 }
 
 #[tokio::test]

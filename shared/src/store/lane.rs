@@ -10,12 +10,11 @@
 
 use std::time::Instant;
 
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, RedisResult};
 
-use super::door::Server;
+use super::wire::{Answers, Request, Wire};
 use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
-use super::{IDLE, RESPONSE_TIMEOUT, Reply, Store, StoreError, timed, unexpected};
+use super::{IDLE, Reply, Store, StoreError, convert, timed};
 
 /// Lanes of a worker: one batch is worked on while another one is on its way.
 pub const LANES: usize = 2;
@@ -32,8 +31,7 @@ pub struct Lane {
 }
 
 struct Link {
-    connection: MultiplexedConnection,
-    server: Server,
+    wire: Wire,
     /// Whether the server cannot be silenced: then its answers are left unread.
     openly: bool,
     /// Whether the batch in hand is watched, and may be recorded.
@@ -119,35 +117,38 @@ impl Lane {
             order: 0,
             fetched: None,
         };
-        let mut pipe = Pipeline::new();
+        let mut request = link.wire.request();
         let (mut unread, mut looks) = (0, 0);
         let recording = records.first().filter(|_| link.watched);
         if let Some(first) = recording {
-            (unread, looks) = self.record(&mut pipe, records, first.number, link.openly);
+            (unread, looks) = self.record(&mut request, records, first.number, link.openly);
         } else if link.watched && next.is_some() {
             // What is watched is to be forgotten.
-            pipe.cmd("MULTI").cmd("DISCARD");
+            request.add(&redis::cmd("MULTI"));
+            request.add(&redis::cmd("DISCARD"));
             unread = 2;
         }
-        let sent = pipe.len();
+        let sent = request.len();
         if let Some((count, first)) = next {
-            self.fetch(&mut pipe, count, first);
+            self.fetch(&mut request, count, first);
         } else if let Some(first) = recording {
             // Takes nothing, and forgets the batch.
-            pipe.add_command(self.batch_call(0, first.number));
+            request.add(&self.batch_call(0, first.number));
         }
-        if !pipe.is_empty() {
+        if request.len() > 0 {
             link.watched = false;
-            let answers = looks + pipe.len() - sent;
-            let what = || "work by batches".to_owned();
-            let mut looked = self.ask(&mut link, &pipe, unread, answers, what).await?;
-            let leads = looked.split_off(looks);
+            let answers = looks + request.len() - sent;
+            let mut answers = self.ask(&mut link, request, unread, answers).await?;
             if let Some(first) = recording {
-                turn.recorded = recorded(first.number, looked)?;
+                turn.recorded = self
+                    .recorded(&link, first.number, &mut answers, looks)
+                    .await?;
             }
             if let Some((_, first)) = next {
                 let order = &mut turn.order;
-                let fetched = self.read_fetched(leads, &mut link, first, order).await;
+                let fetched = self
+                    .read_fetched(&mut answers, &mut link, first, order)
+                    .await;
                 let failed = fetched.is_err();
                 turn.fetched = Some(fetched);
                 if failed {
@@ -164,47 +165,50 @@ impl Lane {
     async fn ask(
         &self,
         link: &mut Link,
-        pipe: &Pipeline,
+        request: Request,
         unread: usize,
         answers: usize,
-        what: impl FnOnce() -> String,
-    ) -> Result<Vec<Value>, StoreError> {
-        let call = link.connection.req_packed_commands(pipe, unread, answers);
+    ) -> Result<Answers, StoreError> {
+        let server = link.wire.server().clone();
+        let call = timed("lane", link.wire.ask(request, unread, answers));
         let answer = tokio::select! {
-            answer = timed("lane", call) => answer,
-            () = link.server.gone() => return Err(self.store.given_up()),
+            answer = call => answer,
+            () = server.gone() => return Err(self.store.given_up()),
         };
+        self.told(link, answer).await
+    }
+
+    /// Puts what went wrong into words, and takes note of it.
+    async fn told<T>(&self, link: &Link, answer: RedisResult<T>) -> Result<T, StoreError> {
         if let Err(error) = &answer {
-            link.server.note(error);
+            link.wire.server().note(error);
         }
-        self.store.told(answer, what).await
+        self.store
+            .told(answer, || "work by batches".to_owned())
+            .await
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        let timeout = Some(RESPONSE_TIMEOUT);
-        let (connection, server) = self.store.own_connection(timeout).await?;
         let mut link = Link {
-            connection,
-            server,
+            wire: self.store.wire().await?,
             openly: false,
             watched: false,
             used: Instant::now(),
         };
         // What the user may not do is to be known before anything is written.
-        let mut pipe = Pipeline::new();
-        pipe.add_command(self.store.scripts().batch.load());
-        pipe.cmd("MULTI");
-        self.seal(&mut pipe, &[], 0);
-        pipe.cmd("DISCARD");
-        pipe.cmd("CLIENT").arg("REPLY").arg("ON");
-        let answers = pipe.len();
-        let what = || "work by batches".to_owned();
-        let mut answers = self.ask(&mut link, &pipe, 0, answers, what).await?;
-        let silenced = answers.pop().unwrap_or(Value::Nil).extract_error();
-        link.openly = silenced.is_err();
-        for answer in answers {
-            self.store.told(answer.extract_error(), what).await?;
+        let mut request = link.wire.request();
+        request.add(&self.store.scripts().batch.load());
+        request.add(&redis::cmd("MULTI"));
+        self.seal(&mut request, &[], 0);
+        request.add(&redis::cmd("DISCARD"));
+        let answers = request.len();
+        request.add(&reply("ON"));
+        let mut told = self.ask(&mut link, request, 0, answers + 1).await?;
+        for _ in 0..answers {
+            let answer = told.value();
+            self.told(&link, answer).await?;
         }
+        link.openly = told.value().is_err();
         Ok(link)
     }
 
@@ -213,45 +217,68 @@ impl Lane {
     /// those are.
     fn record(
         &self,
-        pipe: &mut Pipeline,
+        request: &mut Request,
         records: &[Record],
         first: u64,
         openly: bool,
     ) -> (usize, usize) {
         let keys = self.store.keys();
         if !openly {
-            pipe.cmd("CLIENT").arg("REPLY").arg("OFF");
+            request.add(&reply("OFF"));
         }
-        pipe.cmd("MULTI");
+        request.add(&redis::cmd("MULTI"));
         let is_done = |record: &Record| matches!(record.outcome, Outcome::Done { .. });
         let last = records.iter().rposition(is_done).unwrap_or(0);
         for Record { id, outcome, .. } in &records[..last] {
             if let Outcome::Done { lead, .. } = outcome {
                 let (key, id) = (keys.enriched.as_bytes(), id.as_bytes());
-                pipe.add_command(command("XADD", &[key, b"*", b"id", id, b"lead", lead]));
+                request.add_words([b"XADD", key, b"*", b"id", id, b"lead", lead]);
             }
         }
-        self.seal(pipe, records, first);
-        pipe.cmd("EXEC");
+        self.seal(request, records, first);
+        request.add(&redis::cmd("EXEC"));
         let unread = if openly {
-            pipe.len()
+            request.len()
         } else {
-            pipe.cmd("CLIENT").arg("REPLY").arg("ON");
+            request.add(&reply("ON"));
             1
         };
-        let before = pipe.len();
+        let before = request.len();
         let active = keys.active(&self.worker);
-        pipe.cmd("HGET").arg(&active).arg(mark(self.number));
-        pipe.cmd("LLEN").arg(keys.batch(&self.worker, self.number));
+        request.add(command("HGET", &active).arg(mark(self.number)));
+        let batch = keys.batch(&self.worker, self.number);
+        request.add(&command("LLEN", &batch));
         let is_dead = |record: &&Record| matches!(record.outcome, Outcome::Dead { .. });
         if let Some(dead) = records.iter().find(is_dead) {
-            pipe.cmd("HEXISTS").arg(active).arg(dead.number);
+            request.add(command("HEXISTS", &active).arg(dead.number));
         }
-        (unread, pipe.len() - before)
+        (unread, request.len() - before)
+    }
+
+    /// What a look at a batch says was recorded of it: its number, the length of its list, and whether
+    /// the first dead one is still in hand, where it has one.
+    async fn recorded(
+        &self,
+        link: &Link,
+        first: u64,
+        answers: &mut Answers,
+        looks: usize,
+    ) -> Result<Recorded, StoreError> {
+        let number: Option<u64> = convert(self.told(link, answers.value()).await?)?;
+        let left: u64 = convert(self.told(link, answers.value()).await?)?;
+        let kept: bool = match looks {
+            2 => false,
+            _ => convert(self.told(link, answers.value()).await?)?,
+        };
+        Ok(match (number == Some(first) && left == 0, kept) {
+            (false, _) => Recorded::Nothing,
+            (true, true) => Recorded::Done,
+            (true, false) => Recorded::All,
+        })
     }
 
     /// The end of a batch's record.
-    fn seal(&self, pipe: &mut Pipeline, records: &[Record], first: u64) {
+    fn seal(&self, request: &mut Request, records: &[Record], first: u64) {
         let keys = self.store.keys();
         let (mut done, mut skips, mut last) = (0, 0, None);
         let (mut places, mut envelopes) = (Vec::new(), Vec::new());
@@ -271,28 +298,29 @@ impl Lane {
         }
         let (id, lead) = last.unwrap_or_default();
         let minute = self.store.now() / 60_000;
-        pipe.cmd("EVAL").arg(&self.store.scripts().seal).arg(6);
-        pipe.arg(keys.active(&self.worker))
+        let mut cmd = command("EVAL", &self.store.scripts().seal);
+        cmd.arg(6);
+        cmd.arg(keys.active(&self.worker))
             .arg(keys.batch(&self.worker, self.number))
             .arg(&keys.enriched)
             .arg(&keys.failed)
             .arg(&keys.stats)
             .arg(keys.minute(minute));
-        pipe.arg(self.number).arg(first).arg(done).arg(skips);
-        pipe.arg(id).arg(lead).arg(places.join(" ")).arg(envelopes);
+        cmd.arg(self.number).arg(first).arg(done).arg(skips);
+        cmd.arg(id).arg(lead).arg(places.join(" ")).arg(envelopes);
+        request.add(&cmd);
     }
 
     /// Takes the next batch, and watches it.
-    fn fetch(&self, pipe: &mut Pipeline, count: usize, first: u64) {
+    fn fetch(&self, request: &mut Request, count: usize, first: u64) {
         let keys = self.store.keys();
         let batch = keys.batch(&self.worker, self.number);
-        pipe.add_command(self.batch_call(count, first));
-        pipe.cmd("WATCH").arg(&batch);
-        pipe.cmd("LRANGE").arg(&batch).arg(0).arg(-1);
+        request.add(&self.batch_call(count, first));
+        request.add(&command("WATCH", &batch));
+        request.add(command("LRANGE", &batch).arg(0).arg(-1));
         // After that, so that it is the number of what was read.
-        pipe.cmd("HGET")
-            .arg(keys.active(&self.worker))
-            .arg(mark(self.number));
+        let active = keys.active(&self.worker);
+        request.add(command("HGET", &active).arg(mark(self.number)));
     }
 
     fn batch_call(&self, count: usize, first: u64) -> Cmd {
@@ -314,37 +342,25 @@ impl Lane {
 
     async fn read_fetched(
         &self,
-        answers: Vec<Value>,
+        answers: &mut Answers,
         link: &mut Link,
         first: u64,
         order: &mut u64,
     ) -> Result<Fetched, StoreError> {
-        let name = || "batch".to_owned();
-        let mut read = Vec::with_capacity(4);
-        for answer in answers {
-            let answer = answer.extract_error();
-            if let Err(error) = &answer {
-                link.server.note(error);
-            }
-            read.push(self.store.told(answer, name).await?);
-        }
-        let Ok([taken, _, leads, marked]) = <[Value; 4]>::try_from(read) else {
-            return Err(self.store.given_up());
-        };
+        let taken = self.told(link, answers.value()).await?;
+        self.told(link, answers.value()).await?;
+        let leads = self.told(link, answers.texts()).await?;
+        let marked: Option<u64> = convert(self.told(link, answers.value()).await?)?;
         link.watched = true;
-        let marked: Option<u64> = super::convert(marked)?;
         let mut reply = Reply::new(taken)?;
         self.store.shared.clock.observe(reply.now);
         match (reply.next::<u64>()?, reply.next::<usize>()?, leads) {
             (0, 0, _) => Ok(Fetched::Taken(Vec::new())),
-            (0, n, Value::Array(leads)) if leads.len() == n && marked == Some(first) => {
+            (0, n, Some(leads)) if leads.len() == n && marked == Some(first) => {
                 *order = reply.next()?;
-                let delivery = |(number, lead): (u64, Value)| match lead {
-                    Value::BulkString(lead) => Ok(Delivery::whole(number, lead.into())),
-                    other => Err(unexpected(&other)),
-                };
-                let deliveries = (first..).zip(leads).map(delivery);
-                deliveries.collect::<Result<_, _>>().map(Fetched::Taken)
+                let numbered = (first..).zip(leads);
+                let deliveries = numbered.map(|(number, lead)| Delivery::whole(number, lead));
+                Ok(Fetched::Taken(deliveries.collect()))
             }
             (1, ..) => Ok(Fetched::Paused),
             (2, ..) => Ok(Fetched::NoLease),
@@ -362,27 +378,16 @@ pub(super) fn mark(lane: usize) -> String {
     format!("batch:{lane}")
 }
 
-/// What a look at a batch says was recorded of it: its number, the length of its list, and whether
-/// the first dead one is still in hand, where it has one.
-fn recorded(first: u64, look: Vec<Value>) -> Result<Recorded, StoreError> {
-    let mut look = look.into_iter();
-    let mut next = || look.next().unwrap_or(Value::Nil);
-    let number: Option<u64> = super::convert(next())?;
-    let left: u64 = super::convert(next())?;
-    let kept: Option<bool> = super::convert(next())?;
-    Ok(match (number == Some(first) && left == 0, kept) {
-        (false, _) => Recorded::Nothing,
-        (true, Some(true)) => Recorded::Done,
-        (true, _) => Recorded::All,
-    })
+/// The beginning of a command: its name and its first word.
+fn command(name: &str, word: &str) -> Cmd {
+    let mut cmd = redis::cmd(name);
+    cmd.arg(word);
+    cmd
 }
 
-fn command(name: &str, args: &[&[u8]]) -> Cmd {
-    let bytes: usize = args.iter().map(|arg| arg.len()).sum();
-    let mut cmd = Cmd::with_capacity(args.len() + 1, bytes + name.len());
-    cmd.arg(name);
-    for arg in args {
-        cmd.arg(*arg);
-    }
+/// Whether the server is to answer from here on.
+fn reply(whether: &str) -> Cmd {
+    let mut cmd = command("CLIENT", "REPLY");
+    cmd.arg(whether);
     cmd
 }

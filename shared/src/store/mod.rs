@@ -2,7 +2,8 @@
 //!
 //! - [`error`]: what can go wrong, in words
 //! - [`work`]: a worker's side: fetch, commit, lease, recovery, due retries, events; [`hands`]: what
-//!   it has in its hands; [`lane`]: fetch and commit by whole batches
+//!   it has in its hands; [`lane`]: fetch and commit by whole batches; [`sender`]: many events at
+//!   once
 //! - [`dead_letters`]: reading the dead letter queue and moving entries out of it
 //! - [`figures`]: counts and charts
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
@@ -14,6 +15,7 @@
 //! - `door`: the connections, to one server or to whichever node holds the data (`address`,
 //!   `sentinel`, `cluster`), with what opens it (`access`) and what goes wrong with TLS (`tls`)
 //! - `window`: a part of a list whose entries may be of any size
+//! - `wire`: a connection for much at a time
 //! - `*.lua`: every step that must not come apart, one file each
 //!
 //! Every call ends within a bounded time. No call changes more than one thing's state outside a
@@ -28,6 +30,7 @@ pub mod lane;
 pub mod look;
 pub mod produce;
 pub mod route;
+pub mod sender;
 pub mod trash;
 pub mod trial;
 pub mod waiter;
@@ -41,6 +44,7 @@ mod script;
 mod sentinel;
 mod tls;
 mod window;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -235,11 +239,7 @@ impl Store {
         self.publish_messages(&[batch.encode()]).await
     }
 
-    /// Publishes messages of events that are already written; returns how many listen.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn publish_messages(&self, messages: &[Vec<u8>]) -> Result<u64, StoreError> {
+    async fn publish_messages(&self, messages: &[Vec<u8>]) -> Result<u64, StoreError> {
         let mut pipe = Pipeline::new();
         for message in messages {
             pipe.cmd("PUBLISH").arg(&self.keys().events).arg(message);

@@ -159,13 +159,14 @@ url = "SERVICE"
 when = "again"
 "#;
 
-/// Whole batches, of which some are not over at once.
+/// Whole batches, of which some of the last are not over at once.
 fn work_by_batches(server: &mut Server, url: &str, flags: &[&str]) {
     const LEADS: u64 = 3_000;
     let route = server.file("quick.toml", &QUICK.replace("SERVICE", &service(answer)));
     let flags = [&["--pipeline", &route], flags].concat();
     let leads: Vec<String> = (0..LEADS)
-        .map(|n| format!(r#"{{"name":"Ada {n}","again":{}}}"#, n % 700 == 699))
+        .map(|n| (n, n > LEADS / 2 && n % 300 == 299))
+        .map(|(n, again)| format!(r#"{{"name":"Ada {n}","again":{again}}}"#))
         .collect();
     let before = server.run::<u64>("XLEN enriched_leads");
     lpush(server, "leads_to_enrich", &leads);

@@ -156,11 +156,14 @@ fn both_programs_do_their_work_over_tls_with_certificates_of_their_own() {
         command
     };
     let mut working = Running::start(with(worker(&url, &[])), server.path("log"));
-    let leads = server.file("leads.jsonl", "{\"name\":\"Ada Example\"}\n");
+    // So many that they go by whole batches, for which a worker has connections of its own.
+    let leads = server.file("leads.jsonl", &"{\"name\":\"Ada Example\"}\n".repeat(3_000));
     succeeds(with(bridge(&url, &["push", &leads])));
-    eventually("the lead is enriched", || {
-        server.run::<u64>("XLEN enriched_leads") == 1
+    eventually("the leads are enriched", || {
+        server.run::<u64>("XLEN enriched_leads") == 3_000
     });
+    let calls: String = server.run("INFO commandstats");
+    assert!(calls.contains("cmdstat_sort:"), "{calls}");
     // The live screen listens on a connection of its own.
     let frame = succeeds(with(bridge(&url, &["--once", "text", "--keys", "2"])));
     assert!(

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge_shared::event::{Message, News};
+use bridge_shared::store::sender::Sender;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -99,9 +100,11 @@ impl Publisher {
 impl Told {
     fn add(&self, news: &News<'_>) {
         let mut messages = self.messages();
-        if messages.back().is_none_or(|last| last.len() >= CHUNK) {
-            messages.push_back(Message::new(&self.worker));
-        }
+        let next = match messages.back() {
+            None => Some(Message::new(&self.worker)),
+            Some(last) => (last.len() >= CHUNK).then(|| last.following()),
+        };
+        messages.extend(next);
         let Some(last) = messages.back_mut() else {
             return;
         };
@@ -154,6 +157,7 @@ impl Told {
 pub(super) async fn run(context: Arc<Context>, inbox: Inbox) {
     let Inbox { told, closed } = inbox;
     let mut granted = Instant::now();
+    let mut sender = context.store.sender();
     while closed
         .run_until_cancelled(told.some.notified())
         .await
@@ -170,7 +174,7 @@ pub(super) async fn run(context: Arc<Context>, inbox: Inbox) {
             told.some.notify_one();
         }
         let before = told.heard.load(Ordering::Relaxed);
-        let heard = publish(&context, &messages).await;
+        let heard = publish(&mut sender, &messages).await;
         told.heard.store(heard, Ordering::Relaxed);
         if heard || before {
             let waiting = i64::try_from(waiting).unwrap_or(ROOM);
@@ -188,16 +192,13 @@ pub(super) async fn run(context: Arc<Context>, inbox: Inbox) {
         }
     }
     while let Some((messages, _)) = told.next() {
-        publish(&context, &messages).await;
+        publish(&mut sender, &messages).await;
     }
 }
 
 /// Sends messages; returns whether anybody heard it. A failure is as good as nobody listening: the
 /// heartbeat tells of it in the log.
-async fn publish(context: &Context, messages: &[Vec<u8>]) -> bool {
-    context
-        .store
-        .publish_messages(messages)
-        .await
-        .is_ok_and(|listeners| listeners > 0)
+async fn publish(sender: &mut Sender, messages: &[Vec<u8>]) -> bool {
+    let listeners = sender.send(messages).await;
+    listeners.is_ok_and(|listeners| listeners > 0)
 }

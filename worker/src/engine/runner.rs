@@ -47,7 +47,7 @@ pub(super) async fn start(
     delivery: Delivery,
     slot: OwnedSemaphorePermit,
 ) -> Option<OwnedSemaphorePermit> {
-    match begin(context, room, delivery) {
+    match begin(context, room, delivery, Instant::now()) {
         Begun::Over(committed) => {
             outcomes.send(committed).await;
             Some(slot)
@@ -67,12 +67,17 @@ pub(super) enum Begun {
     Waits(UnderWay),
 }
 
-/// Begins an attempt.
-pub(super) fn begin(context: &Arc<Context>, room: &mut Room, delivery: Delivery) -> Begun {
+/// Begins an attempt, now.
+pub(super) fn begin(
+    context: &Arc<Context>,
+    room: &mut Room,
+    delivery: Delivery,
+    now: Instant,
+) -> Begun {
     if !delivery.is_whole() {
         return Begun::Over(set_aside(context, &delivery));
     }
-    let attempt = attempt(Arc::clone(context), delivery);
+    let attempt = attempt(Arc::clone(context), delivery, now);
     let mut begun = match room.take() {
         Some(mut room) => {
             room.set(attempt);
@@ -106,17 +111,14 @@ pub(super) fn go_on(
 
 /// Sends a lead away that may not be worked on now. That takes no time, and so no slot.
 pub(super) async fn send_away(context: &Arc<Context>, outcomes: &Outcomes, delivery: Delivery) {
-    outcomes
-        .send(attempt(Arc::clone(context), delivery).await)
-        .await;
+    let attempt = attempt(Arc::clone(context), delivery, Instant::now());
+    outcomes.send(attempt.await).await;
 }
 
-async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
+async fn attempt(context: Arc<Context>, delivery: Delivery, started: Instant) -> Committed {
     let Delivery {
         number, payload, ..
     } = delivery;
-    // A look at the clock costs what two texts do, so one serves all that happens at once.
-    let started = Instant::now();
     let mut envelope = receive(&context, number, payload, context.store.at(started));
     // The route that is in force when the lead sets out is its route to the end.
     let pipeline = context.pipeline();
@@ -133,7 +135,8 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
                 reason: format!("its turn alone: {} workers died with it", envelope.deaths),
             });
         }
-        // Only a suspect can have waited for its turn.
+        // A look at the clock costs what two texts do, so one serves all that happens at once. Only a
+        // suspect can have waited for its turn.
         let since = if is_suspect { Instant::now() } else { started };
         let span = span.as_ref();
         limited(&context, &pipeline, &envelope, &journey, since, span).await
@@ -143,12 +146,12 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
         result = work => Some(result),
         () = context.give_back.cancelled() => None,
     };
-    let ms = millis(started.elapsed());
+    let ms = |now: Instant| millis(now.duration_since(started));
     let id = envelope.id.clone();
     envelope.spent = journey.spent();
     let mut saving = None;
     let (outcome, event) = match result {
-        Some(Ok(Arrival::Done { lead, skipped })) => {
+        Some(Ok(Arrival::Done { lead, skipped, now })) => {
             let sinks = pipeline.sinks();
             saving = sinks.any_other().then(|| {
                 Box::new(Saving {
@@ -158,14 +161,14 @@ async fn attempt(context: Arc<Context>, delivery: Delivery) -> Committed {
                     started,
                 })
             });
-            finished(lead, skipped, ms)
+            finished(lead, skipped, ms(now.unwrap_or_else(Instant::now)))
         }
         Some(Ok(Arrival::Later {
             station,
             wait,
             reason,
         })) => postponed(&envelope, station, wait, &reason),
-        Some(Err(failure)) => judge(&context, envelope, failure, ms),
+        Some(Err(failure)) => judge(&context, envelope, failure, ms(Instant::now())),
         None => give_back(envelope, spent_before),
     };
     if let Some(span) = span {
@@ -375,6 +378,7 @@ async fn limited(
         store: Some(&context.store),
         ledger: &context.ledger,
         dry_run: false,
+        now: Some(started),
     };
     let result = {
         let run = pipeline.run(around, journey, id, &envelope.lead, &mut observe);

@@ -105,6 +105,8 @@ pub(crate) enum Arrival {
         lead: Vec<u8>,
         /// Where and why it ended early, on purpose.
         skipped: Option<Skip>,
+        /// The time, where nothing was waited for since somebody looked.
+        now: Option<Instant>,
     },
     /// It is to come back.
     Later {
@@ -173,7 +175,12 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) ledger: &'a Ledger,
     /// Whether nothing may be counted or remembered in Redis.
     pub(crate) dry_run: bool,
+    /// The time, where somebody has just looked at the clock.
+    pub(crate) now: Option<Instant>,
 }
+
+/// Bytes of a lead that is read in a few microseconds.
+const SMALL: usize = 16 * 1024;
 
 impl Pipeline {
     /// Makes the named pipeline of a route file, or the one the file names as its default.
@@ -259,6 +266,8 @@ impl Pipeline {
             journey,
             store: around.store,
             dry_run: around.dry_run,
+            // To read a large lead takes time.
+            now: around.now.filter(|_| bytes.len() < SMALL),
             observe,
             executed: Vec::with_capacity(self.steps.len()),
             passed_by: Vec::new(),
@@ -290,6 +299,7 @@ impl Pipeline {
         Ok(Arrival::Done {
             lead: seal(lead, &trip, skipped.as_ref()),
             skipped,
+            now: trip.now,
         })
     }
 }
@@ -369,6 +379,7 @@ mod tests {
             store: None,
             ledger: &ledger,
             dry_run: true,
+            now: None,
         };
         let result = pipeline
             .run(around, &journey, "id", lead.as_bytes(), &mut observe)
@@ -391,7 +402,7 @@ mod tests {
         assert_eq!(built_in.name(), "default");
         let lead = r#"{"name":"Ada Example","linkedinUrl":"linkedin.com/in/ada","x":1.0}"#;
         let seen = run(&built_in, lead).await;
-        let Ok(Arrival::Done { lead, skipped }) = &seen.result else {
+        let Ok(Arrival::Done { lead, skipped, .. }) = &seen.result else {
             panic!("{:?}", seen.result);
         };
         assert_eq!(

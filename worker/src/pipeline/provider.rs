@@ -248,6 +248,7 @@ impl Provider {
         (cache, question): (&'a Cache, String),
         lead: &mut Lead,
     ) -> Result<Passed, Failure> {
+        trip.now = None;
         if self.remember(trip, &question, lead).await? {
             return Ok(Passed::On);
         }
@@ -350,6 +351,7 @@ impl Provider {
         let (_place, day) = if self.is_free() {
             (None, None)
         } else {
+            trip.now = None;
             match Box::pin(self.leave(trip)).await? {
                 Leave::Granted(place, day) => (place, day),
                 Leave::Refused(passed) => return Ok(passed),
@@ -362,7 +364,7 @@ impl Provider {
             trip: (trip.journey, trip.pipeline, trip.ledger),
             call: &call,
             day,
-            started: Instant::now(),
+            started: trip.now.take().unwrap_or_else(Instant::now),
             waited: trip.journey.waited(),
             over: false,
             put_off: false,
@@ -385,8 +387,10 @@ impl Provider {
             cost,
             lead,
         });
+        trip.now = Some(at);
         if let Some(debt) = debt {
             Box::pin(trip.settle(debt)).await;
+            trip.now = None;
         }
         Ok(match result? {
             Outcome::Continue => Passed::On,
@@ -667,6 +671,7 @@ mod tests {
                 store: Some(&self.store),
                 ledger: &self.ledger,
                 dry_run: false,
+                now: None,
             };
             let mut observe = |_: Progress<'_>| {};
             let run = pipeline.run(around, &journey, "id", br#"{"name":"Ada"}"#, &mut observe);

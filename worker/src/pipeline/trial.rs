@@ -38,6 +38,7 @@ pub(crate) async fn run(
         store,
         ledger,
         dry_run: true,
+        now: None,
     };
     let id = format!("dry-run-{}", token());
     let mut observe = |progress: Progress<'_>| watch.see(progress);
@@ -109,7 +110,7 @@ struct Tried {
 impl Tried {
     fn end(&mut self, result: Option<Result<Arrival, Failure>>, limit: Duration) {
         match result {
-            Some(Ok(Arrival::Done { lead, skipped })) => {
+            Some(Ok(Arrival::Done { lead, skipped, .. })) => {
                 self.outcome = "done";
                 self.lead = Some(value(&lead));
                 if let Some(skip) = skipped {

@@ -3,7 +3,7 @@
 use bridge_shared::lead::Lead;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ledger::{Debt, Ledger};
 use super::secrets::Secrets;
@@ -54,6 +54,8 @@ pub(super) struct Trip<'a> {
     pub(super) journey: &'a Journey,
     pub(super) store: Option<&'a Store>,
     pub(super) dry_run: bool,
+    /// The time, where nothing was waited for since somebody looked.
+    pub(super) now: Option<Instant>,
     pub(super) observe: &'a mut (dyn FnMut(Progress<'_>) + Send),
     /// The stations that worked on it.
     pub(super) executed: Vec<&'a str>,
@@ -148,6 +150,7 @@ mod tests {
             journey: &journey,
             store: Some(&store),
             dry_run: false,
+            now: None,
             observe: &mut |_| {},
             executed: Vec::new(),
             passed_by: Vec::new(),

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bridge_shared::store::StoreError;
 use bridge_shared::store::lane::{LANES, Lane, Recorded, Turn};
 use bridge_shared::store::work::{Delivery, Fetched, Record};
-use futures::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
+use futures::future::{BoxFuture, FutureExt as _, ready, select_all};
 
 use super::{Fetcher, Slice};
 use crate::engine::appetite::BATCH;
@@ -142,35 +143,35 @@ impl Left {
     }
 }
 
-/// A lane that is back: what it carried there, and what it brought.
-type Back = (Lane, Over, Result<Turn, StoreError>);
-
-/// A lane under way: there with what came of a batch, and back with the next.
-struct Trip {
-    /// How many leads it asks for, and the number of the first.
+/// A lane that is back: what it carried there, what it asked for, and what it brought.
+struct Back {
+    lane: Lane,
+    over: Over,
+    /// How many leads, and the number of the first.
     next: Option<(usize, u64)>,
-    way: MaybeDone<BoxFuture<'static, Back>>,
+    turn: Result<Turn, StoreError>,
 }
 
-impl Trip {
-    /// Sets out, and sends what it has to send.
-    async fn set_out(mut lane: Lane, over: Over, next: Option<(usize, u64)>) -> Self {
-        let way = async move {
-            let turn = lane.turn(&over.records, next).await;
-            (lane, over, turn)
-        };
-        let mut trip = Self {
+/// Sends a lane on its way, there with what came of a batch, and back with the next: as much as the
+/// connection takes at once goes out before this returns.
+async fn set_out(
+    mut lane: Lane,
+    over: Over,
+    next: Option<(usize, u64)>,
+) -> BoxFuture<'static, Back> {
+    let mut way = async move {
+        let turn = lane.turn(&over.records, next).await;
+        Back {
+            lane,
+            over,
             next,
-            way: maybe_done(way.boxed()),
-        };
-        let _ = futures::poll!(&mut trip.way);
-        trip
+            turn,
+        }
     }
-
-    async fn back(mut self) -> Back {
-        (&mut self.way).await;
-        let way = std::pin::Pin::new(&mut self.way);
-        way.take_output().expect("asked for once")
+    .boxed();
+    match futures::poll!(&mut way) {
+        Poll::Ready(back) => ready(back).boxed(),
+        Poll::Pending => way,
     }
 }
 
@@ -182,16 +183,23 @@ impl Fetcher {
 
     /// Takes whole batches as long as all of them are over at once and more wait.
     pub(super) async fn go_by_lanes(&mut self) {
-        let (mut trips, mut left) = (VecDeque::new(), Left::default());
+        let (mut trips, mut left) = (Vec::new(), Left::default());
         let mut last = None;
         while self.may_go_by_lanes()
             && let Some(lane) = self.lanes.next()
         {
-            trips.push_back(self.send(lane, Over::default(), true).await);
+            trips.push(self.send(lane, Over::default(), true).await);
         }
-        while let Some(trip) = trips.pop_front() {
-            let next = trip.next;
-            let (lane, over, turn) = trip.back().await;
+        while !trips.is_empty() {
+            // All get on while one is waited for; whichever is back first has the older leads.
+            let (back, _, others) = select_all(trips).await;
+            trips = others;
+            let Back {
+                lane,
+                over,
+                next,
+                turn,
+            } = back;
             let order = turn.as_ref().map_or(0, |turn| turn.order);
             match self.settle(&over, turn, next).await {
                 Ok(Some(Fetched::Taken(deliveries))) => {
@@ -209,7 +217,7 @@ impl Fetcher {
                     let more = last.is_none() && self.may_go_by_lanes();
                     match over {
                         Some(over) if more || taken > 0 => {
-                            trips.push_back(self.send(lane, over, more).await);
+                            trips.push(self.send(lane, over, more).await);
                         }
                         _ => self.lanes.put_back(lane),
                     }
@@ -258,10 +266,10 @@ impl Fetcher {
     }
 
     /// Sends a lane on its way with what came of its batch, for the next one where more are wanted.
-    async fn send(&mut self, lane: Lane, over: Over, more: bool) -> Trip {
+    async fn send(&mut self, lane: Lane, over: Over, more: bool) -> BoxFuture<'static, Back> {
         let next = more.then_some((self.appetite.batch(), self.next));
         self.next += next.map_or(0, |(count, _)| count as u64);
-        Trip::set_out(lane, over, next).await
+        set_out(lane, over, next).await
     }
 
     /// Sees to what a lane carried: whatever it did not bring there is recorded like any other.
@@ -313,8 +321,8 @@ impl Fetcher {
         let mut deliveries = deliveries.into_iter();
         let mut slice = Slice::begin();
         while let Some(delivery) = deliveries.next() {
-            slice.give_way().await;
-            let alone = match runner::begin(&context, &mut self.room, delivery) {
+            let now = slice.give_way().await;
+            let alone = match runner::begin(&context, &mut self.room, delivery, now) {
                 Begun::Over(committed) => match over.add(committed) {
                     None => continue,
                     alone => alone,

@@ -409,12 +409,15 @@ impl Slice {
         Self(Instant::now())
     }
 
-    /// Lets the others have their turn, where it is time for that.
-    async fn give_way(&mut self) {
-        if self.0.elapsed() >= SLICE {
-            tokio::task::yield_now().await;
-            *self = Self::begin();
+    /// Lets the others have their turn, where it is time for that; returns the time it is.
+    async fn give_way(&mut self) -> Instant {
+        let now = Instant::now();
+        if now.duration_since(self.0) < SLICE {
+            return now;
         }
+        tokio::task::yield_now().await;
+        *self = Self::begin();
+        self.0
     }
 }
 

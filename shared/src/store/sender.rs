@@ -1,0 +1,77 @@
+//! Sends what a worker has to tell.
+
+use std::time::Instant;
+
+use redis::FromRedisValue as _;
+
+use super::wire::Wire;
+use super::{IDLE, Store, StoreError, timed};
+
+/// Bytes from which on messages go over a connection of their own.
+const MUCH: usize = 32 * 1024;
+
+/// Sends messages of events: the few of a worker with little to do like any other call, thousands at
+/// a time over a connection of their own, where they are copied less often and hold up nobody.
+pub struct Sender {
+    store: Store,
+    link: Option<(Wire, Instant)>,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// What sends messages of events.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        Sender {
+            store: self.clone(),
+            link: None,
+        }
+    }
+}
+
+impl Sender {
+    /// Sends messages that are already written; returns how many listen.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn send(&mut self, messages: &[Vec<u8>]) -> Result<u64, StoreError> {
+        if messages.iter().map(Vec::len).sum::<usize>() < MUCH {
+            return self.store.publish_messages(messages).await;
+        }
+        // Out of its place meanwhile: a connection on which something went wrong is not used again.
+        let link = self.link.take().filter(|(_, used)| used.elapsed() < IDLE);
+        let mut wire = match link {
+            Some((wire, _)) => wire,
+            None => self.store.wire().await?,
+        };
+        let channel = self.store.keys().events.as_bytes();
+        let mut request = wire.request();
+        for message in messages {
+            request.add_words([b"PUBLISH", channel, message]);
+        }
+        let what = || "PUBLISH".to_owned();
+        let server = wire.server().clone();
+        let answers = timed("publish", wire.ask(request, 0, messages.len()));
+        let answers = tokio::select! {
+            answers = answers => answers,
+            () = server.gone() => return Err(self.store.given_up()),
+        };
+        let listeners = match answers {
+            Ok(mut answers) => (messages.iter().map(|_| answers.value()))
+                .collect::<Result<Vec<_>, _>>()
+                .map(|mut listeners| listeners.pop().unwrap_or(redis::Value::Int(0))),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &listeners {
+            server.note(error);
+        }
+        let listeners = self.store.told(listeners, what).await?;
+        self.link = Some((wire, Instant::now()));
+        u64::from_redis_value(listeners).map_err(|error| StoreError::Answer(error.to_string()))
+    }
+}

@@ -1,0 +1,476 @@
+//! A connection for much at a time: thousands of commands in one piece, and answers of hundreds of
+//! kilobytes.
+//!
+//! The driver copies three times what it sends, and takes an answer apart in pieces of 8 KB, with
+//! memory of its own for each text in it, which was a sixth of a worker's time. Here a command is
+//! written once, where it is sent from, and the texts of an answer stay in the memory that they were
+//! read into. TLS is left to the driver, which alone has the certificates.
+//!
+//! Source of the form of commands and answers: RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisResult, Value};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::door::Server;
+use super::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, Store, StoreError};
+
+/// Bytes for which there is room when answers are read, at least.
+const ROOM: usize = 64 * 1024;
+/// Bytes of memory that is kept for the next time, in either direction, at most.
+const KEPT: usize = 1024 * 1024;
+
+/// A connection.
+pub(super) struct Wire {
+    way: Way,
+    server: Server,
+}
+
+enum Way {
+    Own(Own),
+    Driver(MultiplexedConnection),
+}
+
+/// Commands that go out together.
+pub(super) struct Request {
+    form: Form,
+    commands: usize,
+}
+
+enum Form {
+    /// As they are sent.
+    Bytes(Vec<u8>),
+    Driver(Pipeline),
+}
+
+impl Request {
+    /// How many commands there are.
+    pub(super) const fn len(&self) -> usize {
+        self.commands
+    }
+
+    pub(super) fn add(&mut self, cmd: &Cmd) {
+        self.commands += 1;
+        match &mut self.form {
+            Form::Bytes(bytes) => cmd.write_packed_command(bytes),
+            Form::Driver(pipe) => {
+                pipe.add_command(cmd.clone());
+            }
+        }
+    }
+
+    /// The same where the command is one of thousands, without anything made on the way.
+    pub(super) fn add_words<const N: usize>(&mut self, words: [&[u8]; N]) {
+        let Form::Bytes(bytes) = &mut self.form else {
+            let mut cmd = Cmd::new();
+            words.iter().for_each(|word| {
+                cmd.arg(*word);
+            });
+            return self.add(&cmd);
+        };
+        self.commands += 1;
+        let size = |word: &&[u8]| word.len() + 16;
+        bytes.reserve(16 + words.iter().map(size).sum::<usize>());
+        head(bytes, b'*', N);
+        for word in words {
+            head(bytes, b'$', word.len());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, kind: u8, number: usize) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+impl Wire {
+    /// Nothing to send as yet.
+    pub(super) fn request(&mut self) -> Request {
+        let form = match &mut self.way {
+            Way::Own(own) => Form::Bytes(std::mem::take(&mut own.sent)),
+            Way::Driver(_) => Form::Driver(Pipeline::new()),
+        };
+        Request { form, commands: 0 }
+    }
+
+    /// Sends commands, and reads so many answers behind those that are left unread.
+    ///
+    /// # Errors
+    /// What the connection met; it is not to be used again. What the server refuses stands in the
+    /// answers.
+    pub(super) async fn ask(
+        &mut self,
+        request: Request,
+        unread: usize,
+        answers: usize,
+    ) -> RedisResult<Answers> {
+        match (&mut self.way, request.form) {
+            (Way::Own(own), Form::Bytes(bytes)) => {
+                let answers = own.ask(bytes, unread, answers);
+                let in_time = tokio::time::timeout(RESPONSE_TIMEOUT, answers).await;
+                Ok(Answers::Own(in_time.map_err(io::Error::from)??))
+            }
+            (Way::Driver(driver), Form::Driver(pipe)) => {
+                let answers = driver.req_packed_commands(&pipe, unread, answers).await?;
+                Ok(Answers::Driver(answers.into_iter()))
+            }
+            _ => unreachable!("made by this connection"),
+        }
+    }
+
+    /// The server that it leads to.
+    pub(super) const fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Store {
+    /// A connection for much at a time.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] that comes with a connection.
+    pub(super) async fn wire(&self) -> Result<Wire, StoreError> {
+        let server = self.door.server().await?;
+        let info = server.client.get_connection_info().clone();
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, Own::connect(&info)).await;
+        let own = connect.map_err(|_| self.no_answer())?.map_err(|error| {
+            server.note(&error);
+            self.error(&error)
+        })?;
+        if let Some(own) = own {
+            let way = Way::Own(own);
+            return Ok(Wire { way, server });
+        }
+        let (driver, server) = self.own_connection(Some(RESPONSE_TIMEOUT)).await?;
+        let way = Way::Driver(driver);
+        Ok(Wire { way, server })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// A connection that is spoken here.
+struct Own {
+    stream: Box<dyn Stream>,
+    /// Room for what is sent next.
+    sent: Vec<u8>,
+    /// What came, and room for more.
+    came: BytesMut,
+    /// How much room the next answers will need, as far as the last ones tell.
+    room: usize,
+}
+
+impl Own {
+    /// A connection to a server, logged in; none where it is to be encrypted.
+    async fn connect(info: &ConnectionInfo) -> RedisResult<Option<Self>> {
+        let stream: Box<dyn Stream> = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = TcpStream::connect((&**host, *port)).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
+            _ => return Ok(None),
+        };
+        let mut own = Self {
+            stream,
+            sent: Vec::new(),
+            came: BytesMut::new(),
+            room: ROOM,
+        };
+        let settings = info.redis_settings();
+        let mut login = Vec::new();
+        if let Some(password) = settings.password() {
+            let user = settings.username();
+            login.push(redis::cmd("AUTH").arg(user).arg(password).clone());
+        }
+        if settings.db() != 0 {
+            login.push(redis::cmd("SELECT").arg(settings.db()).clone());
+        }
+        let bytes = login.iter().flat_map(Cmd::get_packed_command).collect();
+        let mut answers = Answers::Own(own.ask(bytes, 0, login.len()).await?);
+        for _ in login {
+            answers.value()?;
+        }
+        Ok(Some(own))
+    }
+
+    async fn ask(
+        &mut self,
+        mut request: Vec<u8>,
+        unread: usize,
+        answers: usize,
+    ) -> io::Result<Texts> {
+        self.stream.write_all(&request).await?;
+        request.clear();
+        if request.capacity() <= KEPT {
+            self.sent = request;
+        }
+        if self.came.is_empty() {
+            // Room that earlier answers were in is used again, where nobody has them any more.
+            self.came.reserve(self.room);
+        }
+        let mut ends = Vec::with_capacity(answers + 1);
+        let mut reader = Reader::default();
+        for n in 0..unread + answers {
+            if n == unread {
+                ends.push(reader.at);
+            }
+            while !reader.pass(&self.came)? {
+                if self.came.capacity() == self.came.len() {
+                    self.came.reserve(self.room.max(self.came.len()));
+                }
+                if self.stream.read_buf(&mut self.came).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            if n >= unread {
+                ends.push(reader.at);
+            }
+        }
+        let bytes = self.came.split_to(reader.at).freeze();
+        self.room = bytes.len() + ROOM / 2;
+        if self.room > KEPT {
+            self.room = ROOM;
+            self.came = BytesMut::from(&*self.came);
+        }
+        Ok(Texts { bytes, ends, at: 0 })
+    }
+}
+
+/// Passes over answers without reading them.
+#[derive(Default)]
+struct Reader {
+    /// Where it is.
+    at: usize,
+    /// How many values belong to the answer it is in; none between answers.
+    open: usize,
+}
+
+impl Reader {
+    /// Goes on to the end of the answer, or as far as there is any of it; says whether that is the
+    /// end.
+    fn pass(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if self.open == 0 {
+            self.open = 1;
+        }
+        while self.open > 0 {
+            let Some((line, end)) = line(bytes, self.at) else {
+                return Ok(false);
+            };
+            let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an answer that is no RESP2");
+            let (kind, rest) = line.split_first().ok_or_else(wrong)?;
+            // Of what is not there the length is -1.
+            let number = || match rest {
+                b"-1" => Some(None),
+                digits => Some(Some(std::str::from_utf8(digits).ok()?.parse().ok()?)),
+            };
+            match kind {
+                b'+' | b'-' | b':' => self.at = end,
+                b'$' => match number().ok_or_else(wrong)? {
+                    None => self.at = end,
+                    Some(length) => {
+                        let length: usize = length;
+                        let end = end.checked_add(length).and_then(|end| end.checked_add(2));
+                        let end = end.ok_or_else(wrong)?;
+                        if end > bytes.len() {
+                            return Ok(false);
+                        }
+                        self.at = end;
+                    }
+                },
+                b'*' => {
+                    let more: Option<usize> = number().ok_or_else(wrong)?;
+                    let open = self.open.checked_add(more.unwrap_or(0));
+                    self.open = open.ok_or_else(wrong)?;
+                    self.at = end;
+                }
+                _ => return Err(wrong()),
+            }
+            self.open -= 1;
+        }
+        Ok(true)
+    }
+}
+
+/// The line that begins here, and where the next one does.
+fn line(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let rest = bytes.get(at..)?;
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    (end + 1 < rest.len()).then(|| (&rest[..end], at + end + 2))
+}
+
+/// Answers, to be taken one after the other.
+pub(super) enum Answers {
+    Own(Texts),
+    Driver(std::vec::IntoIter<Value>),
+}
+
+/// Answers as they came.
+pub(super) struct Texts {
+    bytes: Bytes,
+    /// Where the first begins, and each ends.
+    ends: Vec<usize>,
+    at: usize,
+}
+
+impl Texts {
+    fn next(&mut self) -> Option<Bytes> {
+        let (from, to) = (*self.ends.get(self.at)?, *self.ends.get(self.at + 1)?);
+        self.at += 1;
+        Some(self.bytes.slice(from..to))
+    }
+
+    /// The texts of a list, where the answer is one of nothing else.
+    fn list(answer: &Bytes) -> Option<Vec<Bytes>> {
+        let number = |line: &[u8]| std::str::from_utf8(line).ok()?.parse().ok();
+        let (head, mut at) = line(answer, 0)?;
+        let length: usize = number(head.strip_prefix(b"*")?)?;
+        let mut texts = Vec::with_capacity(length.min(answer.len()));
+        for _ in 0..length {
+            let (head, from) = line(answer, at)?;
+            let to = from + number(head.strip_prefix(b"$")?)?;
+            texts.push(answer.slice(from..to));
+            at = to + 2;
+        }
+        Some(texts)
+    }
+}
+
+impl Answers {
+    /// The next answer.
+    ///
+    /// # Errors
+    /// What the server refused.
+    pub(super) fn value(&mut self) -> RedisResult<Value> {
+        match self {
+            Self::Own(texts) => match texts.next() {
+                Some(answer) => redis::parse_redis_value(&answer)?.extract_error(),
+                None => Ok(Value::Nil),
+            },
+            Self::Driver(values) => values.next().unwrap_or(Value::Nil).extract_error(),
+        }
+    }
+
+    /// The next answer, a list of texts; none where it is anything else.
+    ///
+    /// # Errors
+    /// What the server refused.
+    pub(super) fn texts(&mut self) -> RedisResult<Option<Vec<Bytes>>> {
+        let text = |value| match value {
+            Value::BulkString(text) => Some(Bytes::from(text)),
+            _ => None,
+        };
+        let value = match self {
+            Self::Own(texts) => {
+                let answer = texts.next().unwrap_or_default();
+                if let Some(list) = Texts::list(&answer) {
+                    return Ok(Some(list));
+                }
+                redis::parse_redis_value(&answer)?
+            }
+            Self::Driver(values) => values.next().unwrap_or(Value::Nil),
+        };
+        match value.extract_error()? {
+            Value::Array(values) => Ok(values.into_iter().map(text).collect()),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    /// A connection, and the server's end of it.
+    fn both_ends() -> (Wire, DuplexStream) {
+        let (here, there) = tokio::io::duplex(1 << 20);
+        let own = Own {
+            stream: Box::new(here),
+            sent: Vec::new(),
+            came: BytesMut::new(),
+            room: ROOM,
+        };
+        let server = Server::nowhere();
+        let way = Way::Own(own);
+        (Wire { way, server }, there)
+    }
+
+    /// Asks once, where this is what comes back, in pieces of so many bytes.
+    async fn ask(came: &[u8], piece: usize, unread: usize, answers: usize) -> RedisResult<Answers> {
+        let (mut wire, mut there) = both_ends();
+        let request = wire.request();
+        let asked = wire.ask(request, unread, answers);
+        let server = async move {
+            for piece in came.chunks(piece) {
+                there.write_all(piece).await.expect("somebody reads");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(asked, server).0
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_whatever_pieces_they_come_in() {
+        let came = b"+QUEUED\r\n*2\r\n:1\r\n*1\r\n$1\r\na\r\n:7\r\n*3\r\n$2\r\n\r\n\r\n$0\r\n\r\n$5\r\n$1\r\na\r\n*0\r\n*-1\r\n$-1\r\n-NOPERM no\r\n*1\r\n$-1\r\n$2\r\nok\r\n";
+        for piece in 1..=came.len() {
+            let mut answers = ask(came, piece, 2, 8).await.expect("answers");
+            assert_eq!(answers.value(), Ok(Value::Int(7)));
+            let texts = answers.texts().expect("a list").expect("of texts");
+            assert_eq!(texts, ["\r\n", "", "$1\r\na"]);
+            assert_eq!(answers.texts(), Ok(Some(Vec::new())));
+            assert_eq!(answers.texts(), Ok(None));
+            assert_eq!(answers.value(), Ok(Value::Nil));
+            let refused = answers.texts().expect_err("an error");
+            assert_eq!(refused.code(), Some("NOPERM"));
+            assert_eq!(answers.texts(), Ok(None));
+            assert_eq!(answers.value(), Ok(Value::BulkString(b"ok".to_vec())));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_and_what_breaks_off_ends_the_connection() {
+        for wrong in ["", "+O", "$3\r\nab", "*2\r\n:1\r\n", "$5\r\nhello"] {
+            let error = ask(wrong.as_bytes(), 3, 0, 1).await.err();
+            assert!(
+                error.is_some_and(|error| error.is_connection_dropped()),
+                "{wrong:?}"
+            );
+        }
+        let huge = format!("${}\r\n", usize::MAX);
+        for wrong in ["\r\n", "?\r\n", "$x\r\n", "$-2\r\n", "*\r\n", &huge] {
+            let error = ask(wrong.as_bytes(), 3, 0, 1).await.err();
+            let error = error.expect(wrong).to_string();
+            assert!(error.contains("no RESP2"), "{wrong:?}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_is_the_same_by_its_words() {
+        let (mut wire, _there) = both_ends();
+        let long = vec![b'x'; 12_345];
+        let mut request = wire.request();
+        request.add_words([b"XADD", b"", b"\r\n", &long]);
+        let mut cmd = redis::cmd("XADD");
+        cmd.arg("").arg("\r\n").arg(&long);
+        request.add(&cmd);
+        assert_eq!(request.len(), 2);
+        let Form::Bytes(bytes) = request.form else {
+            panic!("it is no driver's");
+        };
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        assert!(first == second);
+    }
+}
