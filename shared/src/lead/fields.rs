@@ -3,7 +3,10 @@
 //! All text stands in one string, the object's own first and then whatever was set, and a field is
 //! two places in it. So reading a lead takes two allocations however many fields it has. What is
 //! overwritten stays in there unseen; a lead does not live long. What is set stands there as it is
-//! written, so that neighbours are written together, as one piece.
+//! written, so that neighbours are written together, as one piece. Where each field stands is read by
+//! `plain`, and where that cannot, by the parser.
+
+mod plain;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,8 +27,20 @@ pub(super) struct Fields {
     list: Vec<Field>,
     /// Where each name stands in the list, once there are more than [`FEW`].
     places: Option<HashMap<String, usize>>,
+    /// The marks of all names: what has another one is not among them.
+    marks: u64,
     /// What a value is written into.
     scratch: Vec<u8>,
+}
+
+/// One of 64 marks, which tells most names apart.
+fn mark(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let ends = bytes.first().zip(bytes.last());
+    let ends = ends.map_or(0, |(first, last)| {
+        usize::from(*first) * 7 + usize::from(*last)
+    });
+    1 << ((ends + bytes.len() * 3) % 64)
 }
 
 #[derive(Debug, Clone)]
@@ -53,14 +68,16 @@ impl Fields {
     /// The parser's, where the bytes are not one.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let source = std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?;
-        let mut fields = Self {
-            // With room for what a lead gets on its way at least.
-            text: String::with_capacity(source.len() + 160),
-            list: Vec::with_capacity(12),
-            places: None,
-            scratch: Vec::new(),
-        };
-        fields.text.push_str(source);
+        let mut fields = Self::of(source);
+        if plain::read(source, &mut fields).is_some() {
+            return Ok(fields);
+        }
+        Self::parse_any(source)
+    }
+
+    /// Reads any object, plain or not.
+    fn parse_any(source: &str) -> Result<Self, serde_json::Error> {
+        let mut fields = Self::of(source);
         let mut reader = serde_json::Deserializer::from_str(source);
         reader.deserialize_map(Reader {
             source,
@@ -68,6 +85,18 @@ impl Fields {
         })?;
         reader.end()?;
         Ok(fields)
+    }
+
+    /// None as yet, of this object.
+    fn of(source: &str) -> Self {
+        // With room for what a lead gets on its way at least.
+        let mut text = String::with_capacity(source.len() + 160);
+        text.push_str(source);
+        Self {
+            text,
+            list: Vec::with_capacity(16),
+            ..Self::default()
+        }
     }
 
     /// Makes room for so many more.
@@ -179,13 +208,18 @@ impl Fields {
     }
 
     fn add(&mut self, field: Field) {
+        let name = &self.text[field.name.clone()];
+        self.marks |= mark(name);
         if let Some(places) = &mut self.places {
-            places.insert(self.text[field.name.clone()].to_owned(), self.list.len());
+            places.insert(name.to_owned(), self.list.len());
         }
         self.list.push(field);
     }
 
     fn place(&self, name: &str) -> Option<usize> {
+        if self.marks & mark(name) == 0 {
+            return None;
+        }
         if let Some(places) = &self.places {
             return places.get(name).copied();
         }

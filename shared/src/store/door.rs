@@ -174,16 +174,6 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// One that nobody talks to.
-    #[cfg(test)]
-    pub(super) fn nowhere() -> Self {
-        let client = Client::open("redis://127.0.0.1:1").expect("a URL");
-        Self {
-            client: Arc::new(client),
-            link: None,
-        }
-    }
-
     /// Whether calls may go to another one some day.
     pub(super) const fn is_followed(&self) -> bool {
         self.link.is_some()

@@ -10,16 +10,21 @@
 
 use std::time::Instant;
 
-use redis::{Cmd, RedisResult};
+use redis::Cmd;
 
-use super::wire::{Answers, Request, Wire};
+use super::wire::{Answers, Purpose, Request, Wire};
 use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
-use super::{IDLE, Reply, Store, StoreError, convert, timed};
+use super::{IDLE, Reply, Store, StoreError, convert};
 
 /// Lanes of a worker: one batch is worked on while another one is on its way.
 pub const LANES: usize = 2;
 /// Bytes of the largest lead that goes by a batch.
 const LARGEST: usize = 16 * 1024;
+
+const PURPOSE: Purpose = Purpose {
+    call: "lane",
+    what: "work by batches",
+};
 
 /// One lane, on a connection of its own.
 pub struct Lane {
@@ -138,11 +143,10 @@ impl Lane {
         if request.len() > 0 {
             link.watched = false;
             let answers = looks + request.len() - sent;
-            let mut answers = self.ask(&mut link, request, unread, answers).await?;
+            let mut answers = link.wire.ask(request, unread, answers).await?;
             if let Some(first) = recording {
-                turn.recorded = self
-                    .recorded(&link, first.number, &mut answers, looks)
-                    .await?;
+                turn.recorded =
+                    Self::recorded(&link.wire, first.number, &mut answers, looks).await?;
             }
             if let Some((_, first)) = next {
                 let order = &mut turn.order;
@@ -161,36 +165,9 @@ impl Lane {
         Ok(turn)
     }
 
-    /// Sends commands, and reads so many answers behind those that are left unread.
-    async fn ask(
-        &self,
-        link: &mut Link,
-        request: Request,
-        unread: usize,
-        answers: usize,
-    ) -> Result<Answers, StoreError> {
-        let server = link.wire.server().clone();
-        let call = timed("lane", link.wire.ask(request, unread, answers));
-        let answer = tokio::select! {
-            answer = call => answer,
-            () = server.gone() => return Err(self.store.given_up()),
-        };
-        self.told(link, answer).await
-    }
-
-    /// Puts what went wrong into words, and takes note of it.
-    async fn told<T>(&self, link: &Link, answer: RedisResult<T>) -> Result<T, StoreError> {
-        if let Err(error) = &answer {
-            link.wire.server().note(error);
-        }
-        self.store
-            .told(answer, || "work by batches".to_owned())
-            .await
-    }
-
     async fn connect(&self) -> Result<Link, StoreError> {
         let mut link = Link {
-            wire: self.store.wire().await?,
+            wire: self.store.wire(PURPOSE).await?,
             openly: false,
             watched: false,
             used: Instant::now(),
@@ -203,10 +180,9 @@ impl Lane {
         request.add(&redis::cmd("DISCARD"));
         let answers = request.len();
         request.add(&reply("ON"));
-        let mut told = self.ask(&mut link, request, 0, answers + 1).await?;
+        let mut told = link.wire.ask(request, 0, answers + 1).await?;
         for _ in 0..answers {
-            let answer = told.value();
-            self.told(&link, answer).await?;
+            link.wire.told(told.value()).await?;
         }
         link.openly = told.value().is_err();
         Ok(link)
@@ -258,17 +234,16 @@ impl Lane {
     /// What a look at a batch says was recorded of it: its number, the length of its list, and whether
     /// the first dead one is still in hand, where it has one.
     async fn recorded(
-        &self,
-        link: &Link,
+        wire: &Wire,
         first: u64,
         answers: &mut Answers,
         looks: usize,
     ) -> Result<Recorded, StoreError> {
-        let number: Option<u64> = convert(self.told(link, answers.value()).await?)?;
-        let left: u64 = convert(self.told(link, answers.value()).await?)?;
+        let number: Option<u64> = convert(wire.told(answers.value()).await?)?;
+        let left: u64 = convert(wire.told(answers.value()).await?)?;
         let kept: bool = match looks {
             2 => false,
-            _ => convert(self.told(link, answers.value()).await?)?,
+            _ => convert(wire.told(answers.value()).await?)?,
         };
         Ok(match (number == Some(first) && left == 0, kept) {
             (false, _) => Recorded::Nothing,
@@ -347,10 +322,11 @@ impl Lane {
         first: u64,
         order: &mut u64,
     ) -> Result<Fetched, StoreError> {
-        let taken = self.told(link, answers.value()).await?;
-        self.told(link, answers.value()).await?;
-        let leads = self.told(link, answers.texts()).await?;
-        let marked: Option<u64> = convert(self.told(link, answers.value()).await?)?;
+        let wire = &link.wire;
+        let taken = wire.told(answers.value()).await?;
+        wire.told(answers.value()).await?;
+        let leads = wire.told(answers.texts()).await?;
+        let marked: Option<u64> = convert(wire.told(answers.value()).await?)?;
         link.watched = true;
         let mut reply = Reply::new(taken)?;
         self.store.shared.clock.observe(reply.now);

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use redis::FromRedisValue as _;
-
-use super::wire::Wire;
-use super::{IDLE, Store, StoreError, timed};
+use super::wire::{Purpose, Wire};
+use super::{IDLE, Store, StoreError, convert};
 
 /// Bytes from which on messages go over a connection of their own.
 const MUCH: usize = 32 * 1024;
+
+const PURPOSE: Purpose = Purpose {
+    call: "publish",
+    what: "PUBLISH",
+};
 
 /// Sends messages of events: the few of a worker with little to do like any other call, thousands at
 /// a time over a connection of their own, where they are copied less often and hold up nobody.
@@ -47,31 +50,19 @@ impl Sender {
         let link = self.link.take().filter(|(_, used)| used.elapsed() < IDLE);
         let mut wire = match link {
             Some((wire, _)) => wire,
-            None => self.store.wire().await?,
+            None => self.store.wire(PURPOSE).await?,
         };
         let channel = self.store.keys().events.as_bytes();
         let mut request = wire.request();
         for message in messages {
             request.add_words([b"PUBLISH", channel, message]);
         }
-        let what = || "PUBLISH".to_owned();
-        let server = wire.server().clone();
-        let answers = timed("publish", wire.ask(request, 0, messages.len()));
-        let answers = tokio::select! {
-            answers = answers => answers,
-            () = server.gone() => return Err(self.store.given_up()),
-        };
-        let listeners = match answers {
-            Ok(mut answers) => (messages.iter().map(|_| answers.value()))
-                .collect::<Result<Vec<_>, _>>()
-                .map(|mut listeners| listeners.pop().unwrap_or(redis::Value::Int(0))),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = &listeners {
-            server.note(error);
+        let mut answers = wire.ask(request, 0, messages.len()).await?;
+        let mut listeners = 0;
+        for _ in messages {
+            listeners = convert(wire.told(answers.value()).await?)?;
         }
-        let listeners = self.store.told(listeners, what).await?;
         self.link = Some((wire, Instant::now()));
-        u64::from_redis_value(listeners).map_err(|error| StoreError::Answer(error.to_string()))
+        Ok(listeners)
     }
 }

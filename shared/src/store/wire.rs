@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::door::Server;
-use super::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, Store, StoreError};
+use super::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, Store, StoreError, timed};
 
 /// Bytes for which there is room when answers are read, at least.
 const ROOM: usize = 64 * 1024;
@@ -27,7 +27,18 @@ const KEPT: usize = 1024 * 1024;
 /// A connection.
 pub(super) struct Wire {
     way: Way,
+    store: Store,
     server: Server,
+    purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose {
+    /// Its name among the calls that are measured.
+    pub(super) call: &'static str,
+    /// What a user may not do who may not do that.
+    pub(super) what: &'static str,
 }
 
 enum Way {
@@ -67,9 +78,7 @@ impl Request {
     pub(super) fn add_words<const N: usize>(&mut self, words: [&[u8]; N]) {
         let Form::Bytes(bytes) = &mut self.form else {
             let mut cmd = Cmd::new();
-            words.iter().for_each(|word| {
-                cmd.arg(*word);
-            });
+            cmd.arg(&words[..]);
             return self.add(&cmd);
         };
         self.commands += 1;
@@ -103,31 +112,42 @@ impl Wire {
     /// Sends commands, and reads so many answers behind those that are left unread.
     ///
     /// # Errors
-    /// What the connection met; it is not to be used again. What the server refuses stands in the
-    /// answers.
+    /// Every [`StoreError`] that a connection can meet; it is not to be used again. What the server
+    /// refuses stands in the answers.
     pub(super) async fn ask(
         &mut self,
         request: Request,
         unread: usize,
         answers: usize,
-    ) -> RedisResult<Answers> {
-        match (&mut self.way, request.form) {
-            (Way::Own(own), Form::Bytes(bytes)) => {
-                let answers = own.ask(bytes, unread, answers);
-                let in_time = tokio::time::timeout(RESPONSE_TIMEOUT, answers).await;
-                Ok(Answers::Own(in_time.map_err(io::Error::from)??))
+    ) -> Result<Answers, StoreError> {
+        let call = async {
+            match (&mut self.way, request.form) {
+                (Way::Own(own), Form::Bytes(bytes)) => {
+                    let answers = own.ask(bytes, unread, answers);
+                    let in_time = tokio::time::timeout(RESPONSE_TIMEOUT, answers).await;
+                    Ok(Answers::Own(in_time.map_err(io::Error::from)??))
+                }
+                (Way::Driver(driver), Form::Driver(pipe)) => {
+                    let answers = driver.req_packed_commands(&pipe, unread, answers).await?;
+                    Ok(Answers::Driver(answers.into_iter()))
+                }
+                _ => unreachable!("made by this connection"),
             }
-            (Way::Driver(driver), Form::Driver(pipe)) => {
-                let answers = driver.req_packed_commands(&pipe, unread, answers).await?;
-                Ok(Answers::Driver(answers.into_iter()))
-            }
-            _ => unreachable!("made by this connection"),
-        }
+        };
+        let answers = tokio::select! {
+            answers = timed(self.purpose.call, call) => answers,
+            () = self.server.gone() => return Err(self.store.given_up()),
+        };
+        self.told(answers).await
     }
 
-    /// The server that it leads to.
-    pub(super) const fn server(&self) -> &Server {
-        &self.server
+    /// Puts into words what went wrong, and takes note of it.
+    pub(super) async fn told<T>(&self, answer: RedisResult<T>) -> Result<T, StoreError> {
+        if let Err(error) = &answer {
+            self.server.note(error);
+        }
+        let what = || self.purpose.what.to_owned();
+        self.store.told(answer, what).await
     }
 }
 
@@ -136,7 +156,7 @@ impl Store {
     ///
     /// # Errors
     /// Every [`StoreError`] that comes with a connection.
-    pub(super) async fn wire(&self) -> Result<Wire, StoreError> {
+    pub(super) async fn wire(&self, purpose: Purpose) -> Result<Wire, StoreError> {
         let server = self.door.server().await?;
         let info = server.client.get_connection_info().clone();
         let connect = tokio::time::timeout(CONNECT_TIMEOUT, Own::connect(&info)).await;
@@ -144,13 +164,18 @@ impl Store {
             server.note(&error);
             self.error(&error)
         })?;
-        if let Some(own) = own {
-            let way = Way::Own(own);
-            return Ok(Wire { way, server });
-        }
-        let (driver, server) = self.own_connection(Some(RESPONSE_TIMEOUT)).await?;
-        let way = Way::Driver(driver);
-        Ok(Wire { way, server })
+        let (way, server) = if let Some(own) = own {
+            (Way::Own(own), server)
+        } else {
+            let (driver, server) = self.own_connection(Some(RESPONSE_TIMEOUT)).await?;
+            (Way::Driver(driver), server)
+        };
+        Ok(Wire {
+            way,
+            store: self.clone(),
+            server,
+            purpose,
+        })
     }
 }
 
@@ -393,9 +418,10 @@ mod tests {
     use tokio::io::DuplexStream;
 
     use super::*;
+    use crate::config::RedisArgs;
 
     /// A connection, and the server's end of it.
-    fn both_ends() -> (Wire, DuplexStream) {
+    async fn both_ends() -> (Wire, DuplexStream) {
         let (here, there) = tokio::io::duplex(1 << 20);
         let own = Own {
             stream: Box::new(here),
@@ -403,14 +429,28 @@ mod tests {
             came: BytesMut::new(),
             room: ROOM,
         };
-        let server = Server::nowhere();
-        let way = Way::Own(own);
-        (Wire { way, server }, there)
+        let args = RedisArgs::of("redis://127.0.0.1:1", ["q", "f", "e"]);
+        let store = Store::new(&args).expect("a store");
+        let wire = Wire {
+            way: Way::Own(own),
+            server: store.door.server().await.expect("a server"),
+            store,
+            purpose: Purpose {
+                call: "test",
+                what: "be tested",
+            },
+        };
+        (wire, there)
     }
 
     /// Asks once, where this is what comes back, in pieces of so many bytes.
-    async fn ask(came: &[u8], piece: usize, unread: usize, answers: usize) -> RedisResult<Answers> {
-        let (mut wire, mut there) = both_ends();
+    async fn ask(
+        came: &[u8],
+        piece: usize,
+        unread: usize,
+        answers: usize,
+    ) -> Result<Answers, StoreError> {
+        let (mut wire, mut there) = both_ends().await;
         let request = wire.request();
         let asked = wire.ask(request, unread, answers);
         let server = async move {
@@ -445,7 +485,7 @@ mod tests {
         for wrong in ["", "+O", "$3\r\nab", "*2\r\n:1\r\n", "$5\r\nhello"] {
             let error = ask(wrong.as_bytes(), 3, 0, 1).await.err();
             assert!(
-                error.is_some_and(|error| error.is_connection_dropped()),
+                matches!(error, Some(StoreError::Unreachable { .. })),
                 "{wrong:?}"
             );
         }
@@ -459,7 +499,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_is_the_same_by_its_words() {
-        let (mut wire, _there) = both_ends();
+        let (mut wire, _there) = both_ends().await;
         let long = vec![b'x'; 12_345];
         let mut request = wire.request();
         request.add_words([b"XADD", b"", b"\r\n", &long]);

@@ -46,7 +46,7 @@ struct Told {
     worker: String,
     /// There is something to send.
     some: Notify,
-    /// There is a message with no room left in it.
+    /// There is a message with no room left in it, or nothing more may be told.
     full: Notify,
     left: AtomicI64,
     /// Events not told for want of room while somebody listened.
@@ -84,8 +84,12 @@ impl Publisher {
     pub(super) fn emit<'a>(&self, news: impl FnOnce() -> News<'a>) {
         let told = &*self.told;
         // Looked at first: while nobody listens this is all that an event costs.
-        if told.left.load(Ordering::Relaxed) > 0 && told.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+        let left = told.left.load(Ordering::Relaxed);
+        if left > 0 && told.left.fetch_sub(1, Ordering::Relaxed) > 0 {
             told.add(&news());
+            if left == 1 {
+                told.full.notify_one();
+            }
         } else if told.heard.load(Ordering::Relaxed) {
             told.missed.fetch_add(1, Ordering::Relaxed);
         }
