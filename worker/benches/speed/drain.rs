@@ -3,7 +3,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -107,13 +106,13 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
 }
 
 fn round(rig: &mut Rig, worker: &Worker, leads: usize) -> Round {
-    let lpush = redis_benchmark(rig, 1, leads / 2);
-    let lpush_32 = redis_benchmark(rig, 32, leads * 4);
+    let lpush_1 = lpush(rig, 1, leads / 2);
+    let lpush_32 = lpush(rig, 32, leads * 4);
     let alone = rig.drain(worker, leads);
     let subscriber = Subscriber::start(rig);
     let heard = rig.drain(worker, leads);
     Round {
-        lpush,
+        lpush: lpush_1,
         lpush_32,
         alone,
         heard,
@@ -121,27 +120,11 @@ fn round(rig: &mut Rig, worker: &Worker, leads: usize) -> Round {
     }
 }
 
-/// What `redis-benchmark` reaches with so many commands in one go, a second.
-fn redis_benchmark(rig: &mut Rig, pipeline: usize, requests: usize) -> f64 {
-    let output = Command::new("redis-benchmark")
-        .args([
-            "-p",
-            &rig.redis.port().to_string(),
-            "-t",
-            "lpush",
-            "-c",
-            "50",
-            "--csv",
-        ])
-        .args(["-P", &pipeline.to_string(), "-n", &requests.to_string()])
-        .output()
-        .expect("redis-benchmark runs; it comes with redis-server");
-    let words = String::from_utf8_lossy(&output.stdout);
-    let rate = words
-        .lines()
-        .find_map(|line| line.strip_prefix("\"LPUSH\",\""))
-        .and_then(|line| line.split('"').next()?.parse().ok())
-        .unwrap_or_else(|| panic!("redis-benchmark said {words:?}"));
+/// What `redis-benchmark` pushes with so many commands in one go, a second.
+fn lpush(rig: &mut Rig, pipeline: usize, requests: usize) -> f64 {
+    let (pipeline, requests) = (pipeline.to_string(), requests.to_string());
+    let args = ["-t", "lpush", "-c", "50", "-P", &pipeline, "-n", &requests];
+    let rate = rig.redis_benchmark(&args);
     let _: u64 = rig.run("UNLINK mylist");
     rate
 }

@@ -79,6 +79,23 @@ impl Rig {
             .expect("a connection to the private Redis")
     }
 
+    /// What `redis-benchmark` reaches on this Redis, in requests a second.
+    pub(crate) fn redis_benchmark(&self, args: &[&str]) -> f64 {
+        let port = self.redis.port().to_string();
+        let output = Command::new("redis-benchmark")
+            .args(["-p", &port, "--csv"])
+            .args(args)
+            .output()
+            .expect("redis-benchmark runs; it comes with redis-server");
+        let words = String::from_utf8_lossy(&output.stdout);
+        // Below the names of the columns, of which the second is the rate.
+        let rate = words
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split("\",\"").nth(1)?.parse().ok());
+        rate.unwrap_or_else(|| panic!("redis-benchmark said {words:?}"))
+    }
+
     /// Pushes values to the left end of a list, many at a time.
     pub(crate) fn push(&mut self, key: &str, values: impl Iterator<Item = Vec<u8>>) {
         let mut values = values.peekable();
