@@ -186,7 +186,12 @@ impl Fields {
                 }
                 out.extend_from_slice(self.text[piece].as_bytes());
             } else {
-                json::push_text(&mut out, &self.text[field.name.clone()]);
+                if field.is_quoted {
+                    let quoted = field.name.start - 1..field.name.end + 1;
+                    out.extend_from_slice(self.text[quoted].as_bytes());
+                } else {
+                    json::push_text(&mut out, &self.text[field.name.clone()]);
+                }
                 out.push(b':');
                 out.extend_from_slice(self.text[field.value.clone()].as_bytes());
             }

@@ -25,12 +25,16 @@ if (redis.REDIS_VERSION_NUM or 0) < FROM then
 end
 -- What comes of a batch is written down at once, and nobody looks at each of it: what the user may
 -- not do, and a key of another type, are found here.
+local minute = this_minute(KEYS[6])
 for _, command in ipairs({
   {'XADD', KEYS[7], '*', 'id', '', 'lead', ''}, {'LPUSH', KEYS[8], ''},
-  {'HSET', KEYS[2], '0', ''}, {'DEL', KEYS[3]}, {'EXPIRE', this_minute(KEYS[6]), '0'},
+  {'HSET', KEYS[2], '0', ''}, {'DEL', KEYS[3]}, {'EXPIRE', minute, '0'}, {'MULTI'}, {'EXEC'},
+  {'DISCARD'}, {'WATCH', KEYS[3]},
+  {'EVAL', 'seal', '6', KEYS[2], KEYS[3], KEYS[7], KEYS[8], KEYS[6], minute},
 }) do
   if not redis.acl_check_cmd(unpack(command)) then
-    return redis.error_reply('NOPERM this user may not ' .. command[1] .. ' ' .. command[2])
+    local words = table.concat(command, ' ', 1, math.min(#command, 2))
+    return redis.error_reply('NOPERM this user may not ' .. words)
   end
 end
 redis.call('XLEN', KEYS[7])

@@ -21,11 +21,6 @@ pub const LANES: usize = 2;
 /// Bytes of the largest lead that goes by a batch.
 const LARGEST: usize = 16 * 1024;
 
-const PURPOSE: Purpose = Purpose {
-    call: "lane",
-    what: "work by batches",
-};
-
 /// One lane, on a connection of its own.
 pub struct Lane {
     store: Store,
@@ -166,25 +161,22 @@ impl Lane {
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
+        let purpose = Purpose {
+            call: "lane",
+            what: "work by batches".into(),
+        };
         let mut link = Link {
-            wire: self.store.wire(PURPOSE).await?,
+            wire: self.store.wire(purpose).await?,
             openly: false,
             watched: false,
             used: Instant::now(),
         };
-        // What the user may not do is to be known before anything is written.
         let mut request = link.wire.request();
         request.add(&self.store.scripts().batch.load());
-        request.add(&redis::cmd("MULTI"));
-        self.seal(&mut request, &[], 0);
-        request.add(&redis::cmd("DISCARD"));
-        let answers = request.len();
         request.add(&reply("ON"));
-        let mut told = link.wire.ask(request, 0, answers + 1).await?;
-        for _ in 0..answers {
-            link.wire.told(told.value()).await?;
-        }
-        link.openly = told.value().is_err();
+        let mut answers = link.wire.ask(request, 0, 2).await?;
+        link.wire.told(answers.value()).await?;
+        link.openly = answers.value().is_err();
         Ok(link)
     }
 

@@ -8,11 +8,6 @@ use super::{IDLE, Store, StoreError, convert};
 /// Bytes from which on messages go over a connection of their own.
 const MUCH: usize = 32 * 1024;
 
-const PURPOSE: Purpose = Purpose {
-    call: "publish",
-    what: "PUBLISH",
-};
-
 /// Sends messages of events: the few of a worker with little to do like any other call, thousands at
 /// a time over a connection of their own, where they are copied less often and hold up nobody.
 pub struct Sender {
@@ -48,9 +43,13 @@ impl Sender {
         }
         // Out of its place meanwhile: a connection on which something went wrong is not used again.
         let link = self.link.take().filter(|(_, used)| used.elapsed() < IDLE);
-        let mut wire = match link {
-            Some((wire, _)) => wire,
-            None => self.store.wire(PURPOSE).await?,
+        let wire = match link {
+            Some((wire, _)) => Ok(wire),
+            None => self.connect().await,
+        };
+        // A server may have no place for another connection.
+        let Ok(mut wire) = wire else {
+            return self.store.publish_messages(messages).await;
         };
         let channel = self.store.keys().events.as_bytes();
         let mut request = wire.request();
@@ -64,5 +63,13 @@ impl Sender {
         }
         self.link = Some((wire, Instant::now()));
         Ok(listeners)
+    }
+
+    async fn connect(&self) -> Result<Wire, StoreError> {
+        let purpose = Purpose {
+            call: "publish",
+            what: format!("PUBLISH {}", self.store.keys().events),
+        };
+        self.store.wire(purpose).await
     }
 }

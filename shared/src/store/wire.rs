@@ -11,17 +11,19 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::{FutureExt as _, select_ok};
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisResult, Value};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisResult, Value};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::door::Server;
+use super::work::PIECE_BYTES;
 use super::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, Store, StoreError, timed};
 
-/// Bytes for which there is room when answers are read, at least.
-const ROOM: usize = 64 * 1024;
-/// Bytes of memory that is kept for the next time, in either direction, at most.
+/// Bytes for which there is room when answers are read, beyond what the last ones had.
+const ROOM: usize = 32 * 1024;
+/// Bytes of a request, and of answers, beyond which their memory is not kept for the next ones.
 const KEPT: usize = 1024 * 1024;
 
 /// A connection.
@@ -33,12 +35,11 @@ pub(super) struct Wire {
 }
 
 /// What a connection is for.
-#[derive(Clone, Copy)]
 pub(super) struct Purpose {
     /// Its name among the calls that are measured.
     pub(super) call: &'static str,
     /// What a user may not do who may not do that.
-    pub(super) what: &'static str,
+    pub(super) what: String,
 }
 
 enum Way {
@@ -123,9 +124,8 @@ impl Wire {
         let call = async {
             match (&mut self.way, request.form) {
                 (Way::Own(own), Form::Bytes(bytes)) => {
-                    let answers = own.ask(bytes, unread, answers);
-                    let in_time = tokio::time::timeout(RESPONSE_TIMEOUT, answers).await;
-                    Ok(Answers::Own(in_time.map_err(io::Error::from)??))
+                    let answers = own.ask(bytes, unread, answers).await?;
+                    Ok(Answers::Own(answers))
                 }
                 (Way::Driver(driver), Form::Driver(pipe)) => {
                     let answers = driver.req_packed_commands(&pipe, unread, answers).await?;
@@ -135,8 +135,9 @@ impl Wire {
             }
         };
         let answers = tokio::select! {
-            answers = timed(self.purpose.call, call) => answers,
+            biased;
             () = self.server.gone() => return Err(self.store.given_up()),
+            answers = timed(self.purpose.call, call) => answers,
         };
         self.told(answers).await
     }
@@ -146,8 +147,7 @@ impl Wire {
         if let Err(error) = &answer {
             self.server.note(error);
         }
-        let what = || self.purpose.what.to_owned();
-        self.store.told(answer, what).await
+        self.store.told(answer, || self.purpose.what.clone()).await
     }
 }
 
@@ -160,7 +160,8 @@ impl Store {
         let server = self.door.server().await?;
         let info = server.client.get_connection_info().clone();
         let connect = tokio::time::timeout(CONNECT_TIMEOUT, Own::connect(&info)).await;
-        let own = connect.map_err(|_| self.no_answer())?.map_err(|error| {
+        let connect = connect.unwrap_or_else(|late| Err(io::Error::from(late).into()));
+        let own = connect.map_err(|error| {
             server.note(&error);
             self.error(&error)
         })?;
@@ -199,7 +200,14 @@ impl Own {
     async fn connect(info: &ConnectionInfo) -> RedisResult<Option<Self>> {
         let stream: Box<dyn Stream> = match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
-                let stream = TcpStream::connect((&**host, *port)).await?;
+                let addresses = tokio::net::lookup_host((&**host, *port)).await?;
+                // All at once, as the driver does: one that never answers holds up none.
+                let connects: Vec<_> = addresses.map(|to| TcpStream::connect(to).boxed()).collect();
+                if connects.is_empty() {
+                    let error = "the host's name leads to no address";
+                    return Err(io::Error::new(io::ErrorKind::NotFound, error).into());
+                }
+                let (stream, _) = select_ok(connects).await?;
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
@@ -224,7 +232,15 @@ impl Own {
         }
         let bytes = login.iter().flat_map(Cmd::get_packed_command).collect();
         let mut answers = Answers::Own(own.ask(bytes, 0, login.len()).await?);
-        for _ in login {
+        if settings.password().is_some() {
+            // The server's own words may have the password in them.
+            let refused = (
+                ErrorKind::AuthenticationFailed,
+                "Password authentication failed",
+            );
+            answers.value().map_err(|_| refused)?;
+        }
+        if settings.db() != 0 {
             answers.value()?;
         }
         Ok(Some(own))
@@ -236,7 +252,14 @@ impl Own {
         unread: usize,
         answers: usize,
     ) -> io::Result<Texts> {
-        self.stream.write_all(&request).await?;
+        let mut rest = &request[..];
+        while !rest.is_empty() {
+            let sent = in_time(self.stream.write(rest)).await?;
+            if sent == 0 {
+                return Err(ended());
+            }
+            rest = &rest[sent..];
+        }
         request.clear();
         if request.capacity() <= KEPT {
             self.sent = request;
@@ -255,22 +278,42 @@ impl Own {
                 if self.came.capacity() == self.came.len() {
                     self.came.reserve(self.room.max(self.came.len()));
                 }
-                if self.stream.read_buf(&mut self.came).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
+                if in_time(self.stream.read_buf(&mut self.came)).await? == 0 {
+                    return Err(ended());
                 }
             }
             if n >= unread {
                 ends.push(reader.at);
             }
         }
+        if self.came.len() > reader.at {
+            // Nobody asked for it, so it is not known which answer belongs to what.
+            return Err(foreign());
+        }
         let bytes = self.came.split_to(reader.at).freeze();
-        self.room = bytes.len() + ROOM / 2;
+        self.room = bytes.len() + ROOM;
         if self.room > KEPT {
             self.room = ROOM;
             self.came = BytesMut::from(&*self.came);
         }
         Ok(Texts { bytes, ends, at: 0 })
     }
+}
+
+/// Waits for the connection to take or bring anything. Each time anew: whoever asks may be busy
+/// with something else meanwhile, and what came then is in time.
+async fn in_time<T>(wait: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(RESPONSE_TIMEOUT, wait).await?
+}
+
+fn ended() -> io::Error {
+    let kind = io::ErrorKind::UnexpectedEof;
+    io::Error::new(kind, "the server ended the connection")
+}
+
+fn foreign() -> io::Error {
+    let kind = io::ErrorKind::InvalidData;
+    io::Error::new(kind, "what came is no answer of Redis")
 }
 
 /// Passes over answers without reading them.
@@ -293,8 +336,7 @@ impl Reader {
             let Some((line, end)) = line(bytes, self.at) else {
                 return Ok(false);
             };
-            let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an answer that is no RESP2");
-            let (kind, rest) = line.split_first().ok_or_else(wrong)?;
+            let (kind, rest) = line.split_first().ok_or_else(foreign)?;
             // Of what is not there the length is -1.
             let number = || match rest {
                 b"-1" => Some(None),
@@ -302,12 +344,12 @@ impl Reader {
             };
             match kind {
                 b'+' | b'-' | b':' => self.at = end,
-                b'$' => match number().ok_or_else(wrong)? {
+                b'$' => match number().ok_or_else(foreign)? {
                     None => self.at = end,
                     Some(length) => {
                         let length: usize = length;
                         let end = end.checked_add(length).and_then(|end| end.checked_add(2));
-                        let end = end.ok_or_else(wrong)?;
+                        let end = end.ok_or_else(foreign)?;
                         if end > bytes.len() {
                             return Ok(false);
                         }
@@ -315,12 +357,12 @@ impl Reader {
                     }
                 },
                 b'*' => {
-                    let more: Option<usize> = number().ok_or_else(wrong)?;
+                    let more: Option<usize> = number().ok_or_else(foreign)?;
                     let open = self.open.checked_add(more.unwrap_or(0));
-                    self.open = open.ok_or_else(wrong)?;
+                    self.open = open.ok_or_else(foreign)?;
                     self.at = end;
                 }
-                _ => return Err(wrong()),
+                _ => return Err(foreign()),
             }
             self.open -= 1;
         }
@@ -356,7 +398,8 @@ impl Texts {
         Some(self.bytes.slice(from..to))
     }
 
-    /// The texts of a list, where the answer is one of nothing else.
+    /// The texts of a list, where the answer is one of nothing else. They share its memory where that
+    /// is not much: one of them may be kept long after the others.
     fn list(answer: &Bytes) -> Option<Vec<Bytes>> {
         let number = |line: &[u8]| std::str::from_utf8(line).ok()?.parse().ok();
         let (head, mut at) = line(answer, 0)?;
@@ -365,7 +408,11 @@ impl Texts {
         for _ in 0..length {
             let (head, from) = line(answer, at)?;
             let to = from + number(head.strip_prefix(b"$")?)?;
-            texts.push(answer.slice(from..to));
+            texts.push(if answer.len() > PIECE_BYTES {
+                Bytes::copy_from_slice(&answer[from..to])
+            } else {
+                answer.slice(from..to)
+            });
             at = to + 2;
         }
         Some(texts)
@@ -437,7 +484,7 @@ mod tests {
             store,
             purpose: Purpose {
                 call: "test",
-                what: "be tested",
+                what: "be tested".into(),
             },
         };
         (wire, there)
@@ -490,10 +537,12 @@ mod tests {
             );
         }
         let huge = format!("${}\r\n", usize::MAX);
-        for wrong in ["\r\n", "?\r\n", "$x\r\n", "$-2\r\n", "*\r\n", &huge] {
-            let error = ask(wrong.as_bytes(), 3, 0, 1).await.err();
+        // Of two answers one is not asked for.
+        let two = "+OK\r\n:1\r\n";
+        for wrong in ["\r\n", "?\r\n", "$x\r\n", "$-2\r\n", "*\r\n", &huge, two] {
+            let error = ask(wrong.as_bytes(), 99, 0, 1).await.err();
             let error = error.expect(wrong).to_string();
-            assert!(error.contains("no RESP2"), "{wrong:?}: {error}");
+            assert!(error.contains("no answer of Redis"), "{wrong:?}: {error}");
         }
     }
 
@@ -512,5 +561,73 @@ mod tests {
         };
         let (first, second) = bytes.split_at(bytes.len() / 2);
         assert!(first == second);
+    }
+
+    #[test]
+    fn texts_of_much_have_memory_of_their_own() {
+        for (size, shares) in [(100, true), (PIECE_BYTES, false)] {
+            let answer = format!("*2\r\n$1\r\na\r\n${size}\r\n{}\r\n", "x".repeat(size));
+            let answer = Bytes::from(answer);
+            let texts = Texts::list(&answer).expect("a list");
+            assert_eq!((&texts[0][..], texts[1].len()), (&b"a"[..], size));
+            let place = answer.as_ptr_range();
+            assert!(
+                texts
+                    .iter()
+                    .all(|text| place.contains(&text.as_ptr()) == shares)
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_while_nobody_asked_is_in_time_and_silence_is_not() {
+        let (mut wire, mut there) = both_ends().await;
+        let request = wire.request();
+        let mut asked = Box::pin(wire.ask(request, 0, 1));
+        assert!(futures::poll!(&mut asked).is_pending());
+        there.write_all(b"$2\r\n").await.expect("somebody reads");
+        tokio::time::advance(RESPONSE_TIMEOUT * 3).await;
+        let rest = async {
+            tokio::time::sleep(RESPONSE_TIMEOUT / 2).await;
+            there.write_all(b"ok\r\n").await.expect("somebody reads");
+        };
+        let (answers, ()) = tokio::join!(asked, rest);
+        assert_eq!(
+            answers.expect("it is there").value(),
+            Ok(Value::BulkString(b"ok".to_vec()))
+        );
+
+        let request = wire.request();
+        let error = wire.ask(request, 0, 1).await.err();
+        let error = error.expect("nothing came").to_string();
+        assert!(error.contains("no answer in time"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn no_password_is_in_what_the_server_says_to_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let url = format!("redis://ada:hunter2@127.0.0.1:{port}/0");
+        let store = Store::new(&RedisArgs::of(url, ["q", "f", "e"])).expect("a store");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("somebody comes");
+            let said =
+                b"-ERR unknown command 'AUTH', with args beginning with: 'ada' 'hunter2'\r\n";
+            stream.write_all(said).await.expect("somebody reads");
+            stream
+        };
+        let purpose = Purpose {
+            call: "test",
+            what: "be tested".into(),
+        };
+        let (wire, _stream) = tokio::join!(store.wire(purpose), server);
+        let error = wire.err().expect("refused");
+        assert!(matches!(error, StoreError::Login { .. }), "{error:?}");
+        assert!(
+            !format!("{error:?} {error}").contains("hunter2"),
+            "{error:?}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use crate::stats::WorkerInfo;
 /// Bytes of leads after which a fetch takes no more, whatever the number.
 pub(super) const FETCH_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of leads that share their memory: one slow lead may keep those it was fetched with.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 /// A lead in a worker's hands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -84,8 +84,11 @@ impl Publisher {
     pub(super) fn emit<'a>(&self, news: impl FnOnce() -> News<'a>) {
         let told = &*self.told;
         // Looked at first: while nobody listens this is all that an event costs.
-        let left = told.left.load(Ordering::Relaxed);
-        if left > 0 && told.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+        let left = match told.left.load(Ordering::Relaxed) {
+            1.. => told.left.fetch_sub(1, Ordering::Relaxed),
+            none => none,
+        };
+        if left > 0 {
             told.add(&news());
             if left == 1 {
                 told.full.notify_one();

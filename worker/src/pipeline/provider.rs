@@ -267,6 +267,7 @@ impl Provider {
             {
                 tracing::debug!(station = self.name, "cannot remember an answer: {error}");
             }
+            trip.now = None;
         }
         Ok(passed)
     }
@@ -803,6 +804,26 @@ mod tests {
             let free = provider.places.as_ref().map(Semaphore::available_permits);
             assert_eq!(free, places, "{keys}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_at_the_clock_serves_until_redis_is_waited_for() {
+        let bench = Bench::new().await;
+        let mut pipeline = bench.pipeline("", odd(None));
+        let question = (Duration::from_secs(600), vec!["name".to_owned()]);
+        let mut known = Vec::new();
+        for cache in [false, true, true] {
+            let question = cache.then(|| Cache::new(question.clone(), "odd".into()));
+            pipeline.steps[0].waterfall[0].cache = question;
+            let (arrival, _) = bench.run(&pipeline, LONG).await;
+            let Some(Arrival::Done { now, .. }) = arrival else {
+                panic!("{arrival:?}");
+            };
+            known.push(now.is_some());
+        }
+        // Asked; asked, and the answer kept; found.
+        assert_eq!(known, [true, false, false]);
+        assert_eq!(bench.stats().cached, 1);
     }
 
     #[tokio::test]

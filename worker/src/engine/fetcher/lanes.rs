@@ -191,7 +191,7 @@ impl Fetcher {
             trips.push(self.send(lane, Over::default(), true).await);
         }
         while !trips.is_empty() {
-            // All get on while one is waited for; whichever is back first has the older leads.
+            // All get on while one is waited for. Whichever is back first mostly has the older leads.
             let (back, _, others) = select_all(trips).await;
             trips = others;
             let Back {
