@@ -208,6 +208,10 @@ impl Message {
         let mut bytes = EventBatch::new(worker, Vec::new()).encode();
         // Without the end of the list and of the message.
         bytes.truncate(bytes.len() - 2);
+        Self::begun(bytes)
+    }
+
+    fn begun(bytes: Vec<u8>) -> Self {
         Self {
             head: bytes.len(),
             bytes,
@@ -222,13 +226,7 @@ impl Message {
     pub fn following(&self) -> Self {
         let mut bytes = Vec::with_capacity(self.bytes.len() + 64);
         bytes.extend_from_slice(&self.bytes[..self.head]);
-        Self {
-            bytes,
-            head: self.head,
-            events: 0,
-            opening: Vec::new(),
-            at: None,
-        }
+        Self::begun(bytes)
     }
 
     /// Adds an event.

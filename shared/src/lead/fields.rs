@@ -68,11 +68,7 @@ impl Fields {
     /// The parser's, where the bytes are not one.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let source = std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?;
-        let mut fields = Self::of(source);
-        if plain::read(source, &mut fields).is_some() {
-            return Ok(fields);
-        }
-        Self::parse_any(source)
+        plain::read(source).map_or_else(|| Self::parse_any(source), Ok)
     }
 
     /// Reads any object, plain or not.
@@ -212,6 +208,22 @@ impl Fields {
         start..self.text.len()
     }
 
+    /// Takes a field that was read, whose name may stand in the text as it is. Of two of one name the
+    /// last counts, at the place of the first.
+    fn read(&mut self, name: &str, place: Option<Range<usize>>, value: Range<usize>) {
+        if let Some(place) = self.place_to_put(name) {
+            self.list[place].value = value;
+            return;
+        }
+        let is_quoted = place.is_some();
+        let name = place.unwrap_or_else(|| self.keep(name));
+        self.add(Field {
+            name,
+            value,
+            is_quoted,
+        });
+    }
+
     fn add(&mut self, field: Field) {
         let name = &self.text[field.name.clone()];
         self.marks |= mark(name);
@@ -272,22 +284,11 @@ impl<'a> Visitor<'a> for Reader<'a> {
                 Some(place) => place,
                 None => self.fields.keep(value),
             };
-            // Of two fields of one name the last counts, at the place of the first.
-            if let Some(place) = self.fields.place_to_put(&name) {
-                self.fields.list[place].value = value;
-                continue;
-            }
             let place = match &name {
                 Cow::Borrowed(name) => self.place(name),
                 Cow::Owned(_) => None,
             };
-            let is_quoted = place.is_some();
-            let name = place.unwrap_or_else(|| self.fields.keep(&name));
-            self.fields.add(Field {
-                name,
-                value,
-                is_quoted,
-            });
+            self.fields.read(&name, place, value);
         }
         Ok(())
     }

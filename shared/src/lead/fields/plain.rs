@@ -7,36 +7,28 @@
 
 use std::ops::Range;
 
-use super::{Field, Fields};
+use super::Fields;
 
 /// How deep values may be nested.
 const DEPTH: usize = 16;
 
-/// Reads an object whose text the fields have already; none where it is not plain.
-pub(super) fn read(source: &str, fields: &mut Fields) -> Option<()> {
+/// Reads an object; none where it is not plain.
+pub(super) fn read(source: &str) -> Option<Fields> {
     let odd = |byte: u8| byte < b' ' || byte == b'\\';
     if source.bytes().fold(false, |any, byte| any | odd(byte)) {
         return None;
     }
+    let mut fields = Fields::of(source);
     let mut scan = Scan {
         bytes: source.as_bytes(),
         at: 0,
     };
     scan.spaces();
     scan.object(DEPTH, |name, value| {
-        // Of two fields of one name the last counts, at the place of the first.
-        if let Some(place) = fields.place_to_put(&source[name.clone()]) {
-            fields.list[place].value = value;
-        } else {
-            fields.add(Field {
-                name,
-                value,
-                is_quoted: true,
-            });
-        }
+        fields.read(&source[name.clone()], Some(name), value);
     })?;
     scan.spaces();
-    (scan.at == scan.bytes.len()).then_some(())
+    (scan.at == scan.bytes.len()).then_some(fields)
 }
 
 /// A text with neither escapes nor control characters, and how far it is read.
@@ -175,8 +167,7 @@ mod tests {
 
     /// What the parser reads must be read the same here, and nothing else may be.
     fn is_read_alike(source: &str) {
-        let mut plain = Fields::of(source);
-        if read(source, &mut plain).is_some() {
+        if let Some(plain) = read(source) {
             let parsed = Fields::parse_any(source);
             let parsed = parsed.unwrap_or_else(|error| panic!("{source}: {error}"));
             assert!(plain.iter().eq(parsed.iter()), "{source}");
@@ -185,7 +176,7 @@ mod tests {
     }
 
     fn is_plain(source: &str) -> bool {
-        read(source, &mut Fields::of(source)).is_some()
+        read(source).is_some()
     }
 
     #[test]
