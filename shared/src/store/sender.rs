@@ -13,6 +13,8 @@ const MUCH: usize = 32 * 1024;
 pub struct Sender {
     store: Store,
     link: Option<(Wire, Instant)>,
+    /// When no such connection was to be had.
+    failed: Option<Instant>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -28,6 +30,7 @@ impl Store {
         Sender {
             store: self.clone(),
             link: None,
+            failed: None,
         }
     }
 }
@@ -38,7 +41,8 @@ impl Sender {
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn send(&mut self, messages: &[Vec<u8>]) -> Result<u64, StoreError> {
-        if messages.iter().map(Vec::len).sum::<usize>() < MUCH {
+        let bytes: usize = messages.iter().map(Vec::len).sum();
+        if bytes < MUCH || self.failed.is_some_and(|at| at.elapsed() < IDLE) {
             return self.store.publish_messages(messages).await;
         }
         // Out of its place meanwhile: a connection on which something went wrong is not used again.
@@ -47,8 +51,9 @@ impl Sender {
             Some((wire, _)) => Ok(wire),
             None => self.connect().await,
         };
-        // A server may have no place for another connection.
         let Ok(mut wire) = wire else {
+            // The server may have no place for another one, and is not asked for it all the time.
+            self.failed = Some(Instant::now());
             return self.store.publish_messages(messages).await;
         };
         let channel = self.store.keys().events.as_bytes();

@@ -227,6 +227,8 @@ impl Own {
             let user = settings.username();
             login.push(redis::cmd("AUTH").arg(user).arg(password).clone());
         }
+        // Needs no right, and is answered only where the server has a place for this connection.
+        login.push(redis::cmd("HELLO").arg(2).clone());
         if settings.db() != 0 {
             login.push(redis::cmd("SELECT").arg(settings.db()).clone());
         }
@@ -240,6 +242,7 @@ impl Own {
             );
             answers.value().map_err(|_| refused)?;
         }
+        answers.value()?;
         if settings.db() != 0 {
             answers.value()?;
         }
@@ -336,38 +339,34 @@ impl Reader {
             let Some((line, end)) = line(bytes, self.at) else {
                 return Ok(false);
             };
-            let (kind, rest) = line.split_first().ok_or_else(foreign)?;
-            // Of what is not there the length is -1.
-            let number = || match rest {
-                b"-1" => Some(None),
-                digits => Some(Some(std::str::from_utf8(digits).ok()?.parse().ok()?)),
-            };
-            match kind {
-                b'+' | b'-' | b':' => self.at = end,
-                b'$' => match number().ok_or_else(foreign)? {
-                    None => self.at = end,
-                    Some(length) => {
-                        let length: usize = length;
-                        let end = end.checked_add(length).and_then(|end| end.checked_add(2));
-                        let end = end.ok_or_else(foreign)?;
-                        if end > bytes.len() {
-                            return Ok(false);
-                        }
-                        self.at = end;
+            self.at = match line {
+                // Of what is not there the length is -1.
+                [b'+' | b'-' | b':', ..] | b"$-1" | b"*-1" => end,
+                [b'$', digits @ ..] => {
+                    let length = length(digits).and_then(|length| length.checked_add(2));
+                    let end = length.and_then(|length| end.checked_add(length));
+                    let end = end.ok_or_else(foreign)?;
+                    if end > bytes.len() {
+                        return Ok(false);
                     }
-                },
-                b'*' => {
-                    let more: Option<usize> = number().ok_or_else(foreign)?;
-                    let open = self.open.checked_add(more.unwrap_or(0));
+                    end
+                }
+                [b'*', digits @ ..] => {
+                    let open = length(digits).and_then(|more| self.open.checked_add(more));
                     self.open = open.ok_or_else(foreign)?;
-                    self.at = end;
+                    end
                 }
                 _ => return Err(foreign()),
-            }
+            };
             self.open -= 1;
         }
         Ok(true)
     }
+}
+
+/// How many bytes, or values, follow a line.
+fn length(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The line that begins here, and where the next one does.
@@ -401,13 +400,12 @@ impl Texts {
     /// The texts of a list, where the answer is one of nothing else. They share its memory where that
     /// is not much: one of them may be kept long after the others.
     fn list(answer: &Bytes) -> Option<Vec<Bytes>> {
-        let number = |line: &[u8]| std::str::from_utf8(line).ok()?.parse().ok();
         let (head, mut at) = line(answer, 0)?;
-        let length: usize = number(head.strip_prefix(b"*")?)?;
-        let mut texts = Vec::with_capacity(length.min(answer.len()));
-        for _ in 0..length {
+        let many = length(head.strip_prefix(b"*")?)?;
+        let mut texts = Vec::with_capacity(many.min(answer.len()));
+        for _ in 0..many {
             let (head, from) = line(answer, at)?;
-            let to = from + number(head.strip_prefix(b"$")?)?;
+            let to = from + length(head.strip_prefix(b"$")?)?;
             texts.push(if answer.len() > PIECE_BYTES {
                 Bytes::copy_from_slice(&answer[from..to])
             } else {
@@ -613,9 +611,13 @@ mod tests {
         let store = Store::new(&RedisArgs::of(url, ["q", "f", "e"])).expect("a store");
         let server = async {
             let (mut stream, _) = listener.accept().await.expect("somebody comes");
-            let said =
-                b"-ERR unknown command 'AUTH', with args beginning with: 'ada' 'hunter2'\r\n";
-            stream.write_all(said).await.expect("somebody reads");
+            for said in [
+                "-ERR unknown command 'AUTH', with args beginning with: 'ada' 'hunter2'\r\n",
+                "-NOAUTH HELLO must be called with the client already authenticated\r\n",
+            ] {
+                let said = stream.write_all(said.as_bytes()).await;
+                said.expect("somebody reads");
+            }
             stream
         };
         let purpose = Purpose {
