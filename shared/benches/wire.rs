@@ -93,7 +93,7 @@ fn events(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("events");
     group.throughput(Throughput::Elements(EVENTS as u64));
     group.bench_function("encode", |bencher| {
-        let mut message = Message::new("host-7-k3xw9a72bq");
+        let mut message = Message::new("host-7-k3xw9a72bq", 0);
         bencher.iter(|| {
             for _ in 0..EVENTS {
                 message.push(&News {

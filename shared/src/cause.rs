@@ -5,7 +5,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, ErrorKind};
 
 /// Bytes of an error that its cause is made of: what comes after that is an answer quoted in full.
 const LOOKED_AT: usize = 1_024;
@@ -23,15 +23,16 @@ impl Cause {
     /// The cause of a dead letter.
     #[must_use]
     pub fn of(envelope: &Envelope) -> Self {
+        Self::new(&envelope.station, envelope.error_kind, &envelope.error)
+    }
+
+    /// The cause of a dead letter that failed at a station with an error of a kind.
+    #[must_use]
+    pub fn new(station: &str, kind: ErrorKind, error: &str) -> Self {
         use std::fmt::Write as _;
-        let error = envelope.error.as_str();
         let text = essence(&error[..error.floor_char_boundary(LOOKED_AT)]);
         let mut hash = Sha256::new();
-        for part in [
-            envelope.station.as_str(),
-            envelope.error_kind.as_str(),
-            &text,
-        ] {
+        for part in [station, kind.as_str(), &text] {
             hash.update(part.as_bytes());
             hash.update([0]);
         }

@@ -135,6 +135,7 @@ mod tests {
             ("unix:///tmp/x?user=ada&pass=word", &["word"]),
             ("unix:///tmp/x?user=ada&pass=w@rd", &["w@", "rd"]),
             ("ada:word@host", &["word"]),
+            ("redis://word@a:1/0", &["word"]),
             ("redis://ada:a?b#c?pass=d@host/0", &["a?b", "b#c", "=d"]),
             (
                 "redis+sentinel://ada:x@a/main?sentinel_password=q@r",
@@ -154,7 +155,6 @@ mod tests {
     fn what_has_no_password_stays_as_it_is() {
         for args in [
             &["status"][..],
-            &["--redis-url", "redis://ada@a:1/0"],
             &["--redis-url=redis://a?protocol=resp3"],
             &["push", "redis://ada:pass@a"],
             &["--redis-url"],

@@ -9,9 +9,13 @@ use clap::Args;
 
 use crate::command_line;
 use crate::keys::Keys;
+use crate::names;
 
 /// Where Redis is when nothing says otherwise.
 pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379/0";
+
+/// The longest name of a list, in bytes: it stands in every envelope.
+const LONGEST_NAME: usize = 250;
 
 /// Which Redis, and which lists in it.
 #[derive(Debug, Clone, Args)]
@@ -31,16 +35,18 @@ pub struct RedisArgs {
     pub redis_url: Option<String>,
 
     /// The list that producers push leads to
-    #[arg(long, global = true, env = "QUEUE_NAME", value_name = "KEY", default_value = "leads_to_enrich", value_parser = key_name)]
+    #[arg(long, global = true, env = "QUEUE_NAME", value_name = "KEY", default_value = names::DEFAULT_QUEUE, value_parser = key_name)]
     pub queue_name: String,
 
-    /// The list of leads that were given up
-    #[arg(long, global = true, env = "FAILED_QUEUE_NAME", value_name = "KEY", default_value = "failed_leads", value_parser = key_name)]
-    pub failed_queue_name: String,
+    /// The list of leads that were given up [default: `failed_leads` for the queue
+    /// `leads_to_enrich`, `QUEUE:failed` for any other]
+    #[arg(long, global = true, env = "FAILED_QUEUE_NAME", value_name = "KEY", value_parser = key_name)]
+    pub failed_queue_name: Option<String>,
 
-    /// The stream of enriched leads
-    #[arg(long, global = true, env = "ENRICHED_STREAM", value_name = "KEY", default_value = "enriched_leads", value_parser = key_name)]
-    pub enriched_stream: String,
+    /// The stream of enriched leads [default: `enriched_leads` for the queue `leads_to_enrich`,
+    /// `QUEUE:enriched` for any other]
+    #[arg(long, global = true, env = "ENRICHED_STREAM", value_name = "KEY", value_parser = key_name)]
+    pub enriched_stream: Option<String>,
 
     /// How to be let in.
     #[command(flatten)]
@@ -97,6 +103,10 @@ pub struct RedisAccess {
     #[arg(skip = Secret::of("REDIS_PASSWORD"))]
     pub password: Secret,
 
+    /// The profile that the URL comes from, and its file, as an error names them.
+    #[arg(skip)]
+    pub profile: Option<String>,
+
     /// `REDIS_SENTINEL_PASSWORD`: the same for the sentinels.
     #[arg(skip = Secret::of("REDIS_SENTINEL_PASSWORD"))]
     pub sentinel_password: Secret,
@@ -127,8 +137,8 @@ impl RedisArgs {
         Self {
             redis_url: Some(url.into()),
             queue_name: queue.into(),
-            failed_queue_name: failed.into(),
-            enriched_stream: enriched.into(),
+            failed_queue_name: Some(failed.into()),
+            enriched_stream: Some(enriched.into()),
             access: RedisAccess::default(),
         }
     }
@@ -149,20 +159,30 @@ impl RedisArgs {
     /// The keys that these names lead to.
     #[must_use]
     pub fn keys(&self) -> Keys {
+        let queue = &*self.queue_name;
+        let failed = self.failed_queue_name.clone();
+        let enriched = self.enriched_stream.clone();
         Keys::new(
-            &self.queue_name,
-            &self.failed_queue_name,
-            &self.enriched_stream,
+            queue,
+            &failed.unwrap_or_else(|| names::failed_of(queue)),
+            &enriched.unwrap_or_else(|| names::enriched_of(queue)),
         )
     }
 }
 
-fn key_name(text: &str) -> Result<String, String> {
+/// Reads the name of a list.
+///
+/// # Errors
+/// Why it cannot be one.
+pub fn key_name(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("a key needs a name".into());
     }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("a key name has no spaces or control characters".into());
+    }
+    if text.len() > LONGEST_NAME {
+        return Err(format!("a key name has at most {LONGEST_NAME} bytes"));
     }
     Ok(text.to_owned())
 }

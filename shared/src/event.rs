@@ -2,6 +2,9 @@
 //!
 //! One message carries all that a process has to say since its last one:
 //! `{"v":1,"worker":"host-7-k3x","events":[{"at":1764000000000,"event":"received","lead":"k3x-1"},...]}`.
+//!
+//! A channel belongs to the whole server, not to one of its databases. So a message of any database
+//! but the first also says which: `"db":1`. A listener drops the messages of other databases.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +33,11 @@ pub enum EventKind {
     /// Given up, or brought back by a person from the trash or from the waiting list: now in the
     /// dead letter queue.
     Dead,
-    /// Its worker died or stopped; it is waiting again.
+    /// Its worker died; another one put it back to waiting.
     Recovered,
+    /// Handed back by its worker, which stopped or had taken too many; it is waiting again. Workers of
+    /// before this kind told it as recovered.
+    Requeued,
     /// A worker finished it after its lease was taken away; that result was dropped.
     LeaseLost,
     /// Put back to work by a person.
@@ -45,7 +51,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Received,
         Self::Started,
         Self::Station,
@@ -54,6 +60,7 @@ impl EventKind {
         Self::RetryScheduled,
         Self::Dead,
         Self::Recovered,
+        Self::Requeued,
         Self::LeaseLost,
         Self::Redriven,
         Self::Dropped,
@@ -72,6 +79,7 @@ impl EventKind {
             Self::RetryScheduled => "retry_scheduled",
             Self::Dead => "dead",
             Self::Recovered => "recovered",
+            Self::Requeued => "requeued",
             Self::LeaseLost => "lease_lost",
             Self::Redriven => "redriven",
             Self::Dropped => "dropped",
@@ -202,10 +210,11 @@ pub struct Message {
 }
 
 impl Message {
-    /// The beginning of a message of one process, in the version this code writes.
+    /// The beginning of a message of one process that works in this database, in the version this
+    /// code writes.
     #[must_use]
-    pub fn new(worker: &str) -> Self {
-        let mut bytes = EventBatch::new(worker, Vec::new()).encode();
+    pub fn new(worker: &str, db: i64) -> Self {
+        let mut bytes = EventBatch::new(worker, db, Vec::new()).encode();
         // Without the end of the list and of the message.
         bytes.truncate(bytes.len() - 2);
         Self::begun(bytes)
@@ -281,17 +290,29 @@ pub struct EventBatch {
     /// Who tells it: a worker's id, or an operator's console.
     #[serde(default)]
     pub worker: String,
+    /// The number of the database in which it happened.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub db: i64,
     /// What happened, in order.
     pub events: Vec<Event>,
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_first(db: &i64) -> bool {
+    *db == 0
+}
+
 impl EventBatch {
-    /// Events of one process, in the version this code writes.
+    /// Events of one process in one database, in the version this code writes.
     #[must_use]
-    pub fn new(worker: impl Into<String>, events: Vec<Event>) -> Self {
+    pub fn new(worker: impl Into<String>, db: i64, events: Vec<Event>) -> Self {
         Self {
             v: VERSION,
             worker: worker.into(),
+            db,
             events,
         }
     }
@@ -317,13 +338,17 @@ mod tests {
 
     #[test]
     fn a_message_survives_the_wire_and_leaves_out_what_it_lacks() {
-        let batch = EventBatch::new("w", vec![Event::new(7, EventKind::LeaseLost, "t-1")]);
+        let batch = EventBatch::new("w", 0, vec![Event::new(7, EventKind::LeaseLost, "t-1")]);
         let bytes = batch.encode();
         assert_eq!(
             String::from_utf8_lossy(&bytes),
             r#"{"v":1,"worker":"w","events":[{"at":7,"event":"lease_lost","lead":"t-1"}]}"#
         );
         assert_eq!(EventBatch::decode(&bytes).unwrap(), batch);
+        let elsewhere = EventBatch { db: 3, ..batch };
+        let bytes = elsewhere.encode();
+        assert!(bytes.starts_with(br#"{"v":1,"worker":"w","db":3,"events":["#));
+        assert_eq!(EventBatch::decode(&bytes).unwrap(), elsewhere);
     }
 
     #[test]
@@ -340,7 +365,7 @@ mod tests {
         event.error = Some("HTTP 503\n".into());
         (event.retry, event.ms) = (Some(2), Some(9));
         let other = Event::new(8, EventKind::Received, "t-2");
-        let mut message = Message::new("w");
+        let mut message = Message::new("w", 2);
         for events in [vec![], vec![event.clone(), other.clone()], vec![other]] {
             for event in &events {
                 message.push(&News {
@@ -352,7 +377,7 @@ mod tests {
                 });
             }
             assert_eq!(message.len(), events.len());
-            assert_eq!(message.take(), EventBatch::new("w", events).encode());
+            assert_eq!(message.take(), EventBatch::new("w", 2, events).encode());
             assert!(message.is_empty());
         }
     }

@@ -2,6 +2,81 @@
 //! texts written as JSON where that has to be fast.
 
 use serde_json::Error;
+use serde_json::value::RawValue;
+
+/// How deep a part is indented at most, so that hostile nesting does not multiply the text.
+const MAX_INDENT: usize = 64;
+
+/// A byte of JSON that is to stand on one line: a line break, which in JSON is only allowed between
+/// its parts, becomes a space.
+#[must_use]
+pub fn on_one_line(byte: u8) -> u8 {
+    if matches!(byte, b'\n' | b'\r') {
+        b' '
+    } else {
+        byte
+    }
+}
+
+/// JSON with each part on a line of its own, indented by two spaces a level. Every part is written as
+/// it came: numbers and escapes are not rewritten, and a field that is there twice stays there twice.
+/// `None` if the bytes are not JSON.
+#[must_use]
+pub fn indented(json: &[u8]) -> Option<String> {
+    let json = serde_json::from_slice::<&RawValue>(json).ok()?.get();
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut rest, mut depth) = (json, 0_usize);
+    while let Some(first) = rest.chars().next() {
+        let mut length = first.len_utf8();
+        match first {
+            ' ' | '\t' | '\r' | '\n' => {}
+            '{' | '[' => {
+                out.push(first);
+                let inside = rest[1..].trim_ascii_start();
+                if let Some(close) = inside.chars().next().filter(|c| matches!(c, '}' | ']')) {
+                    out.push(close);
+                    length = rest.len() - inside.len() + 1;
+                } else {
+                    depth += 1;
+                    new_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut out, depth);
+                out.push(first);
+            }
+            ',' => {
+                out.push(first);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            '"' => {
+                length = text_length(rest);
+                out.push_str(&rest[..length]);
+            }
+            other => out.push(other),
+        }
+        rest = &rest[length..];
+    }
+    Some(out)
+}
+
+fn new_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    out.extend(std::iter::repeat_n("  ", depth.min(MAX_INDENT)));
+}
+
+/// The length in bytes of the text in quotes that some valid JSON begins with, both quotes included.
+fn text_length(json: &str) -> usize {
+    let mut escaped = false;
+    let end = json.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        is_end
+    });
+    end.map_or(json.len(), |at| at + 2)
+}
 
 /// Whether a text stands in JSON otherwise than between its quotes. Most do not, which is seen much
 /// faster for all of a text than for each of its bytes.
@@ -90,6 +165,31 @@ mod tests {
 
     fn told(text: &str) -> String {
         mistake(&serde_json::from_str::<Value>(text).unwrap_err(), 1)
+    }
+
+    #[test]
+    fn indented_json_has_every_part_as_it_came() {
+        for (json, shown) in [
+            ("{}", "{}"),
+            ("[ ]", "[]"),
+            ("7", "7"),
+            (
+                r#"{"a":1e999, "a":[1E5,-0.0,{}] , "b\"":"x, {y: \ud800\\" }"#,
+                "{\n  \"a\": 1e999,\n  \"a\": [\n    1E5,\n    -0.0,\n    {}\n  ],\n  \"b\\\"\": \"x, {y: \\ud800\\\\\"\n}",
+            ),
+            ("[\"\u{e9}\",\r\nnull]", "[\n  \"\u{e9}\",\n  null\n]"),
+        ] {
+            assert_eq!(indented(json.as_bytes()).as_deref(), Some(shown));
+        }
+        assert_eq!(indented(b"{\"a\":}"), None);
+        assert_eq!(indented(b"\xff"), None);
+        let deep = "[".repeat(20_000) + &"]".repeat(20_000);
+        let shown = indented(deep.as_bytes()).expect("JSON");
+        assert!(
+            shown.len() < 40_000 * (2 * MAX_INDENT + 2),
+            "{}",
+            shown.len()
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The names of everything the bridge keeps in Redis. Nothing else builds a key.
 //!
-//! All are made from the three names an operator can choose. On Redis Cluster give those three
-//! one hash tag (`{leads}_to_enrich`, `{leads}_failed`, `{leads}_enriched`).
+//! All are made from the three names an operator can choose ([`names`]). On Redis Cluster
+//! give those three one hash tag (`{leads}_to_enrich`, `{leads}_failed`, `{leads}_enriched`).
+
+use crate::names;
 
 /// The keys of one bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,15 @@ pub struct Keys {
     pub workers: String,
     /// Hash: what each worker says of itself.
     pub workers_info: String,
+    /// Hash: workers that were lost, with what was recovered of them; ends a day after the last.
+    pub lost: String,
+    /// Hash: `finder`, until when no worker searches for leads of workers that are not registered; ends
+    /// with the last worker, or after a day.
+    pub workers_state: String,
+    /// Hash: since when the daily budget of each pipeline refuses calls; ends after eight days.
+    pub budgets: String,
+    /// String: written by who wants to know whether Redis accepts a write; ends after a minute.
+    pub probe: String,
     /// Hash: totals since the beginning. `<stats>:<minute>` holds one minute, for a day.
     pub stats: String,
     /// Channel: events.
@@ -31,6 +42,15 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// What may follow the name of the queue and a colon, up to the next colon. No other name may
+    /// begin so: see [`Keys::check`].
+    pub const OF_QUEUE: [&str; 16] = [
+        "active", "audit", "budgets", "cache", "events", "paused", "probe", "push", "rate",
+        "retry", "seen", "spent", "stations", "stats", "try", "workers",
+    ];
+    /// The same for the name of the dead letter queue.
+    pub const OF_FAILED: [&str; 1] = ["trash"];
+
     /// The keys that go with a queue, a dead letter queue and a stream.
     #[must_use]
     pub fn new(queue: &str, failed: &str, enriched: &str) -> Self {
@@ -42,6 +62,10 @@ impl Keys {
             retry: with("retry"),
             workers: with("workers"),
             workers_info: with("workers:info"),
+            lost: with("workers:lost"),
+            workers_state: with("workers:state"),
+            budgets: with("budgets"),
+            probe: with("probe"),
             stats: with("stats"),
             events: with("events"),
             audit: with("audit"),
@@ -52,7 +76,7 @@ impl Keys {
 
     /// The keys of fixed names, and the type of each.
     #[must_use]
-    pub fn types(&self) -> [(&str, &'static str); 10] {
+    pub fn types(&self) -> [(&str, &'static str); 14] {
         [
             (&self.queue, "list"),
             (&self.failed, "list"),
@@ -60,6 +84,10 @@ impl Keys {
             (&self.retry, "zset"),
             (&self.workers, "zset"),
             (&self.workers_info, "hash"),
+            (&self.lost, "hash"),
+            (&self.workers_state, "hash"),
+            (&self.budgets, "hash"),
+            (&self.probe, "string"),
             (&self.stats, "hash"),
             (&self.audit, "stream"),
             (&self.paused, "string"),
@@ -128,6 +156,13 @@ impl Keys {
         format!("{}:push:{run}", self.queue)
     }
 
+    /// What the keys of claims begin with. String: when a run of a producer that leaves out known
+    /// people pushed this person. It ends by itself.
+    #[must_use]
+    pub fn claims(&self) -> String {
+        format!("{}:push:person:", self.queue)
+    }
+
     /// String: what came of a lead that was tried, for five minutes.
     #[must_use]
     pub fn trial(&self, token: &str) -> String {
@@ -144,6 +179,62 @@ impl Keys {
 impl Default for Keys {
     /// The names of the wire contract.
     fn default() -> Self {
-        Self::new("leads_to_enrich", "failed_leads", "enriched_leads")
+        Self::new(
+            names::DEFAULT_QUEUE,
+            names::DEFAULT_FAILED,
+            names::DEFAULT_ENRICHED,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Keys {
+        /// One key of each kind, besides the three lists.
+        pub(crate) fn every(&self) -> Vec<String> {
+            let fixed = self.types().into_iter().skip(3);
+            let fixed = fixed.map(|(key, _)| key.to_owned());
+            fixed
+                .chain([
+                    self.events.clone(),
+                    self.active("w"),
+                    self.batch("w", 1),
+                    self.minute(7),
+                    self.stations(7),
+                    self.spent("p"),
+                    self.spent_on("p", 7),
+                    self.rate("p/s"),
+                    self.cache("p/s", "x"),
+                    self.seen("x"),
+                    self.push_run("x"),
+                    self.trial("x"),
+                    self.trash("x"),
+                ])
+                .collect()
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_built_here_is_known_as_one() {
+        let known = [&Keys::OF_QUEUE[..], &Keys::OF_FAILED].concat();
+        let source = include_str!("keys.rs");
+        let source = source.split("mod tests").next().expect("the code");
+        let mut built = 0;
+        for begins in ["with(\"", "format!(\"{}:"] {
+            for rest in source.split(begins).skip(1) {
+                let word = rest.split(['"', ':']).next().unwrap_or_default();
+                built += 1;
+                assert!(
+                    word.starts_with('{') || known.contains(&word),
+                    "{word} is missing in OF_QUEUE"
+                );
+            }
+        }
+        assert!(built > 15, "{built}");
+        for key in Keys::default().every() {
+            assert!(Keys::default().reserved(&key).is_some(), "{key}");
+        }
     }
 }

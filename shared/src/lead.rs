@@ -99,6 +99,12 @@ impl Lead {
         self.fields.to_json()
     }
 
+    /// Bytes of its names and values in memory, with those that were replaced since it was read.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.fields.size()
+    }
+
     /// A top-level field's JSON text.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {

@@ -1,4 +1,10 @@
 //! Logs in which text from outside stays text: it gives a terminal no orders, and forges no lines.
+//!
+//! - [`writer`]: a writer that holds nobody up, whatever becomes of the log
+//! - [`level`]: what `RUST_LOG` asks for
+
+pub mod level;
+pub mod writer;
 
 use std::io::{self, Write};
 

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::known::Known;
+use crate::known::{Known, key};
 use crate::store::dead_letters::token;
-use crate::store::produce::PUSH_BATCH;
+use crate::store::produce::{
+    Durability, PUSH_BATCH, PUSH_NEW_BATCH, Person, PushBatch, Pushed, ReplicaLink,
+};
 use crate::store::{Store, StoreError};
 
 /// Bytes of leads that one batch holds at most, unless one lead alone is longer.
@@ -22,6 +24,8 @@ pub struct Producer<'a> {
     run: String,
     batches: u64,
     known: Option<Known>,
+    durability: Durability,
+    link: ReplicaLink,
     leads: Vec<Bytes>,
     bytes: usize,
 }
@@ -35,9 +39,18 @@ impl<'a> Producer<'a> {
             run: token(),
             batches: 0,
             known,
+            durability: Durability::default(),
+            link: ReplicaLink::default(),
             leads: Vec::new(),
             bytes: 0,
         }
+    }
+
+    /// The same run, whose batches count as pushed only when they are as safe as this.
+    #[must_use]
+    pub fn waiting_for(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
     }
 
     /// Whether a lead is to be left out.
@@ -49,8 +62,14 @@ impl<'a> Producer<'a> {
     /// Whether what was gathered must go before this lead can be added.
     #[must_use]
     pub fn is_full_for(&self, lead: &Bytes) -> bool {
-        self.leads.len() >= PUSH_BATCH
-            || (self.bytes + lead.len() > BATCH_BYTES && !self.leads.is_empty())
+        // The check of each person takes the server several times as long as the push itself.
+        let most = match self.known {
+            Some(_) => PUSH_NEW_BATCH,
+            None => PUSH_BATCH,
+        };
+        self.leads.len() >= most
+            || (self.bytes + lead.len() > BATCH_BYTES.min(self.store.bytes_at_once())
+                && !self.leads.is_empty())
     }
 
     /// Gathers a lead.
@@ -89,8 +108,27 @@ impl<'a> Producer<'a> {
         }
     }
 
+    /// Leaves gathered leads out whose people turn out to be known; returns how many. Only a run
+    /// of half an hour has to look again.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn leave_out_known(&mut self) -> Result<usize, StoreError> {
+        let before = self.leads.len();
+        if let Some(known) = &mut self.known
+            && let Some(fresh) = known.look_again(self.store).await?
+        {
+            // They are in the run's own list since they were gathered.
+            let is_known = |lead: &Bytes| key(lead).is_some_and(|person| fresh.has(&person));
+            self.leads.retain(|lead| !is_known(lead));
+            self.bytes = self.leads.iter().map(Bytes::len).sum();
+        }
+        Ok(before - self.leads.len())
+    }
+
     /// Sends the first so many of the gathered leads as one batch, again and again for as long as
-    /// `patience` lasts; returns how many wait then. `again` hears why it is sent again.
+    /// `patience` lasts; returns how many wait then, and how many were left out because another run
+    /// pushed them meanwhile. `again` hears why it is sent again.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet. Whether the batch is in is then not known where an
@@ -100,16 +138,29 @@ impl<'a> Producer<'a> {
         n: usize,
         patience: Duration,
         mut again: impl FnMut(&StoreError),
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Pushed, StoreError> {
         self.batches += 1;
+        let leads = &self.leads[..n];
+        let people: Vec<Option<Person>> = match &self.known {
+            Some(_) => leads.iter().map(key).collect(),
+            None => Vec::new(),
+        };
+        let known = self.known.as_ref();
+        let batch = PushBatch {
+            run: &self.run,
+            number: self.batches,
+            leads,
+            people: known.map(|known| (known.since(), &people[..])),
+        };
         let deadline = Instant::now() + patience;
         let mut pause = Duration::from_millis(50);
         loop {
-            let pushed = self.store.push(&self.run, self.batches, &self.leads[..n]);
-            match pushed.await {
-                Ok(waiting) => {
+            let is_none = self.durability.is_none();
+            let durability = (!is_none).then_some((self.durability, &mut self.link));
+            match self.store.push_batch(&batch, durability).await {
+                Ok(pushed) => {
                     self.drop_first(n);
-                    return Ok(waiting);
+                    return Ok(pushed);
                 }
                 Err(error) if error.is_transient() && Instant::now() < deadline => again(&error),
                 Err(error) => return Err(error),

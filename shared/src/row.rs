@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::clock::rfc3339;
 use crate::envelope::Envelope;
+use crate::json;
 use crate::store::dead_letters::DeadLetter;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -18,7 +19,7 @@ pub struct Row<'a> {
     pub index: u64,
     /// Its id.
     pub id: &'a str,
-    /// The lead; where that is no JSON, as a text.
+    /// The lead as it came, its line breaks between values as spaces; if that is no JSON, as a text.
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub lead_data: Box<RawValue>,
     /// The lead's bytes, where `lead_data` cannot show them all: they are no UTF-8.
@@ -32,6 +33,9 @@ pub struct Row<'a> {
     pub failed_at: String,
     /// The kind of the last error.
     pub error_kind: &'a str,
+    /// The queue that it was last worked on in, if that is known.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub queue: &'a str,
     /// The station of the last error.
     pub station: &'a str,
     /// The worker of the last error.
@@ -65,6 +69,7 @@ impl<'a> Row<'a> {
             retry_count: envelope.retry_count,
             failed_at: envelope.failed_at.map_or_else(|| "Unknown".into(), rfc3339),
             error_kind: envelope.error_kind.as_str(),
+            queue: &envelope.queue,
             station: &envelope.station,
             worker: &envelope.worker,
             first_seen: envelope.first_seen.map(rfc3339),
@@ -76,9 +81,10 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The lead as it is; where that is no JSON, as a text.
+/// The lead as it is, on one line; if that is no JSON, as a text.
 fn lead_as_json(lead: &[u8]) -> Box<RawValue> {
-    serde_json::from_slice(lead).unwrap_or_else(|_| {
+    let line: Vec<u8> = lead.iter().copied().map(json::on_one_line).collect();
+    serde_json::from_slice(&line).unwrap_or_else(|_| {
         serde_json::value::to_raw_value(&String::from_utf8_lossy(lead)).expect("a text is JSON")
     })
 }

@@ -32,6 +32,7 @@ pub struct Sandbox {
     folder: TempDir,
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Sandbox {
@@ -41,7 +42,19 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`].
     pub fn start(settings: &[&str]) -> Result<Self, SandboxError> {
-        Self::launch(TempDir::with_prefix("redis-bridge-")?, settings, free_port)
+        Self::start_within(&[], settings)
+    }
+
+    /// As [`Self::start`], with more in the server's environment.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn start_within(
+        environment: &[(&str, String)],
+        settings: &[&str],
+    ) -> Result<Self, SandboxError> {
+        let folder = TempDir::with_prefix("redis-bridge-")?;
+        Self::launch(folder, environment, settings, free_port)
     }
 
     /// Starts a node of a cluster, which knows no other and holds no slot.
@@ -51,7 +64,7 @@ impl Sandbox {
     pub fn cluster_node(settings: &[&str]) -> Result<Self, SandboxError> {
         let folder = TempDir::with_prefix("redis-bridge-")?;
         let settings = [&["--cluster-enabled", "yes"], settings].concat();
-        Self::launch(folder, &settings, || {
+        Self::launch(folder, &[], &settings, || {
             // The nodes talk among themselves on the port 10,000 further up.
             loop {
                 let port = free_port()?;
@@ -90,6 +103,7 @@ impl Sandbox {
         let file = file.to_string_lossy();
         Self::launch(
             folder,
+            &[],
             &[&[&file, "--sentinel"], settings].concat(),
             free_port,
         )
@@ -97,16 +111,21 @@ impl Sandbox {
 
     fn launch(
         folder: TempDir,
+        environment: &[(&str, String)],
         arguments: &[&str],
         port: impl Fn() -> std::io::Result<u16>,
     ) -> Result<Self, SandboxError> {
         let program = find_server().ok_or(SandboxError::NotInstalled)?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
         let mut last = SandboxError::NotInstalled;
         // Between finding a free port and taking it somebody else may take it.
         for _ in 0..5 {
             let port = port()?;
-            match spawn(&program, port, &folder, &arguments) {
+            match spawn(&program, port, &folder, &environment, &arguments) {
                 Ok(server) => {
                     return Ok(Self {
                         server,
@@ -114,6 +133,7 @@ impl Sandbox {
                         folder,
                         program,
                         arguments,
+                        environment,
                     });
                 }
                 Err(error) => last = error,
@@ -158,7 +178,13 @@ impl Sandbox {
     /// [`SandboxError`].
     pub fn restart(&mut self) -> Result<(), SandboxError> {
         self.kill();
-        self.server = spawn(&self.program, self.port, &self.folder, &self.arguments)?;
+        self.server = spawn(
+            &self.program,
+            self.port,
+            &self.folder,
+            &self.environment,
+            &self.arguments,
+        )?;
         Ok(())
     }
 }
@@ -173,6 +199,7 @@ fn spawn(
     program: &PathBuf,
     port: u16,
     folder: &TempDir,
+    environment: &[(String, String)],
     arguments: &[String],
 ) -> Result<Child, SandboxError> {
     let mut log = tempfile::tempfile()?;
@@ -180,6 +207,7 @@ fn spawn(
     // A file of settings must come first, and what comes last counts.
     let (file, settings) = arguments.split_at(files.count());
     let mut server = Command::new(program)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .args(file)
         .args([
             "--bind",

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::clock::Millis;
 use crate::money::Money;
+use crate::store::condition::Writes;
+use crate::store::survey::Search;
 
 /// What a worker says of itself at every heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,17 @@ pub struct WorkerInfo {
     pub finished: u64,
     /// Whether it has stopped taking leads and is finishing what it has.
     pub draining: bool,
+    /// How long its lease is when it is renewed, in milliseconds; 0 if an older worker does not say.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lease_length_ms: u64,
+    /// What it cannot do at present, and why; empty if it can do its work.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl WorkerInfo {
@@ -77,8 +90,140 @@ pub struct Worker {
     /// Leads in its hands.
     pub in_flight: u64,
     /// Milliseconds until its lease ends; negative when it is overdue and its leads are about
-    /// to be recovered.
+    /// to be recovered; 0 for a worker that is not registered.
     pub lease_ms: i64,
+    /// Whether only its in-flight leads are known: it is not registered.
+    #[serde(skip)]
+    pub unregistered: bool,
+}
+
+/// How a worker is, as every program tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// It is not registered, and has leads in flight that no other worker recovers before a living
+    /// one has found them.
+    Unregistered,
+    /// Its lease has run out: another worker recovers its leads.
+    Lost,
+    /// It has missed a heartbeat.
+    Silent,
+    /// Its heartbeats cannot be heard, because Redis refuses all writes.
+    Unheard,
+    /// It is alive and cannot do its work: its `trouble` tells why.
+    Troubled,
+    /// It takes no more leads and finishes those in flight.
+    Draining,
+    /// It works, or waits for leads.
+    Working,
+}
+
+impl WorkerState {
+    /// In one word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unregistered => "unregistered",
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+            Self::Unheard => "unheard",
+            Self::Troubled => "troubled",
+            Self::Draining => "draining",
+            Self::Working => "working",
+        }
+    }
+
+    /// Every one, the worst first.
+    pub const ALL: [Self; 7] = [
+        Self::Unregistered,
+        Self::Lost,
+        Self::Silent,
+        Self::Unheard,
+        Self::Troubled,
+        Self::Draining,
+        Self::Working,
+    ];
+}
+
+/// How often a worker with such a lease renews it: at least once a second, so that a pause is
+/// honored within one, and at least three times within a lease.
+#[must_use]
+pub fn heartbeat_interval(lease: Duration) -> Duration {
+    (lease / 3).min(Duration::from_secs(1))
+}
+
+impl Worker {
+    /// How long ago its last heartbeat was, in milliseconds; `None` if an older worker does not
+    /// tell how long its lease is.
+    #[must_use]
+    pub fn silent_ms(&self) -> Option<i64> {
+        let length = i64::try_from(self.info.lease_length_ms).ok()?;
+        (length > 0 && !self.unregistered).then(|| (length - self.lease_ms).max(0))
+    }
+
+    /// How it is, given how Redis is: one that refuses writes refuses heartbeats.
+    #[must_use]
+    pub fn state_with(&self, writes: &Writes) -> WorkerState {
+        match (self.state(), writes) {
+            (WorkerState::Lost | WorkerState::Silent, Writes::Refused(_)) => WorkerState::Unheard,
+            (state, _) => state,
+        }
+    }
+
+    /// How it is, as far as its heartbeats tell.
+    #[must_use]
+    pub fn state(&self) -> WorkerState {
+        // A heartbeat is late only when the next one is due as well: each takes its own time.
+        let late = || {
+            let interval = heartbeat_interval(Duration::from_millis(self.info.lease_length_ms));
+            let limit = i64::try_from(interval.as_millis() * 2).unwrap_or(i64::MAX);
+            self.silent_ms().is_some_and(|silent| silent >= limit)
+        };
+        if self.unregistered {
+            WorkerState::Unregistered
+        } else if self.lease_ms <= 0 {
+            WorkerState::Lost
+        } else if late() {
+            WorkerState::Silent
+        } else if !self.info.trouble.is_empty() {
+            WorkerState::Troubled
+        } else if self.info.draining {
+            WorkerState::Draining
+        } else {
+            WorkerState::Working
+        }
+    }
+}
+
+/// A worker whose lease ran out, and what was recovered of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LostWorker {
+    /// Its id.
+    pub worker: String,
+    /// When its lease ran out, in milliseconds of server time.
+    pub at: Millis,
+    /// In-flight leads that went back to the waiting list.
+    pub recovered: u64,
+    /// In-flight leads that became dead letters: each had killed several workers.
+    pub dead: u64,
+    /// The worker that recovered them.
+    pub recovered_by: String,
+}
+
+/// A daily budget that refused calls today.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SpentBudget {
+    /// The pipeline that spent it.
+    pub pipeline: String,
+    /// When it refused the first call today, in milliseconds of server time.
+    pub since: Millis,
+    /// When it refused a call last.
+    pub last: Millis,
+    /// The budget, in US dollars.
+    pub budget: f64,
 }
 
 /// Totals since the beginning.
@@ -89,16 +234,20 @@ pub struct Totals {
     pub received: u64,
     /// Leads enriched, those that ended early included.
     pub done: u64,
-    /// Leads among them that ended early, on purpose.
+    /// Leads among them that ended early, by design or for want of money.
     pub skipped: u64,
+    /// Leads among those that were stored without enrichment because a budget did not allow a call.
+    pub over_budget: u64,
     /// Leads given up.
     pub dead: u64,
     /// Retries scheduled.
     pub retried: u64,
     /// Leads put off for want of a free moment; that counts as no attempt.
     pub postponed: u64,
-    /// Leads given back: by dead or stopping workers, or by one that had taken too many.
+    /// In-flight leads of dead workers that went back to waiting.
     pub recovered: u64,
+    /// Leads handed back by living workers: by one that stopped, or had taken too many.
+    pub requeued: u64,
     /// Results dropped because the lease was gone.
     pub lease_lost: u64,
     /// Dead letters put back to work.
@@ -130,45 +279,22 @@ pub struct Snapshot {
     pub paused: bool,
     /// Totals since the beginning.
     pub totals: Totals,
-    /// Leads finished per second over the last minute.
+    /// Leads finished, done or dead, per second over the last minute: the one rate that every
+    /// program shows.
     pub rate_per_s: f64,
+    /// Attempts that failed, for a retry or for good, per second over the last minute.
+    pub failed_per_s: f64,
+    /// Workers that were lost in the last day, the last one first.
+    pub lost: Vec<LostWorker>,
+    /// Daily budgets that refused calls today, by pipeline.
+    pub budgets: Vec<SpentBudget>,
     /// When the next retry is due.
     pub next_retry: Option<Millis>,
-    /// The workers, by id.
+    /// The workers, by id: those that are registered, and those that are not and have leads in
+    /// flight.
     pub workers: Vec<Worker>,
-}
-
-/// The shape of `bridge status --json`, and of the API's `/status`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Status<'a> {
-    waiting: u64,
-    in_flight: u64,
-    retry: u64,
-    dead: u64,
-    done: u64,
-    rate_per_s: f64,
-    paused: bool,
-    totals: &'a Totals,
-    workers: &'a [Worker],
-}
-
-impl Snapshot {
-    /// The reading as scripts get it.
-    #[must_use]
-    pub fn status(&self) -> Status<'_> {
-        Status {
-            waiting: self.waiting,
-            in_flight: self.in_flight,
-            retry: self.retry,
-            dead: self.dead,
-            done: self.totals.done,
-            rate_per_s: (self.rate_per_s * 10.0).round() / 10.0,
-            paused: self.paused,
-            totals: &self.totals,
-            workers: &self.workers,
-        }
-    }
+    /// Whether those that are not registered are all known.
+    pub search: Search,
 }
 
 /// What happened within one minute.

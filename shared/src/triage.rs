@@ -1,7 +1,7 @@
 //! Bulk work on dead letters, for the commands, the console and the API alike: step by step, told
 //! as it goes, and with an account at the end of what was done and what was not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::Millis;
 use crate::event::{Event, EventBatch, EventKind};
@@ -36,6 +36,9 @@ pub struct Report {
     pub gone: Vec<String>,
     /// Cannot be a lead; still there.
     pub refused: Vec<String>,
+    /// Came from another queue than the one it would go to; still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_queue: Vec<OfAnother>,
     /// Too large to be looked into for what was asked; still there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub too_large: Vec<String>,
@@ -66,8 +69,35 @@ impl Report {
     pub fn whole(&self) -> bool {
         self.gone.is_empty()
             && self.refused.is_empty()
+            && self.other_queue.is_empty()
             && self.too_large.is_empty()
             && !self.stopped
+    }
+}
+
+/// A dead letter of another queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OfAnother {
+    /// Its id.
+    pub id: String,
+    /// The queue it came from.
+    pub queue: String,
+    /// Its place when it was read, counted from the oldest.
+    #[serde(skip)]
+    pub place: u64,
+}
+
+impl OfAnother {
+    /// How many came from which queue, in words: `2 from acme_leads, 1 from leads_to_enrich`.
+    #[must_use]
+    pub fn in_words(all: &[Self]) -> String {
+        let mut queues = BTreeMap::<&str, usize>::new();
+        for one in all {
+            *queues.entry(&one.queue).or_default() += 1;
+        }
+        let each = queues.iter().map(|(queue, n)| format!("{n} from {queue}"));
+        each.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -76,15 +106,32 @@ impl Report {
 pub struct Matching {
     /// Those that match this,
     pub filter: Filter,
-    /// but not these ids.
+    /// but not these ids,
     pub except: HashSet<String>,
+    /// and only those that there were when an operator was asked.
+    pub asked: Option<Asked>,
+}
+
+/// What there was when an operator was asked: what dies afterwards is not what was agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// How many dead letters there were.
+    pub dead: u64,
+    /// The server's time.
+    pub at: Millis,
 }
 
 impl Matching {
     /// Whether a dead letter is one of them, `now` being the server's time.
     #[must_use]
     pub fn holds(&self, letter: &DeadLetter, now: Millis) -> bool {
-        self.filter.matches(letter, now) && !self.except.contains(letter.id())
+        self.may_be(letter) && self.filter.matches(letter, now)
+    }
+
+    /// Whether it is one of them if it matches the filter.
+    fn may_be(&self, letter: &DeadLetter) -> bool {
+        let newer = |asked: Asked| letter.envelope.failed_at.is_some_and(|at| at > asked.at);
+        !self.asked.is_some_and(newer) && !self.except.contains(letter.id())
     }
 }
 
@@ -98,6 +145,9 @@ pub struct Move<'a> {
     pub destination: Destination,
     /// Whether what cannot be a lead is put back to work all the same.
     pub force: bool,
+    /// Whether those of other queues are put into this one: workers of another queue know what to do
+    /// with them, and the other queue may be another environment.
+    pub into_this_queue: bool,
     /// Hears how many were moved so far; `false` ends the work.
     pub progress: &'a mut (dyn FnMut(u64) -> bool + Send),
     /// What came of it so far.
@@ -117,6 +167,16 @@ impl Move<'_> {
             .partition(|letter| to_trash || self.force || letter.is_lead());
         let refused = refused.iter().map(|letter| letter.id().to_owned());
         self.report.refused.extend(refused);
+        let here = &self.store.keys().queue;
+        let (letters, others): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| {
+            to_trash || self.into_this_queue || !letter.envelope.is_of_another(here)
+        });
+        let others = others.into_iter().map(|letter| OfAnother {
+            id: letter.id().to_owned(),
+            place: letter.from_end(),
+            queue: letter.envelope.queue,
+        });
+        self.report.other_queue.extend(others);
         if letters.is_empty() || self.report.stopped {
             return Ok(Vec::new());
         }
@@ -156,7 +216,11 @@ impl Move<'_> {
         if !events.is_empty()
             && let Err(error) = self
                 .store
-                .publish(&EventBatch::new(self.who.as_str(), events))
+                .publish(&EventBatch::new(
+                    self.who.as_str(),
+                    self.store.database(),
+                    events,
+                ))
                 .await
         {
             tracing::warn!(%error, "the move could not be told over pub/sub");
@@ -197,7 +261,14 @@ impl Move<'_> {
         }
         // Somebody else may have been faster, or it was only elsewhere: now it counts.
         self.report.gone.clear();
-        let known: HashSet<&str> = self.report.refused.iter().map(String::as_str).collect();
+        let others = self.report.other_queue.iter().map(|other| &other.id);
+        let known: HashSet<&str> = self
+            .report
+            .refused
+            .iter()
+            .chain(others)
+            .map(String::as_str)
+            .collect();
         let elsewhere: Vec<String> = ids
             .keys()
             .filter(|id| !moved.contains(*id) && !known.contains(id.as_str()))
@@ -218,9 +289,13 @@ impl Move<'_> {
     pub async fn matching(&mut self, wanted: &Matching) -> Result<(), StoreError> {
         let now = self.store.observe_time().await?;
         let mut left = self.store.dead_count().await?;
+        if let Some(asked) = wanted.asked {
+            left = left.min(asked.dead);
+        }
         // Entries from the right end on that stay.
         let mut stay = 0_u64;
         let mut refused = HashSet::new();
+        let mut others = HashSet::new();
         // Large ones that were read and stay; none is read twice.
         let mut passed = HashSet::new();
         while left > 0 && !self.report.stopped {
@@ -239,8 +314,10 @@ impl Move<'_> {
             let (before, gone) = (self.report.moved, self.report.gone.len());
             let mut letters = Vec::new();
             for letter in window {
-                let known = refused.contains(letter.id()) || passed.contains(letter.id());
-                if known || wanted.except.contains(letter.id()) {
+                let known = [&refused, &others, &passed]
+                    .iter()
+                    .any(|stay| stay.contains(letter.id()));
+                if known || !wanted.may_be(&letter) {
                     continue;
                 }
                 match self.store.look_into(&wanted.filter, &letter, now).await? {
@@ -258,6 +335,8 @@ impl Move<'_> {
             }
             self.letters(letters).await?;
             refused.extend(self.report.refused[refused.len()..].iter().cloned());
+            let new = self.report.other_queue[others.len()..].iter();
+            others.extend(new.map(|other| other.id.clone()));
             let taken = self.report.moved - before + (self.report.gone.len() - gone) as u64;
             stay = base + seen.saturating_sub(taken);
             self.report.stopped |= !(self.progress)(self.report.moved);

@@ -198,6 +198,75 @@ async fn what_was_thrown_away_comes_back_in_its_order_even_if_stopped_on_the_way
 }
 
 #[tokio::test]
+async fn an_operator_clears_what_there_was_when_asked_and_nothing_that_came_since() {
+    use bridge_shared::triage::{Asked, Matching, Move, Report};
+    let mut bench = Bench::start().await;
+    bench.bury(0..30).await;
+    let before = bench.list("f").await;
+    let clear = |name: &'static str, most| bench.store.clear_oldest(name, "test", most);
+    assert_eq!(clear("t", 20).await.expect("cleared"), Some(20));
+    assert_eq!(
+        bench.list("f").await,
+        before[..10],
+        "the newest, in their order"
+    );
+    let (total, inside) = bench.store.trash_window("t", 0, 50).await.expect("read");
+    let inside: Vec<String> = inside
+        .iter()
+        .map(|letter| String::from_utf8_lossy(&letter.bytes).into_owned())
+        .collect();
+    assert_eq!((total, &inside[..]), (20, &before[10..]));
+    let clear = |name: &'static str, most| bench.store.clear_oldest(name, "test", most);
+    assert_eq!(clear("none", 0).await.expect("nothing"), Some(0));
+    assert_eq!(clear("all", 99).await.expect("cleared"), Some(10));
+    // Too many to be left out in one step: they are not moved by half.
+    bench.bury(0..500).await;
+    let clear = |name: &'static str, most| bench.store.clear_oldest(name, "test", most);
+    assert_eq!(clear("some", 100).await.expect("refused"), None);
+    assert_eq!(bench.list("f").await.len(), 500);
+    let totals = bench.store.snapshot().await.expect("read").totals;
+    assert_eq!(totals.dropped, 30);
+    // One by one it goes on.
+    let mut progress = |_| true;
+    let mut work = Move {
+        store: &bench.store,
+        who: "test".into(),
+        destination: Trash("some".into()),
+        force: false,
+        into_this_queue: false,
+        progress: &mut progress,
+        report: Report::default(),
+    };
+    let asked = Asked {
+        dead: 100,
+        at: bench.store.now(),
+    };
+    let wanted = Matching {
+        asked: Some(asked),
+        ..Matching::default()
+    };
+    work.matching(&wanted).await.expect("moved");
+    assert_eq!(work.report.moved, 100);
+    assert_eq!(bench.list("f").await.len(), 400);
+}
+
+#[tokio::test]
+async fn what_is_paused_stays_as_it_was_paused_and_is_audited_once() {
+    let bench = Bench::start().await;
+    for (who, paused, changed) in [
+        ("ada", true, true),
+        ("eve", true, false),
+        ("eve", false, true),
+        ("ada", false, false),
+    ] {
+        let set = bench.store.set_paused(paused, who).await.expect("set");
+        assert_eq!(set, changed, "{who} {paused}");
+    }
+    let (total, _) = bench.store.audit(9).await.expect("read");
+    assert_eq!(total, 2);
+}
+
+#[tokio::test]
 async fn trashes_are_found_by_who_threw_them_away_and_told_of_when_they_come_back() {
     use futures::StreamExt as _;
     let mut bench = Bench::start().await;
@@ -229,7 +298,7 @@ async fn trashes_are_found_by_who_threw_them_away_and_told_of_when_they_come_bac
     let back = bench.store.restore_dead("few", "test", |_| true);
     assert_eq!(back.await.expect("restored"), 2);
     let batch = events.next().await.expect("told");
-    let batch = bridge_shared::event::EventBatch::decode(&batch).expect("a message");
+    let batch = batch.expect("a message");
     assert_eq!((batch.worker.as_str(), batch.events.len()), ("test", 2));
     for event in batch.events {
         assert_eq!(event.event.as_str(), "dead");
@@ -615,6 +684,7 @@ async fn a_filter_is_asked_of_all_of_a_large_letter_or_of_none_of_it() {
             who: "test".into(),
             destination: Trash("t".into()),
             force: false,
+            into_this_queue: false,
             progress: &mut progress,
             report: Report::with_ids(),
         };

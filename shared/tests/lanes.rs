@@ -7,7 +7,7 @@ use bridge_shared::sandbox::Sandbox;
 use bridge_shared::stats::WorkerInfo;
 use bridge_shared::store::Store;
 use bridge_shared::store::lane::{Recorded, Turn};
-use bridge_shared::store::work::{Delivery, Fetched, Outcome, Record};
+use bridge_shared::store::work::{Completion, Delivery, Fetched, Outcome, Record};
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 
@@ -102,7 +102,7 @@ fn records(batch: &[Delivery]) -> Vec<Record> {
         } else {
             Outcome::Done {
                 lead: delivery.payload.clone(),
-                skipped: false,
+                completion: Completion::Full,
             }
         },
     };

@@ -200,8 +200,8 @@ proptest! {
     }
 
     #[test]
-    fn events_survive_the_wire(worker in ".{0,8}", events in vec(event(), 0..4), more in json()) {
-        let batch = EventBatch::new(worker, events);
+    fn events_survive_the_wire(worker in ".{0,8}", db in 0..16_i64, events in vec(event(), 0..4), more in json()) {
+        let batch = EventBatch::new(worker, db, events);
         let bytes = batch.encode();
         prop_assert_eq!(&EventBatch::decode(&bytes).expect("its own"), &batch);
         let text = String::from_utf8(bytes).expect("JSON");

@@ -80,6 +80,7 @@ impl Envelope {
         });
         Self {
             error: cut(&self.error, LONGEST_ERROR),
+            queue: cut(&self.queue, LONGEST_NAME),
             station: cut(&self.station, LONGEST_NAME),
             worker: cut(&self.worker, LONGEST_NAME),
             attempts: attempts.collect(),
@@ -123,11 +124,13 @@ impl Envelope {
             retry_count: self.retry_count,
             failed_at: self.failed_at.map(rfc3339),
             error_kind: self.error_kind,
+            queue: self.queue.as_str().into(),
             station: self.station.as_str().into(),
             worker: self.worker.as_str().into(),
             first_seen: self.first_seen.map(rfc3339),
             attempts: self.attempts.as_slice().into(),
             deaths: self.deaths,
+            first_death: self.first_death.map(rfc3339),
             redrives: self.redrives,
             spent: self.spent,
             lead_bytes: apart,

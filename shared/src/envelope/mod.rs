@@ -74,6 +74,9 @@ pub struct Envelope {
     pub retry_count: u32,
     /// When it last failed, in server time; `None` where that is unknown.
     pub failed_at: Option<Millis>,
+    /// The queue it was last worked on in; empty if that is unknown, as in envelopes of earlier
+    /// versions. A retry into another queue needs a word of the operator.
+    pub queue: String,
     /// The station of the last error; empty where none was reached.
     pub station: String,
     /// The worker of the last error.
@@ -84,6 +87,8 @@ pub struct Envelope {
     pub attempts: Vec<Attempt>,
     /// How many workers died with it in their hands.
     pub deaths: u32,
+    /// When the first of these deaths was; `None` if an older worker did not say.
+    pub first_death: Option<Millis>,
     /// How often a person put it back to work.
     pub redrives: u32,
     /// What its attempts have cost since the last time a person put it back.
@@ -101,11 +106,13 @@ impl Envelope {
             error_kind: ErrorKind::Unknown,
             retry_count: 0,
             failed_at: None,
+            queue: String::new(),
             station: String::new(),
             worker: String::new(),
             first_seen,
             attempts: Vec::new(),
             deaths: 0,
+            first_death: None,
             redrives: 0,
             spent: Money::ZERO,
         }
@@ -209,6 +216,15 @@ impl Envelope {
         self.remember(attempt);
     }
 
+    /// Counts the death of a worker. Deaths from before a window, in milliseconds, no longer count.
+    pub fn count_death(&mut self, at: Millis, window: Millis) {
+        if self.first_death.is_some_and(|first| at - first > window) {
+            (self.deaths, self.first_death) = (0, None);
+        }
+        self.deaths = self.deaths.saturating_add(1);
+        self.first_death.get_or_insert(at);
+    }
+
     /// Keeps an attempt. Where there are too many, one that stands for those in the middle says how
     /// many they were.
     fn remember(&mut self, attempt: Attempt) {
@@ -251,8 +267,15 @@ impl Envelope {
     fn start_anew(&mut self) {
         self.retry_count = 0;
         self.deaths = 0;
+        self.first_death = None;
         self.spent = Money::ZERO;
         self.redrives = self.redrives.saturating_add(1);
+    }
+
+    /// Whether it is known to come from another queue than this one.
+    #[must_use]
+    pub fn is_of_another(&self, queue: &str) -> bool {
+        !self.queue.is_empty() && self.queue != queue
     }
 
     /// Whether the lead's bytes can be worked on at all.

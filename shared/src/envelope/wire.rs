@@ -37,6 +37,8 @@ pub(super) struct Wire<'a> {
     pub(super) failed_at: Option<String>,
     #[serde(default = "unknown_kind")]
     pub(super) error_kind: ErrorKind,
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub(super) queue: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(super) station: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -47,6 +49,8 @@ pub(super) struct Wire<'a> {
     pub(super) attempts: Cow<'a, [Attempt]>,
     #[serde(default)]
     pub(super) deaths: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first_death: Option<String>,
     #[serde(default)]
     pub(super) redrives: u32,
     /// Micro-dollars.
@@ -85,10 +89,12 @@ impl<'a> Wire<'a> {
             error: self.error.into_owned(),
             error_kind: self.error_kind,
             retry_count: self.retry_count,
+            queue: self.queue.into_owned(),
             station: self.station.into_owned(),
             worker: self.worker.into_owned(),
             attempts: self.attempts.into_owned(),
             deaths: self.deaths,
+            first_death: self.first_death.as_deref().and_then(parse_rfc3339),
             redrives: self.redrives,
             spent: self.spent,
         })

@@ -62,6 +62,11 @@ impl Field {
 }
 
 impl Fields {
+    /// Bytes of the text that all fields stand in.
+    pub(super) fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// Reads an object.
     ///
     /// # Errors

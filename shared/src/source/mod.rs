@@ -138,6 +138,11 @@ pub enum SourceError {
         "neither JSON nor a CSV header with a known column; say what it is with --format jsonl, json, csv or tsv"
     )]
     UnknownFormat,
+    /// A file that is called JSON and of which no line begins any. Nothing comes after this.
+    #[error(
+        "no line of it begins a JSON object, so nothing of it is read; if it is a CSV, call it .csv or say --format csv"
+    )]
+    NoJsonBegins,
     /// UTF-16, as some spreadsheets write it.
     #[error("UTF-16 text; write it in UTF-8")]
     Utf16,
@@ -211,6 +216,15 @@ impl<R: BufRead> Source<R> {
         }
         let format = options.format.or_else(|| Format::of_name(name));
         let shape = Shape::of(&head, format);
+        // What has no name comes over a network, where the next bytes may be long in coming.
+        let is_json = matches!(format, Some(Format::Json | Format::Jsonl)) && !name.is_empty();
+        if shape == Shape::Lines && is_json {
+            match begins_json(&mut head, &mut reader) {
+                Ok(true) => {}
+                Ok(false) => return Self::failed(SourceError::NoJsonBegins),
+                Err(error) => return Self::failed(SourceError::Read(error.to_string())),
+            }
+        }
         let input = Cursor::new(head).chain(reader);
         let limit = options.limit;
         let kind = match shape {
@@ -313,6 +327,39 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
         reader.consume(taken);
     }
     Ok(head)
+}
+
+/// Reads until a line begins an object or a list; `false` where two lines or more of text do not.
+/// What is no text is left to be told as such.
+fn begins_json(head: &mut Vec<u8>, reader: &mut impl BufRead) -> io::Result<bool> {
+    let mut line = 0;
+    let mut lines = 0;
+    loop {
+        // The last line may go on in the bytes that come next.
+        while let Some(end) = memchr::memchr(b'\n', &head[line..]) {
+            let text = head[line..line + end].trim_ascii();
+            if matches!(text.first(), Some(b'{' | b'[')) || text.iter().any(u8::is_ascii_control) {
+                return Ok(true);
+            }
+            lines += usize::from(!text.is_empty());
+            line += end + 1;
+        }
+        let rest = head[line..].trim_ascii();
+        if matches!(rest.first(), Some(b'{' | b'[')) || rest.contains(&0) {
+            return Ok(true);
+        }
+        let chunk = if head.len() < HEAD {
+            fill(reader)?
+        } else {
+            &[]
+        };
+        if chunk.is_empty() {
+            return Ok(lines + usize::from(!rest.is_empty()) < 2);
+        }
+        let taken = chunk.len();
+        head.extend_from_slice(chunk);
+        reader.consume(taken);
+    }
 }
 
 /// The next bytes; empty at the end. A signal in between is no reason to stop.

@@ -325,6 +325,20 @@ fn a_csv_without_a_known_column_is_told_once_and_not_read() {
 }
 
 #[test]
+fn a_table_that_is_called_json_is_told_once() {
+    let table = "name,url\n".to_owned() + &"Ada,https://example.com\n".repeat(250);
+    for name in ["a.json", "a.jsonl"] {
+        assert_eq!(
+            brief(&table, name),
+            ["1 ! no line of it begins a JSON object, so nothing of it is read"]
+        );
+    }
+    // One bad line among good ones, wherever it is, is one bad line; and so is one alone.
+    assert_eq!(brief("rubbish\n{}\n", "a.jsonl").len(), 2);
+    assert_eq!(brief("rubbish\n\n", "a.jsonl"), ["1 ! not JSON"]);
+}
+
+#[test]
 fn what_is_no_text_is_told_once() {
     for name in ["a.csv", "a.tsv", "a.jsonl", "a.json", "-"] {
         for (file, told) in [

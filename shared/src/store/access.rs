@@ -1,12 +1,111 @@
-//! What opens the door: a password and certificates that stand in files of their own.
+//! What opens the door: a password and certificates that stand in files of their own. They are read
+//! at each login, so that a changed file needs no restart.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redis::{ClientTlsConfig, TlsCertificates};
+use redis::{ClientTlsConfig, RedisConnectionInfo, TlsCertificates};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
-use super::StoreError;
-use super::address::has_password;
-use crate::config::RedisAccess;
+use super::address::{Address, has_password, user};
+use super::{StoreError, Target};
+use crate::config::{RedisAccess, RedisArgs};
+
+/// The settings that a login is made of.
+#[derive(Debug)]
+pub(super) struct Source {
+    url: String,
+    settings: RedisAccess,
+    target: Target,
+}
+
+impl Source {
+    pub(super) fn new(args: &RedisArgs) -> Self {
+        Self {
+            url: args.url(),
+            settings: args.access.clone(),
+            target: Target::new(args),
+        }
+    }
+
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Who this is to the server. A user without any password never logs in.
+    pub(super) fn user(&self) -> String {
+        let has_password = has_password(&self.url)
+            || self.settings.password.0.is_some()
+            || file(self.settings.redis_password_file.as_ref()).is_some();
+        if has_password {
+            user(&self.url)
+        } else {
+            "default".to_owned()
+        }
+    }
+
+    /// Whether a login may be another one later.
+    pub(super) fn has_files(&self) -> bool {
+        let RedisAccess {
+            redis_password_file,
+            redis_ca_file,
+            redis_cert_file,
+            redis_key_file,
+            ..
+        } = &self.settings;
+        [
+            redis_password_file,
+            redis_ca_file,
+            redis_cert_file,
+            redis_key_file,
+        ]
+        .iter()
+        .any(|setting| file(setting.as_ref()).is_some())
+    }
+
+    /// Reads the files, and takes the URL apart.
+    ///
+    /// # Errors
+    /// [`StoreError::BadUrl`], [`StoreError::BadAccess`].
+    pub(super) fn read(&self) -> Result<(Address, Access), StoreError> {
+        let access = Access::read(&self.settings, &self.url)?;
+        let address = Address::parse(&self.url, &access).map_err(|why| StoreError::BadUrl {
+            url: self.target.clone(),
+            why,
+        })?;
+        Ok((address, access))
+    }
+
+    /// The same without holding up a thread of the runtime: a file system may hang.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(super) async fn read_again(self: &Arc<Self>) -> Result<(Address, Access), StoreError> {
+        if !self.has_files() {
+            return self.read();
+        }
+        let source = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || source.read());
+        read.await.unwrap_or_else(|error| {
+            Err(StoreError::BadAccess(format!(
+                "the files of the Redis login cannot be read: {error}. Try again."
+            )))
+        })
+    }
+
+    /// The login at a server, as the files have it now.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(super) async fn login(
+        self: &Arc<Self>,
+    ) -> Result<(RedisConnectionInfo, Access), StoreError> {
+        let (address, access) = self.read_again().await?;
+        Ok((address.settings(), access))
+    }
+}
 
 /// What was read of the settings.
 #[derive(Default)]
@@ -36,6 +135,62 @@ impl Access {
             certificates: certificates(settings)?,
         })
     }
+
+    /// What an encrypted connection begins with.
+    ///
+    /// # Errors
+    /// [`StoreError::BadAccess`].
+    pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, StoreError> {
+        let (own, ca) = match &self.certificates {
+            Some(TlsCertificates {
+                client_tls,
+                root_cert,
+            }) => (client_tls.as_ref(), root_cert.as_deref()),
+            None => (None, None),
+        };
+        let config = ClientConfig::builder().with_root_certificates(roots(ca)?);
+        let Some(ClientTlsConfig {
+            client_cert,
+            client_key,
+        }) = own
+        else {
+            return Ok(Arc::new(config.with_no_client_auth()));
+        };
+        let bad = |error: &dyn std::fmt::Display| {
+            StoreError::BadAccess(format!(
+                "REDIS_CERT_FILE and REDIS_KEY_FILE cannot be used: {error}. The key must be the certificate's own."
+            ))
+        };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(client_cert)
+            .collect::<Result<_, _>>()
+            .map_err(|error| bad(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(client_key).map_err(|error| bad(&error))?;
+        let config = config.with_client_auth_cert(chain, key);
+        Ok(Arc::new(config.map_err(|error| bad(&error))?))
+    }
+}
+
+/// Whom to trust: those of a file, else those of this machine.
+fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, StoreError> {
+    let bad = |what: &str, error: &dyn std::fmt::Display| {
+        StoreError::BadAccess(format!("{what}: {error}."))
+    };
+    let mut roots = RootCertStore::empty();
+    let Some(ca) = ca else {
+        let mut own = rustls_native_certs::load_native_certs();
+        if let Some(error) = own.errors.pop() {
+            let what = "the certificates that this machine trusts cannot be read (REDIS_CA_FILE names others)";
+            return Err(bad(what, &error));
+        }
+        roots.add_parsable_certificates(own.certs);
+        return Ok(roots);
+    };
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        let what = "REDIS_CA_FILE cannot be used";
+        let certificate = certificate.map_err(|error| bad(what, &error))?;
+        roots.add(certificate).map_err(|error| bad(what, &error))?;
+    }
+    Ok(roots)
 }
 
 /// An empty setting counts as none, as in an `.env` file with the value left out.

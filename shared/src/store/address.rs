@@ -9,7 +9,7 @@
 //!
 //! `rediss` in the place of `redis` is TLS, with the servers and with the sentinels.
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 use url::Url;
 
 use super::access::Access;
@@ -53,6 +53,17 @@ impl Address {
             "rediss+cluster://" => cluster(&Parts::of("rediss", rest), access),
             _ => node(url, access).map(Self::Plain),
         }
+    }
+
+    /// How to log in to a server that holds the leads.
+    pub(super) fn settings(&self) -> RedisConnectionInfo {
+        let node = match self {
+            Self::Plain(node) => Some(node),
+            Self::Sentinel { node, .. } => Some(&**node),
+            Self::Cluster { nodes } => nodes.first(),
+        };
+        node.map(|node| node.redis_settings().clone())
+            .unwrap_or_default()
     }
 }
 
@@ -168,14 +179,12 @@ fn node(url: &str, access: &Access) -> Result<ConnectionInfo, String> {
 
 /// What the driver makes of a URL with one host.
 fn info(url: &str, access: &Access) -> Result<ConnectionInfo, String> {
-    let said = |error: redis::RedisError| {
-        error
-            .detail()
-            .map_or_else(|| error.to_string(), ToOwned::to_owned)
-            .replace(url, &redact(url))
-    };
+    let said = |error: redis::RedisError| unreadable(url, &super::error::words(&error));
     let mut info = url.into_connection_info().map_err(said)?;
     let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        return Err("#insecure is not possible: the certificate is always checked. Put the certificate of its CA into REDIS_CA_FILE, and leave #insecure out".into());
+    }
     if let Some(certificates) = &access.certificates {
         if !is_tls {
             return Err("a certificate is set (REDIS_CA_FILE, REDIS_CERT_FILE), and the connection would not be encrypted; write rediss:// for TLS, or leave the certificate out".into());
@@ -187,6 +196,38 @@ fn info(url: &str, access: &Access) -> Result<ConnectionInfo, String> {
     // user of the bridge needs for nothing else.
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings))
+}
+
+/// What is wrong with a URL, in our own words, with nothing of a password.
+fn unreadable(url: &str, said: &str) -> String {
+    let (_, rest) = split_scheme(url);
+    // Each of these marks ends the place of the password.
+    let before = rest.rfind('@').map_or("", |at| &rest[..at]);
+    if before.contains(['/', '?', '#', '@']) {
+        return "its password has a character that means something else in a URL. Write @ as %40, / as %2F, ? as %3F, # as %23, % as %25 and : as %3A, or put the password as it is into REDIS_PASSWORD_FILE".into();
+    }
+    match said {
+        "Invalid database number" => {
+            "what follows the host and its / is no number of a database".into()
+        }
+        "Redis URL did not parse" => unparsed(url),
+        said => said.replace(url, &redact(url)),
+    }
+}
+
+/// Why a URL did not parse.
+fn unparsed(url: &str) -> String {
+    let (scheme, _) = split_scheme(url);
+    if !scheme.is_empty() && !is_certain(scheme) {
+        return format!("it begins with {scheme}");
+    }
+    match Url::parse(url) {
+        Err(url::ParseError::InvalidPort) => {
+            "what follows the : behind the host is no port, a number up to 65535".into()
+        }
+        Err(url::ParseError::EmptyHost) => "it has no host".into(),
+        _ => "it did not parse".into(),
+    }
 }
 
 /// The same with a password, where the URL had none.
@@ -211,8 +252,15 @@ pub(super) fn user(url: &str) -> String {
     }
 }
 
+/// Whether a URL has something before its `@`, and no `:` in it.
+pub(super) fn lone_user(url: &str) -> bool {
+    let login = Parts::of("redis", split_scheme(url).1).login;
+    !login.trim_end_matches('@').is_empty() && !login.contains(':')
+}
+
 /// Whether a URL brings the password of its user.
-pub(super) fn has_password(url: &str) -> bool {
+#[must_use]
+pub fn has_password(url: &str) -> bool {
     let (scheme, rest) = split_scheme(url);
     let parts = Parts::of("redis", rest);
     if scheme.ends_with("unix://") {
@@ -311,10 +359,16 @@ mod tests {
             ("redis+sentinel://:hunter2@a:1", "name of the primary"),
             ("redis+sentinel://:hunter2@a/main/0/1", "no more"),
             ("redis+sentinel://:hunter2@a/main/x", "database"),
-            ("redis+sentinel://:hunter2@a:b/main", "did not parse"),
+            ("redis+sentinel://:hunter2@a:b/main", "is no port"),
             ("redis+cluster://:hunter2@a/1", "only database 0"),
-            ("redis+cluster://:hunter2@", "did not parse"),
+            ("redis+cluster://:hunter2@", "has no host"),
             ("redis+nothing://:hunter2@a", "did not parse"),
+            ("redis://:hun/ter2@a", "/ as %2F"),
+            ("redis://ada:12/hunter2@a", "REDIS_PASSWORD_FILE"),
+            ("redis://:hun#ter2@a", "# as %23"),
+            ("redis://a/x", "no number of a database"),
+            ("redis://:hunter2@a:99999", "is no port"),
+            ("http://:hunter2@a", "begins with http://"),
         ] {
             let why = Address::parse(url, &Access::default()).expect_err("it is wrong");
             assert!(

@@ -5,12 +5,15 @@
 //! whose answer was lost, and because a waiting command and a subscription need connections to
 //! that node which are theirs alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Value};
 
-use super::address::elsewhere;
+use super::access::Source;
+use super::address::{Address, elsewhere};
+use super::connect::Endpoint;
 use super::{StoreError, convert};
 use crate::keys::Keys;
 
@@ -21,24 +24,19 @@ const ASKED_AT_ONCE: usize = 3;
 
 /// The nodes of a cluster, as far as they are known.
 pub(super) struct Cluster {
-    /// Those of the URL.
-    nodes: Vec<ConnectionInfo>,
+    /// Where those of the URL stand, and the login.
+    source: Arc<Source>,
     /// Those the cluster told of, the one that held the keys last at the end: when it is asked
     /// for again something is wrong with it.
     told: Vec<ConnectionInfo>,
     /// A key that stands for all.
     key: String,
-    url: String,
 }
 
 impl Cluster {
     /// # Errors
     /// [`StoreError::Scattered`] where the keys would not stand in one slot.
-    pub(super) fn new(
-        nodes: Vec<ConnectionInfo>,
-        keys: &Keys,
-        url: String,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn new(keys: &Keys, source: Arc<Source>) -> Result<Self, StoreError> {
         let tag = hash_tag(&keys.queue);
         if tag.is_none() || [&keys.failed, &keys.enriched].map(|key| hash_tag(key)) != [tag; 2] {
             return Err(StoreError::Scattered([
@@ -48,10 +46,9 @@ impl Cluster {
             ]));
         }
         Ok(Self {
-            nodes,
+            source,
             told: Vec::new(),
             key: keys.queue.clone(),
-            url,
         })
     }
 
@@ -59,9 +56,20 @@ impl Cluster {
     ///
     /// # Errors
     /// [`StoreError`]: the first node's that answers with one, else that of the connection.
-    pub(super) async fn find(&mut self) -> Result<Client, StoreError> {
-        let mut nodes = self.told.clone();
-        for node in &self.nodes {
+    pub(super) async fn find(&mut self) -> Result<Endpoint, StoreError> {
+        let (address, _) = self.source.read_again().await?;
+        let Address::Cluster { nodes: named } = address else {
+            unreachable!("made of the URL of a cluster");
+        };
+        // With the login as it is now.
+        let told = self.told.iter().filter_map(|node| match node.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Some(elsewhere(&named[0], host.clone(), *port))
+            }
+            _ => None,
+        });
+        let mut nodes: Vec<ConnectionInfo> = told.collect();
+        for node in &named {
             add(&mut nodes, node);
         }
         let asks: Vec<_> = nodes.iter().map(|node| ask(node, &self.key)).collect();
@@ -70,25 +78,22 @@ impl Cluster {
         while let Some(answer) = asks.next().await {
             let error = match answer {
                 Ok(Some((holder, others))) => {
-                    let client = Client::open(holder.clone()).map_err(|error| self.error(&error));
                     drop(asks);
+                    let endpoint = Endpoint::new(holder.addr().clone(), Arc::clone(&self.source));
                     self.told.clear();
                     for node in others.iter().filter(|node| node.addr() != holder.addr()) {
                         add(&mut self.told, node);
                     }
                     self.told.push(holder);
-                    return client;
+                    return Ok(endpoint);
                 }
                 Ok(None) => StoreError::ClusterDown {
-                    url: self.url.clone(),
+                    url: self.source.target().clone(),
                     cause: "no node holds their slot".into(),
                 },
                 Err(error) => self.error(&error),
             };
-            if trouble
-                .as_ref()
-                .is_none_or(|first| matches!(first, StoreError::Unreachable { .. }))
-            {
+            if trouble.as_ref().is_none_or(StoreError::is_unreachable) {
                 trouble = Some(error);
             }
         }
@@ -96,7 +101,7 @@ impl Cluster {
     }
 
     fn error(&self, error: &RedisError) -> StoreError {
-        StoreError::new(error, &self.url)
+        StoreError::new(error, self.source.target())
     }
 }
 
@@ -169,6 +174,7 @@ fn hash_tag(key: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RedisArgs;
 
     #[test]
     fn a_hash_tag_is_the_first_and_not_empty() {
@@ -213,7 +219,11 @@ mod tests {
             ("leads", "leads", "leads"),
         ] {
             let keys = Keys::new(queue, failed, enriched);
-            let error = Cluster::new(Vec::new(), &keys, String::new()).err();
+            let source = Arc::new(Source::new(&RedisArgs::of(
+                "redis+cluster://a",
+                [queue, failed, enriched],
+            )));
+            let error = Cluster::new(&keys, source).err();
             let text = error.expect("refused").to_string();
             assert!(text.contains(queue) && text.contains("QUEUE_NAME='{leads}_to_enrich'"));
             assert!(!text.contains('\n'));

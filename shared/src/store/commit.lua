@@ -8,6 +8,7 @@
 --         d  done       payload the enriched lead, or nothing where the stream does not get it;
 --                       the lead's id
 --         s  skipped    the same, and it ended early, on purpose
+--         b  budget     the same, and it ended early because a budget did not allow a call
 --         r  retry      payload the envelope; delay in ms; which retry, from 1
 --         p  postponed  payload the envelope; delay in ms; no attempt was made
 --         x  dead       payload the envelope
@@ -15,10 +16,11 @@
 --                       delivery's first bytes; how many those are
 --         q  requeue    payload the envelope, to the front of the line
 -- Returns {now, number...}: the deliveries that were no longer held.
-local WORDS = {d = 3, s = 3, r = 4, p = 3, x = 2, a = 3, q = 2}
+local WORDS = {d = 3, s = 3, b = 3, r = 4, p = 3, x = 2, a = 3, q = 2}
 
 local reply = {now}
-local done, skipped, retried, postponed, dead, recovered = 0, 0, 0, 0, 0, 0
+local done, skipped, retried, postponed, dead, requeued = 0, 0, 0, 0, 0, 0
+local over_budget = 0
 local by_attempt = {}
 local recorded = {}
 local opened = false
@@ -50,6 +52,9 @@ local function record(letter, at)
   elseif letter == 's' then
     to_stream(ARGV[at + 2], payload)
     skipped = skipped + 1
+  elseif letter == 'b' then
+    to_stream(ARGV[at + 2], payload)
+    skipped, over_budget = skipped + 1, over_budget + 1
   elseif letter == 'r' then
     again(payload, ARGV[at + 2])
     retried = retried + 1
@@ -70,7 +75,7 @@ local function record(letter, at)
     dead = dead + 1
   else
     redis.call('RPUSH', KEYS[2], payload)
-    recovered = recovered + 1
+    requeued = requeued + 1
   end
 end
 
@@ -99,10 +104,11 @@ if #recorded > 0 then
 end
 count(KEYS[6], 'done', done)
 count(KEYS[6], 'skipped', skipped)
+count(KEYS[6], 'over_budget', over_budget)
 count(KEYS[6], 'retried', retried)
 count(KEYS[6], 'postponed', postponed)
 count(KEYS[6], 'dead', dead)
-count(KEYS[6], 'recovered', recovered)
+count(KEYS[6], 'requeued', requeued)
 for attempt, n in pairs(by_attempt) do
   redis.call('HINCRBY', KEYS[6], 'retry:' .. attempt, n)
 end

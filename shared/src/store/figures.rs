@@ -3,10 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use redis::Value;
+use serde::Deserialize;
 
-use super::{Store, StoreError, convert, time_or_none};
+use super::survey::Search;
+use super::{Store, StoreError, convert};
 use crate::clock::Millis;
-use crate::stats::{Minute, Snapshot, StationStats, Totals, Worker, WorkerInfo, rate_per_second};
+use crate::stats::{
+    LostWorker, Minute, Snapshot, SpentBudget, StationStats, Totals, Worker, WorkerInfo,
+    rate_per_second,
+};
+
+/// A day, in milliseconds.
+const DAY_MS: Millis = 86_400_000;
 
 impl Store {
     /// Reads every figure in one step.
@@ -24,24 +32,41 @@ impl Store {
             &keys.workers_info,
             &keys.stats,
             &keys.paused,
+            &keys.lost,
+            &keys.budgets,
+            &keys.workers_state,
         ]);
         let mut reply = self.run(script, &cmd).await?;
         let now = reply.now;
         let (waiting, dead, retry) = (reply.next()?, reply.next()?, reply.next()?);
-        let (paused, next_retry): (i64, i64) = (reply.next()?, reply.next()?);
+        let (paused, next_retry): (i64, Option<Millis>) = (reply.next()?, reply.next()?);
         let totals = totals(&reply.next()?);
         let (this, previous): (Vec<Option<u64>>, Vec<Option<u64>>) = (reply.next()?, reply.next()?);
-        let sum = |counts: Vec<Option<u64>>| counts.into_iter().flatten().sum();
-        let workers = reply
+        let lost = lost_workers(now, reply.next()?);
+        let budgets = spent_budgets(now, reply.next()?);
+        let next_search: Option<Millis> = reply.next()?;
+        let counts = |counts: &[Option<u64>]| {
+            let count = |place: usize| counts.get(place).copied().flatten().unwrap_or(0);
+            let (done, dead, retried) = (count(0), count(1), count(2));
+            (done + dead, retried + dead)
+        };
+        let ((finished, failed), (finished_before, failed_before)) =
+            (counts(&this), counts(&previous));
+        let mut workers = reply
             .rest::<(String, Millis, Vec<u8>, u64)>()?
             .into_iter()
-            .map(|(id, deadline, info, in_flight)| Worker {
-                id,
-                info: WorkerInfo::read(&info),
-                in_flight,
-                lease_ms: deadline - now,
+            .map(|(id, deadline, info, in_flight)| {
+                let info = WorkerInfo::read(&info);
+                Worker {
+                    id,
+                    lease_ms: lease_left(deadline - now, &info),
+                    info,
+                    in_flight,
+                    unregistered: false,
+                }
             })
             .collect::<Vec<_>>();
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Snapshot {
             now,
             waiting,
@@ -50,13 +75,17 @@ impl Store {
             dead,
             paused: paused == 1,
             totals,
-            rate_per_s: rate_per_second(now, sum(this), sum(previous)),
-            next_retry: time_or_none(next_retry),
-            workers: {
-                let mut workers = workers;
-                workers.sort_by(|a, b| a.id.cmp(&b.id));
-                workers
+            rate_per_s: rate_per_second(now, finished, finished_before),
+            failed_per_s: rate_per_second(now, failed, failed_before),
+            lost,
+            budgets,
+            next_retry,
+            search: if is_searched(now, next_search, &workers) {
+                Search::ByWorkers
+            } else {
+                Search::Unfinished
             },
+            workers,
         })
     }
 
@@ -173,6 +202,94 @@ fn figure_of(field: &str) -> Option<(String, String, String)> {
     serde_json::from_str(field).ok()
 }
 
+/// Time until a lease ends. One further ahead than it is long was made before the server's clock went
+/// back, and every heartbeat since would have made another: it counts as over. Of a worker that does not
+/// tell its length an hour is the most, as in `heartbeat.lua`.
+fn lease_left(left: Millis, info: &WorkerInfo) -> Millis {
+    const LONGEST_MS: u64 = 3_600_000;
+    /// A living worker renews its lease within it, and a clock may be set back by a little.
+    const HEARTBEAT_MS: u64 = 1_000;
+    let length = match info.lease_length_ms {
+        0 => LONGEST_MS,
+        length => length,
+    };
+    let most = i64::try_from(length.saturating_add(HEARTBEAT_MS)).unwrap_or(i64::MAX);
+    if left > most { 0 } else { left }
+}
+
+/// Whether a living worker searches for in-flight leads of unregistered workers. An older worker does
+/// not, nor does one whose user may not, though its lease is valid; so it counts that a search was due
+/// within the last two leases.
+fn is_searched(now: Millis, next_search: Option<Millis>, workers: &[Worker]) -> bool {
+    let living = workers.iter().filter(|worker| worker.lease_ms > 0);
+    let leases = living.map(|worker| worker.info.lease_length_ms);
+    let lease = leases.max().unwrap_or(0);
+    next_search.is_some_and(|next| lease > 0 && now.abs_diff(next) <= lease.saturating_mul(2))
+}
+
+/// The workers lost in the last day, the last one first; entries of another form are left out.
+fn lost_workers(now: Millis, entries: HashMap<String, Vec<u8>>) -> Vec<LostWorker> {
+    #[derive(Deserialize)]
+    struct Loss {
+        at: f64,
+        recovered: u64,
+        dead: u64,
+        by: String,
+    }
+    let mut lost: Vec<LostWorker> = entries
+        .into_iter()
+        .filter_map(|(worker, loss)| {
+            let Loss {
+                at,
+                recovered,
+                dead,
+                by,
+            } = serde_json::from_slice(&loss).ok()?;
+            Some(LostWorker {
+                worker,
+                at: whole(at),
+                recovered,
+                dead,
+                recovered_by: by,
+            })
+        })
+        .filter(|loss| loss.at > now - DAY_MS)
+        .collect();
+    lost.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.worker.cmp(&b.worker)));
+    lost
+}
+
+/// The budgets that refused calls today (UTC), by pipeline.
+fn spent_budgets(now: Millis, entries: HashMap<String, Vec<u8>>) -> Vec<SpentBudget> {
+    #[derive(Deserialize)]
+    struct Refusals {
+        day: f64,
+        since: f64,
+        last: f64,
+        budget: f64,
+    }
+    let mut budgets: Vec<SpentBudget> = entries
+        .into_iter()
+        .filter_map(|(pipeline, told)| {
+            let told: Refusals = serde_json::from_slice(&told).ok()?;
+            (whole(told.day) == now.div_euclid(DAY_MS)).then(|| SpentBudget {
+                pipeline,
+                since: whole(told.since),
+                last: whole(told.last),
+                budget: told.budget / 1e6,
+            })
+        })
+        .collect();
+    budgets.sort_by(|a, b| a.pipeline.cmp(&b.pipeline));
+    budgets
+}
+
+/// A number that Lua wrote, which has no integers.
+#[allow(clippy::cast_possible_truncation, reason = "saturates, as it should")]
+fn whole(n: f64) -> i64 {
+    n as i64
+}
+
 /// The totals; what a worker of another version counts in another form is left out.
 fn totals(fields: &HashMap<String, Vec<u8>>) -> Totals {
     let number = |value: &Vec<u8>| std::str::from_utf8(value).ok()?.parse::<u64>().ok();
@@ -181,10 +298,12 @@ fn totals(fields: &HashMap<String, Vec<u8>>) -> Totals {
         received: get("received"),
         done: get("done"),
         skipped: get("skipped"),
+        over_budget: get("over_budget"),
         postponed: get("postponed"),
         dead: get("dead"),
         retried: get("retried"),
         recovered: get("recovered"),
+        requeued: get("requeued"),
         lease_lost: get("lease_lost"),
         redriven: get("redriven"),
         dropped: get("dropped"),

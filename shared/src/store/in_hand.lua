@@ -1,10 +1,10 @@
--- Reads deliveries in a worker's hands, without touching them. Of one that is too large only the
--- beginning is sent.
+-- Reads deliveries in a worker's hands, without touching them. Of one that is too large only a part is
+-- sent.
 --
 -- KEYS  1 active:<worker>
 -- ARGV  1 bytes after which to stop  2 bytes of a payload that is sent whole  3 bytes that are sent
---       of a larger one  then the deliveries' numbers
--- Returns {now, payload or {bytes, beginning} or false...}: of the first so many numbers, false
+--       of a larger one  4 where that part begins, from 0  then the deliveries' numbers
+-- Returns {now, payload or {bytes in all, part} or false...}: of the first so many numbers, false
 -- where it is not there.
 local as_they_came = batches(KEYS[1])
 
@@ -21,7 +21,8 @@ end
 
 local reply = {now}
 local room, whole = tonumber(ARGV[1]), tonumber(ARGV[2])
-for i = 4, #ARGV do
+local from, part = tonumber(ARGV[4]), tonumber(ARGV[3])
+for i = 5, #ARGV do
   if room <= 0 then
     break
   end
@@ -29,7 +30,7 @@ for i = 4, #ARGV do
   if payload then
     room = room - #payload
     if #payload > whole then
-      payload = {#payload, string.sub(payload, 1, tonumber(ARGV[3]))}
+      payload = {#payload, string.sub(payload, from + 1, from + part)}
     end
   end
   reply[#reply + 1] = payload

@@ -13,7 +13,7 @@ use std::time::Instant;
 use redis::Cmd;
 
 use super::wire::{Answers, Purpose, Request, Wire};
-use super::work::{Delivery, FETCH_BYTES, Fetched, Outcome, Record};
+use super::work::{Completion, Delivery, Fetched, Outcome, Record};
 use super::{IDLE, Reply, Store, StoreError, convert};
 
 /// Lanes of a worker: one batch is worked on while another one is on its way.
@@ -247,13 +247,14 @@ impl Lane {
     /// The end of a batch's record.
     fn seal(&self, request: &mut Request, records: &[Record], first: u64) {
         let keys = self.store.keys();
-        let (mut done, mut skips, mut last) = (0, 0, None);
+        let (mut done, mut skipped, mut over_budget, mut last) = (0, 0, 0, None);
         let (mut places, mut envelopes) = (Vec::new(), Vec::new());
         for (place, Record { id, outcome, .. }) in records.iter().enumerate() {
             match outcome {
-                Outcome::Done { lead, skipped } => {
+                Outcome::Done { lead, completion } => {
                     done += 1;
-                    skips += u32::from(*skipped);
+                    skipped += u32::from(*completion != Completion::Full);
+                    over_budget += u32::from(*completion == Completion::OverBudget);
                     last = Some((id.as_str(), &lead[..]));
                 }
                 Outcome::Dead { envelope } => {
@@ -273,7 +274,8 @@ impl Lane {
             .arg(&keys.failed)
             .arg(&keys.stats)
             .arg(keys.minute(minute));
-        cmd.arg(self.number).arg(first).arg(done).arg(skips);
+        cmd.arg(self.number).arg(first).arg(done);
+        cmd.arg(format!("{skipped} {over_budget}"));
         cmd.arg(id).arg(lead).arg(places.join(" ")).arg(envelopes);
         request.add(&cmd);
     }
@@ -303,7 +305,7 @@ impl Lane {
             &keys.failed,
         ]);
         cmd.arg(&self.worker).arg(self.number).arg(count).arg(first);
-        cmd.arg(FETCH_BYTES).arg(LARGEST);
+        cmd.arg(self.store.bytes_at_once()).arg(LARGEST);
         cmd
     }
 

@@ -1,7 +1,7 @@
 //! Looking at what waits, is in flight or is due again, and at the audit, without touching any
 //! of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -87,8 +87,29 @@ pub struct AuditEntry {
 type Rows = Vec<(String, HashMap<String, Vec<u8>>)>;
 
 impl Store {
+    /// The keys of fixed names that are there, but for what looks whether Redis accepts a write.
+    ///
+    /// # Errors
+    /// [`StoreError`] where Redis is away, or the user may not.
+    pub async fn keys_in_use(&self) -> Result<Vec<String>, StoreError> {
+        let keys = self.keys();
+        let names = keys.types().map(|(name, _)| name);
+        let names: Vec<&str> = names
+            .into_iter()
+            .filter(|name| *name != keys.probe)
+            .collect();
+        let mut pipe = redis::pipe();
+        for name in &names {
+            pipe.cmd("EXISTS").arg(*name);
+        }
+        let there: Vec<bool> = self.pipeline(&pipe).await?;
+        let there = names.into_iter().zip(there).filter(|(_, there)| *there);
+        Ok(there.map(|(name, _)| name.to_owned()).collect())
+    }
+
     /// Looks at up to `count` leads of a stage from `offset` on; returns how many there are in
-    /// all, and those.
+    /// all, and those. `unregistered` names workers that have
+    /// leads in flight and are not registered.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
@@ -97,6 +118,7 @@ impl Store {
         stage: Stage,
         offset: u64,
         count: u64,
+        unregistered: &[String],
     ) -> Result<(u64, Vec<Entry>), StoreError> {
         match stage {
             Stage::Waiting => {
@@ -109,7 +131,7 @@ impl Store {
                 Ok((total, pieces.into_iter().map(Entry::of_piece).collect()))
             }
             Stage::Retry => self.look_at_retry(offset, count).await,
-            Stage::InFlight => self.look_in_hands(offset, count).await,
+            Stage::InFlight => self.look_in_hands(offset, count, unregistered).await,
         }
     }
 
@@ -126,7 +148,7 @@ impl Store {
             .arg(offset)
             .arg(offset.saturating_add(count.max(1)) - 1)
             .arg("WITHSCORES");
-        let (total, members): (u64, Vec<(Vec<u8>, f64)>) = self.pipeline(&pipe).await?;
+        let (total, members): (u64, Vec<(Vec<u8>, f64)>) = self.pipeline_bulk(&pipe).await?;
         let entries = members.into_iter().map(|(payload, due)| Entry {
             #[allow(clippy::cast_possible_truncation)]
             due: Some(due as Millis),
@@ -135,14 +157,25 @@ impl Store {
         Ok((total, entries.collect()))
     }
 
+    /// The names of the registered workers, and of these others.
+    pub(super) async fn workers_and(&self, others: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut cmd = redis::cmd("ZRANGE");
+        cmd.arg(&self.keys().workers).arg(0).arg(-1);
+        let mut workers: Vec<String> = self.query(&cmd).await?;
+        let registered: HashSet<&String> = workers.iter().collect();
+        let others = others.iter().filter(|other| !registered.contains(other));
+        let others: Vec<String> = others.cloned().collect();
+        workers.extend(others);
+        Ok(workers)
+    }
+
     async fn look_in_hands(
         &self,
         offset: u64,
         count: u64,
+        unregistered: &[String],
     ) -> Result<(u64, Vec<Entry>), StoreError> {
-        let mut cmd = redis::cmd("ZRANGE");
-        cmd.arg(&self.keys().workers).arg(0).arg(-1);
-        let workers: Vec<String> = self.query(&cmd).await?;
+        let workers = self.workers_and(unregistered).await?;
         let (mut total, mut skip, mut entries) = (0, offset, Vec::new());
         for worker in workers {
             let numbers = self.held(&worker).await?;
@@ -200,7 +233,7 @@ impl Store {
             .arg("-")
             .arg("COUNT")
             .arg(count);
-        let (total, rows): (u64, Rows) = self.pipeline(&pipe).await?;
+        let (total, rows): (u64, Rows) = self.pipeline_bulk(&pipe).await?;
         Ok((total, rows.into_iter().map(audit_entry).collect()))
     }
 
@@ -214,7 +247,7 @@ impl Store {
         let mut cmd = redis::cmd("XREVRANGE");
         cmd.arg(&self.keys().audit).arg(from).arg("-");
         cmd.arg("COUNT").arg(count);
-        let rows: Rows = self.query(&cmd).await?;
+        let rows: Rows = self.query_bulk(&cmd).await?;
         let entries = rows.into_iter();
         Ok(entries
             .map(|row| (row.0.clone(), audit_entry(row)))

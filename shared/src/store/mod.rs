@@ -6,14 +6,20 @@
 //!   once
 //! - [`dead_letters`]: reading the dead letter queue and moving entries out of it
 //! - [`figures`]: counts and charts
+//! - [`former`]: lists by the names of earlier versions
+//! - [`listen`]: the events, as they are told
 //! - [`look`]: looking at what waits, is in flight or due again, and at the audit
 //! - [`produce`]: pushing leads in, and looking for those already there
 //! - [`route`]: what stations share: rates, money, what they found before, their figures
+//! - [`lost_property`]: in-flight leads of workers that are not registered; [`survey`]: figures with
+//!   those counted
 //! - [`trash`]: what was thrown away, and bringing it back
 //! - [`trial`]: trying a lead without recording anything
 //! - [`control`]: pause, resume, the audit
-//! - `door`: the connections, to one server or to whichever node holds the data (`address`,
-//!   `sentinel`, `cluster`), with what opens it (`access`) and what goes wrong with TLS (`tls`)
+//! - `door`: the connections, to one server or to the node that is the primary (`discovery` by
+//!   `address`, `sentinel`, `cluster`), with what opens it (`access`) and what goes wrong with TLS (`tls`)
+//! - `connect`: one connection, with a meter on it; `volume`: how much is asked for over it
+//! - `target`: which Redis, and which setting names it
 //! - `window`: a part of a list whose entries may be of any size
 //! - `wire`: a connection for much at a time
 //! - `*.lua`: every step that must not come apart, one file each
@@ -21,16 +27,21 @@
 //! Every call ends within a bounded time. No call changes more than one thing's state outside a
 //! single atomic step on the server.
 
+pub mod condition;
 pub mod control;
 pub mod dead_letters;
 pub mod error;
 pub mod figures;
+pub mod former;
 pub mod hands;
 pub mod lane;
+pub mod listen;
 pub mod look;
+pub mod lost_property;
 pub mod produce;
 pub mod route;
 pub mod sender;
+pub mod survey;
 pub mod trash;
 pub mod trial;
 pub mod waiter;
@@ -39,10 +50,14 @@ pub mod work;
 mod access;
 mod address;
 mod cluster;
+mod connect;
+mod discovery;
 mod door;
 mod script;
 mod sentinel;
+mod target;
 mod tls;
+mod volume;
 mod window;
 mod wire;
 
@@ -50,29 +65,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use redis::{Arg, AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, Value};
+use redis::{Arg, Cmd, FromRedisValue, Pipeline, Value};
 
 use crate::clock::{Millis, ServerClock};
 use crate::config::RedisArgs;
 use crate::event::EventBatch;
 use crate::keys::Keys;
-use access::Access;
-use door::{Door, Server};
+use access::Source;
+use door::{Connection, Door};
 use script::{Script, Scripts};
 
+pub use address::has_password;
 pub use error::{StoreError, redact};
+pub use target::Target;
 
-/// How long a call may take before the connection counts as lost.
+/// How long a connection may be silent, with a call under way, before it counts as lost.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection of one's own that was not used for so long is not used again: a server may end those
 /// that rest.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// How often a subscription makes sure that it listens at the right node.
-const LISTEN_CHECK: Duration = Duration::from_secs(2);
 
 /// The store: one multiplexed connection that comes back by itself, cheap to clone. Behind
 /// sentinels and in a cluster it comes back at the node that is the primary by then.
@@ -84,20 +97,24 @@ pub struct Store {
 
 struct Shared {
     keys: Keys,
-    /// The URL as it may be shown.
-    url: String,
+    /// Where this is, as it may be shown.
+    target: Target,
+    /// The number of the database.
+    database: i64,
     /// Who this is to the server.
     user: String,
     scripts: Scripts,
     clock: ServerClock,
     /// Calls that found the connection broken, or no server.
     broken: AtomicU64,
+    /// What the user may not look at.
+    denied: condition::Denied,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
-            .field("url", &self.shared.url)
+            .field("url", &self.shared.target.url)
             .finish_non_exhaustive()
     }
 }
@@ -107,32 +124,38 @@ impl Store {
     /// within a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`]; [`StoreError::BadAccess`]; [`StoreError::Scattered`] for a cluster
+    /// [`StoreError::BadUrl`]; [`StoreError::BadAccess`]; [`StoreError::NameTaken`]; [`StoreError::Scattered`] for a cluster
     /// whose keys would not stand in one slot.
     pub fn new(args: &RedisArgs) -> Result<Self, StoreError> {
-        let names = [
-            &args.queue_name,
-            &args.failed_queue_name,
-            &args.enriched_stream,
-        ];
-        if names[0] == names[1] || names[1] == names[2] || names[0] == names[2] {
-            let [queue, failed, enriched] = names.map(Clone::clone);
-            return Err(StoreError::SameNames(queue, failed, enriched));
-        }
-        let url = args.url();
-        let shown = redact(&url);
+        let source = Source::new(args);
         let keys = args.keys();
-        let access = Access::read(&args.access, &url)?;
+        keys.check()?;
+        let (target, user) = (source.target().clone(), source.user());
+        let door = Door::new(Arc::new(source), &keys)?;
         Ok(Self {
-            door: Door::new(&url, &access, &shown, &keys)?,
             shared: Arc::new(Shared {
                 keys,
-                url: shown,
-                user: address::user(&url),
+                database: door.database(),
+                target,
+                user,
                 scripts: Scripts::new(),
                 clock: ServerClock::default(),
                 broken: AtomicU64::new(0),
+                denied: condition::Denied::default(),
             }),
+            door,
+        })
+    }
+
+    /// Makes a store with connections of its own and the clock of this one, for another runtime: a
+    /// runtime whose threads compute drives no connection.
+    ///
+    /// # Errors
+    /// As [`Store::new`].
+    pub fn beside(&self) -> Result<Self, StoreError> {
+        Ok(Self {
+            door: self.door.beside(self.keys())?,
+            shared: Arc::clone(&self.shared),
         })
     }
 
@@ -153,12 +176,16 @@ impl Store {
     /// Every [`StoreError`] that a first call can meet; [`StoreError::TooOld`],
     /// [`StoreError::IsSentinel`], [`StoreError::InCluster`].
     pub async fn check(&self) -> Result<(), StoreError> {
-        match self.query::<String>(redis::cmd("INFO").arg("server")).await {
+        // At once: on a slow link each way there counts.
+        let mut ask = redis::cmd("INFO");
+        let (info, time) =
+            tokio::join!(self.query::<String>(ask.arg("server")), self.observe_time());
+        match info {
             Ok(info) => self.check_info(&info)?,
             Err(StoreError::NotAllowed { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.observe_time().await.map(|_| ())
+        time.map(|_| ())
     }
 
     fn check_info(&self, info: &str) -> Result<(), StoreError> {
@@ -167,10 +194,10 @@ impl Store {
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
                 .map(str::trim)
         };
-        let url = || self.shared.url.clone();
-        match (field("redis_mode"), &self.door) {
-            (Some("sentinel"), _) => return Err(StoreError::IsSentinel(url())),
-            (Some("cluster"), Door::Plain { .. }) => return Err(StoreError::InCluster(url())),
+        let url = || self.shared.target.clone();
+        match field("redis_mode") {
+            Some("sentinel") => return Err(StoreError::IsSentinel(url())),
+            Some("cluster") if !self.door.follows() => return Err(StoreError::InCluster(url())),
             _ => {}
         }
         let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
@@ -196,7 +223,34 @@ impl Store {
     /// Where this store is, without the password.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.shared.url
+        &self.shared.target.url
+    }
+
+    /// The number of the database that this store uses.
+    #[must_use]
+    pub fn database(&self) -> i64 {
+        self.shared.database
+    }
+
+    /// Reads the files of the login again, and goes on with what they hold. `false` where there are
+    /// none. Where it fails the connections in use stay.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] that comes with a connection.
+    pub async fn log_in_again(&self) -> Result<bool, StoreError> {
+        self.door.log_in_again().await
+    }
+
+    /// How many leads to ask for in place of so many, as far as the link allows.
+    #[must_use]
+    pub fn leads_at_once(&self, most: usize) -> usize {
+        self.door.volume().leads(most)
+    }
+
+    /// Bytes of leads to send or ask for at once, as far as the link allows.
+    #[must_use]
+    pub fn bytes_at_once(&self) -> usize {
+        self.door.volume().bytes()
     }
 
     /// The server's time as far as this process knows it, in milliseconds since the epoch; 0
@@ -248,79 +302,20 @@ impl Store {
         Ok(listeners.last().copied().unwrap_or(0))
     }
 
-    /// Listens to the events, on a connection of its own. The stream ends when the connection
-    /// does, or when another node becomes the primary.
-    ///
-    /// # Errors
-    /// Every [`StoreError`] a call can meet.
-    pub async fn subscribe(
-        &self,
-    ) -> Result<impl futures::Stream<Item = Bytes> + Send + use<>, StoreError> {
-        use futures::StreamExt as _;
-        let server = self.door.server().await?;
-        let connect = async {
-            let mut pubsub = server.client.get_async_pubsub().await?;
-            pubsub.subscribe(&self.shared.keys.events).await?;
-            Ok(pubsub)
-        };
-        let pubsub = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-            .await
-            .map_err(|_| self.no_answer())?;
-        let what = || format!("SUBSCRIBE {}", self.keys().events);
-        let pubsub = self.told(pubsub, what).await?;
-        Ok(pubsub
-            .into_on_message()
-            .map(|message| Bytes::copy_from_slice(message.get_payload_bytes()))
-            .take_until(Box::pin(self.clone().replaced(server))))
-    }
-
-    /// Returns when calls no longer go to this server. A node that is no longer the primary may
-    /// keep a subscription open for ever, so a call now and again finds out.
-    async fn replaced(self, server: Server) {
-        if !server.is_followed() {
-            return std::future::pending().await;
-        }
-        let mut cmd = redis::cmd("EXISTS");
-        cmd.arg(&self.keys().paused);
-        while tokio::time::timeout(LISTEN_CHECK, server.gone())
-            .await
-            .is_err()
-        {
-            // What matters of the answer, the door takes note of.
-            let _ = self.query::<Value>(&cmd).await;
-        }
-    }
-
-    /// A connection of its own, whose answers may take so long, and the server it leads to.
-    async fn own_connection(
-        &self,
-        response_timeout: Option<Duration>,
-    ) -> Result<(redis::aio::MultiplexedConnection, Server), StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(response_timeout);
-        let server = self.door.server().await?;
-        let connection = server
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| {
-                server.note(&error);
-                self.error(&error)
-            })?;
-        Ok((connection, server))
-    }
-
     fn scripts(&self) -> &Scripts {
         &self.shared.scripts
     }
 
     fn error(&self, error: &redis::RedisError) -> StoreError {
-        let error = StoreError::new(error, &self.shared.url);
-        if matches!(error, StoreError::Unreachable { .. }) {
+        let error = StoreError::new(error, &self.shared.target);
+        self.note_broken(&error);
+        error
+    }
+
+    fn note_broken(&self, error: &StoreError) {
+        if error.is_unreachable() {
             self.shared.broken.fetch_add(1, Ordering::Relaxed);
         }
-        error
     }
 
     /// What a call ends with whose connection leads to a server that is no longer the one.
@@ -334,7 +329,7 @@ impl Store {
 
     fn unreachable(&self, cause: &str) -> StoreError {
         StoreError::Unreachable {
-            url: self.url().to_owned(),
+            url: self.shared.target.clone(),
             cause: cause.into(),
         }
     }
@@ -345,8 +340,29 @@ impl Store {
         self.told(answer, || beginning(cmd)).await
     }
 
+    /// A command whose request or reply may be large.
+    async fn query_bulk<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
+        let mut connection = self.door.bulk().await?;
+        let answer = timed("command", cmd.query_async(&mut connection)).await;
+        self.told(answer, || beginning(cmd)).await
+    }
+
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let mut connection = self.door.connection().await?;
+        let connection = self.door.connection().await?;
+        self.pipeline_over(connection, pipeline).await
+    }
+
+    /// Commands whose requests or replies may be large.
+    async fn pipeline_bulk<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        let connection = self.door.bulk().await?;
+        self.pipeline_over(connection, pipeline).await
+    }
+
+    async fn pipeline_over<T: FromRedisValue>(
+        &self,
+        mut connection: Connection,
+        pipeline: &Pipeline,
+    ) -> Result<T, StoreError> {
         let answer = timed("pipeline", pipeline.query_async(&mut connection)).await;
         let cmds = || {
             let cmds: Vec<String> = pipeline.cmd_iter().map(beginning).take(3).collect();
@@ -432,7 +448,22 @@ impl Store {
     /// Runs a script; its answer is a list that begins with the server's time, which is noted
     /// and taken off.
     async fn run(&self, script: &Script, cmd: &Cmd) -> Result<Reply, StoreError> {
-        let mut connection = self.door.connection().await?;
+        let connection = self.door.connection().await?;
+        self.run_over(connection, script, cmd).await
+    }
+
+    /// Runs a script whose request or reply may be large.
+    async fn run_bulk(&self, script: &Script, cmd: &Cmd) -> Result<Reply, StoreError> {
+        let connection = self.door.bulk().await?;
+        self.run_over(connection, script, cmd).await
+    }
+
+    async fn run_over(
+        &self,
+        mut connection: Connection,
+        script: &Script,
+        cmd: &Cmd,
+    ) -> Result<Reply, StoreError> {
         let answer = timed(script.name(), script.run(cmd, &mut connection)).await;
         let name = || script.name().to_owned();
         let answer = self.told(answer, name).await?;
@@ -505,9 +536,4 @@ fn unexpected(value: &Value) -> StoreError {
     StoreError::Answer(format!(
         "a script's answer is of an unexpected kind: {value:?}"
     ))
-}
-
-/// A time that a script gives as -1 where there is none.
-fn time_or_none(value: i64) -> Option<Millis> {
-    (value >= 0).then_some(value)
 }

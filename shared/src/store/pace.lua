@@ -4,15 +4,18 @@
 -- Where that moment is too far off nothing is reserved, and the caller is told when to ask again:
 -- each of those who were sent away at its own time, in the order they came.
 --
--- KEYS  1 rate  2 spent
+-- KEYS  1 rate  2 spent  3 budgets
 -- ARGV  1 microseconds from one unit to the next  2 how many units  3 the longest wait in us
 --       4 the longest time in us to be sent away for
 --       5 what a call costs, in micro-dollars  6 the day's budget in micro-dollars, or -1
+--       7 the pipeline
 -- Returns {now, state, wait in us}; state 0 reserved, 1 sent away, 2 the day's budget is used up.
 local budget = tonumber(ARGV[6])
 if budget >= 0 then
-  local spent = tonumber(redis.call('GET', KEYS[2] .. ':' .. math.floor(now / 86400000)) or 0)
+  local day = math.floor(now / 86400000)
+  local spent = tonumber(redis.call('GET', KEYS[2] .. ':' .. day) or 0)
   if spent >= budget or spent + tonumber(ARGV[5]) > budget then
+    remember_refusal(KEYS[3], ARGV[7], day, budget)
     return {now, 2, 0}
   end
 end

@@ -62,13 +62,18 @@ impl Store {
     ) -> Result<Paced, StoreError> {
         let keys = self.keys();
         let script = &self.scripts().pace;
-        let mut cmd = script.call(&[&keys.rate(pace.scope), &keys.spent(purchase.pipeline)]);
+        let mut cmd = script.call(&[
+            &keys.rate(pace.scope),
+            &keys.spent(purchase.pipeline),
+            &keys.budgets,
+        ]);
         cmd.arg(pace.interval_us)
             .arg(pace.units)
             .arg(micros(pace.patience))
             .arg(micros(pace.longest))
             .arg(purchase.cost.micros())
-            .arg(purchase.budget());
+            .arg(purchase.budget())
+            .arg(purchase.pipeline);
         let mut reply = self.run(script, &cmd).await?;
         let (state, wait): (i64, u64) = (reply.next()?, reply.next()?);
         let wait = Duration::from_micros(wait);
@@ -87,8 +92,10 @@ impl Store {
     /// as spent all the same.
     pub async fn spend(&self, purchase: &Purchase<'_>) -> Result<Option<i64>, StoreError> {
         let script = &self.scripts().spend;
-        let mut cmd = script.call(&[&self.keys().spent(purchase.pipeline)]);
+        let keys = self.keys();
+        let mut cmd = script.call(&[&keys.spent(purchase.pipeline), &keys.budgets]);
         cmd.arg(purchase.cost.micros()).arg(purchase.budget());
+        cmd.arg(purchase.pipeline);
         let mut reply = self.run(script, &cmd).await?;
         let (day, allowed): (i64, i64) = (reply.next()?, reply.next()?);
         Ok((allowed == 1).then_some(day))

@@ -29,13 +29,19 @@ pub(super) struct Scripts {
     /// Sent as it is, so without a word that only we read.
     pub(super) seal: String,
     pub(super) in_hand: Script,
+    pub(super) in_flight: Script,
     pub(super) commit: Script,
     pub(super) heartbeat: Script,
     pub(super) leave: Script,
     pub(super) recover: Script,
+    pub(super) expired: Script,
+    pub(super) search: Script,
+    pub(super) adopt: Script,
     pub(super) promote: Script,
     pub(super) snapshot: Script,
+    pub(super) probe: Script,
     pub(super) push: Script,
+    pub(super) push_new: Script,
     pub(super) take: Script,
     pub(super) clear: Script,
     pub(super) restore: Script,
@@ -67,13 +73,19 @@ impl Scripts {
             batch: script!("batch"),
             seal: without_comments(include_str!("seal.lua")),
             in_hand: script!("in_hand").only_reads(),
+            in_flight: script!("in_flight").only_reads(),
             commit: script!("commit"),
             heartbeat: script!("heartbeat"),
             leave: script!("leave"),
             recover: script!("recover"),
+            expired: script!("expired"),
+            search: script!("search"),
+            adopt: script!("adopt"),
             promote: script!("promote"),
             snapshot: script!("snapshot").only_reads(),
+            probe: script!("probe"),
             push: script!("push"),
+            push_new: script!("push_new"),
             take: script!("take"),
             clear: script!("clear"),
             restore: script!("restore"),
@@ -120,6 +132,11 @@ impl Script {
             cmd.arg(key);
         }
         cmd
+    }
+
+    /// Whether this user was found to be one who may only read.
+    pub(super) fn is_for_a_reader(&self) -> bool {
+        self.as_reader.load(Ordering::Relaxed)
     }
 
     /// What makes it known to the server.

@@ -1,6 +1,7 @@
 //! Asks sentinels where the primary is.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
@@ -9,7 +10,9 @@ use redis::{
     RedisResult, ServerErrorKind, TlsMode,
 };
 
-use super::access::Access;
+use super::access::{Access, Source};
+use super::address::Address;
+use super::connect::Endpoint;
 use super::error::words;
 use super::{CONNECT_TIMEOUT, StoreError};
 
@@ -18,47 +21,47 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sentinels of one primary.
 pub(super) struct Sentinels {
-    client: SentinelClient,
-    nodes: Vec<ConnectionInfo>,
     name: String,
-    url: String,
+    /// Read each time: a password or a certificate may be another one by now.
+    source: Arc<Source>,
 }
 
 /// What a sentinel says of each primary it watches.
 type Primaries = Vec<HashMap<String, String>>;
 
 impl Sentinels {
-    pub(super) fn new(
-        nodes: Vec<ConnectionInfo>,
-        name: String,
-        node: &ConnectionInfo,
-        access: &Access,
-        url: String,
-    ) -> RedisResult<Self> {
-        let client = client(&nodes, &name, node, access)?;
-        Ok(Self {
-            client,
-            nodes,
-            name,
-            url,
-        })
+    pub(super) const fn new(name: String, source: Arc<Source>) -> Self {
+        Self { name, source }
     }
 
     /// The primary, which was asked whether it is one.
     ///
     /// # Errors
     /// [`StoreError`], with the sentinels' reason where they have one.
-    pub(super) async fn find(&mut self) -> Result<Client, StoreError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.client.async_get_client()).await {
-            Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(self.reason(Some(&error)).await),
-            Err(_) => Err(self.reason(None).await),
+    pub(super) async fn find(&mut self) -> Result<Endpoint, StoreError> {
+        let (address, access) = self.source.read_again().await?;
+        let Address::Sentinel {
+            sentinels, node, ..
+        } = address
+        else {
+            unreachable!("made of the URL of sentinels");
+        };
+        let wrong = |error: &RedisError| StoreError::new(error, self.source.target());
+        let mut client = client(&sentinels, &self.name, &node, &access).map_err(|e| wrong(&e))?;
+        let found = tokio::time::timeout(CONNECT_TIMEOUT, client.async_get_client()).await;
+        match found {
+            Ok(Ok(client)) => {
+                let addr = client.get_connection_info().addr().clone();
+                Ok(Endpoint::new(addr, Arc::clone(&self.source)))
+            }
+            Ok(Err(error)) => Err(self.reason(&sentinels, Some(&error)).await),
+            Err(_) => Err(self.reason(&sentinels, None).await),
         }
     }
 
     /// Puts into words why there is no primary.
-    async fn reason(&self, error: Option<&RedisError>) -> StoreError {
-        let answers = futures::future::join_all(self.nodes.iter().map(primaries)).await;
+    async fn reason(&self, sentinels: &[ConnectionInfo], error: Option<&RedisError>) -> StoreError {
+        let answers = futures::future::join_all(sentinels.iter().map(primaries)).await;
         let known: Primaries = answers.iter().flatten().flatten().cloned().collect();
         if answers.iter().all(Result::is_err) {
             let errors = answers.into_iter().filter_map(Result::err);
@@ -83,7 +86,7 @@ impl Sentinels {
             .is_some_and(|flags| flags.contains("_down"));
         match error {
             Some(error) if !down && error.kind() != ErrorKind::MasterNameNotFoundBySentinel => {
-                StoreError::new(error, &self.url)
+                StoreError::new(error, self.source.target())
             }
             _ => StoreError::NoPrimary(self.name.clone()),
         }
@@ -91,7 +94,7 @@ impl Sentinels {
 
     /// None of the sentinels answered as one.
     fn no_sentinel(&self, errors: &[RedisError]) -> StoreError {
-        let url = self.url.clone();
+        let url = self.source.target().clone();
         let login = |error: &&RedisError| {
             let text = error.to_string();
             error.kind() == ErrorKind::AuthenticationFailed
@@ -102,7 +105,7 @@ impl Sentinels {
         // Ports and logins are in order where certificates are not.
         let certificates = |error: &&RedisError| {
             super::tls::words(error).is_some()
-                || (url.starts_with("rediss") && error.is_connection_dropped())
+                || (url.url.starts_with("rediss") && error.is_connection_dropped())
         };
         let unknown =
             |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError);

@@ -8,17 +8,44 @@ use rustls::{AlertDescription, CertificateError, Error as Tls};
 
 /// The words for it, where that was it.
 pub(super) fn words(error: &RedisError) -> Option<String> {
+    let cause = match io_error(error) {
+        Some(error) => error.get_ref()?,
+        None => cause(error)?,
+    };
+    if let Some(none) = cause.downcast_ref::<NoTls>() {
+        return Some(none.to_string());
+    }
+    cause.downcast_ref::<Tls>().map(told)
+}
+
+/// The system's error, where it is one.
+pub(super) fn io_error(error: &RedisError) -> Option<&std::io::Error> {
+    cause(error)?.downcast_ref()
+}
+
+fn cause(error: &RedisError) -> Option<&(dyn Error + 'static)> {
     // The driver keeps the cause in an `Arc`, behind which nothing but this finds it.
     let kept = error.source()?;
-    let cause: &(dyn Error + 'static) = match kept.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+    Some(match kept.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         Some(inner) => &**inner,
         None => kept,
-    };
-    let cause = match cause.downcast_ref::<std::io::Error>() {
-        Some(error) => error.get_ref()?,
-        None => cause,
-    };
-    cause.downcast_ref::<Tls>().map(told)
+    })
+}
+
+/// What answers does not speak TLS; holds what it does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoTls(pub(super) &'static str);
+
+impl Error for NoTls {}
+
+impl std::fmt::Display for NoTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "what answers there {}. Name the TLS port of Redis (tls-port), or write redis:// for a connection that is not encrypted",
+            self.0
+        )
+    }
 }
 
 fn told(error: &Tls) -> String {

@@ -46,10 +46,31 @@ impl Store {
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn clear_dead(&self, trash: &str, who: &str) -> Result<u64, StoreError> {
+        let cleared: i64 = self.clear(trash, who, -1).await?;
+        Ok(cleared.unsigned_abs())
+    }
+
+    /// Throws the oldest dead letters away, `most` of them: those that there were when an operator
+    /// was asked. Returns how many; `None`, and nothing has moved, where so many have died since
+    /// that they cannot be left out in one short step.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet.
+    pub async fn clear_oldest(
+        &self,
+        trash: &str,
+        who: &str,
+        most: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        Ok(u64::try_from(self.clear(trash, who, most).await?).ok())
+    }
+
+    async fn clear(&self, trash: &str, who: &str, most: i64) -> Result<i64, StoreError> {
         let keys = self.keys();
         let script = &self.scripts().clear;
         let mut cmd = script.call(&[&keys.failed, &keys.trash(trash), &keys.stats, &keys.audit]);
-        cmd.arg(who).arg(TRASH_SECONDS);
+        cmd.arg(who).arg(TRASH_SECONDS).arg(most);
         self.run(script, &cmd).await?.next()
     }
 
@@ -76,7 +97,7 @@ impl Store {
                 script.call(&[&keys.trash(trash), &keys.failed, &keys.stats, &keys.audit]);
             cmd.arg(who).arg(RESTORE_BATCH).arg(READ);
             cmd.arg(u8::from(listeners > 0)).arg(ask);
-            let mut reply = self.run(script, &cmd).await?;
+            let mut reply = self.run_bulk(script, &cmd).await?;
             let (moved, left): (u64, u64) = (reply.next()?, reply.next()?);
             let entries: Vec<Bytes> = reply.rest()?;
             let why = "brought back from the trash";
@@ -186,7 +207,7 @@ impl Store {
 }
 
 /// A pattern of `SCAN` that matches this text and nothing else.
-fn literally(text: &str) -> String {
+pub(super) fn literally(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {

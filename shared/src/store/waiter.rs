@@ -1,11 +1,14 @@
 //! Waits for leads, and takes them in the same round trip.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 
+use super::connect::Meter;
 use super::door::Server;
+use super::error::in_the_middle;
 use super::work::{Fetched, fetched};
 use super::{CONNECT_TIMEOUT, IDLE, Reply, Store, StoreError};
 
@@ -37,6 +40,9 @@ pub struct Waited {
 
 struct Link {
     connection: MultiplexedConnection,
+    meter: Arc<Meter>,
+    /// Its number among all of the process's.
+    id: u64,
     server: Server,
     /// Whether the server cannot be silenced: every wait then has its answer.
     openly: bool,
@@ -110,29 +116,40 @@ impl Waiter {
         pipe.add_command(wait).add_command(call);
         let begun = Instant::now();
         let answers = usize::from(openly) + 1;
+        let before = link.meter.bytes();
         let answers = link.connection.req_packed_commands(&pipe, 0, answers);
-        // Longer than the server may take, so that a dead connection is noticed.
-        let answers = tokio::time::timeout(timeout + CONNECT_TIMEOUT, answers);
+        // Longer than the server may wait, so that a dead connection is noticed.
+        let answers = link.meter.patiently(timeout + CONNECT_TIMEOUT, answers);
         let answers = tokio::select! {
             biased;
             () = link.server.gone() => return Err(Missed::Unheard(self.store.given_up())),
             answers = answers => answers,
         };
-        let Ok(answers) = answers else {
-            return Err(Missed::Unheard(self.store.no_answer()));
-        };
         let mut answers = match answers {
             Ok(answers) => answers,
             Err(error) => {
-                link.server.note(&error);
+                let (volume, bytes) = (self.store.door.volume(), link.meter.bytes() - before);
+                let asked = volume.bytes();
+                let error = if bytes == 0 {
+                    error
+                } else {
+                    volume.lost(link.id);
+                    in_the_middle(&error, bytes, asked, begun.elapsed())
+                };
                 let told = self.store.told(Err(error), || what).await;
-                return told.map_err(Missed::Unheard);
+                return told.map_err(|error| {
+                    link.server.note(&error);
+                    Missed::Unheard(error)
+                });
             }
         };
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error();
         let waited = answers.pop().unwrap_or(Value::Nil).extract_error();
-        for error in [answer.as_ref().err(), waited.as_ref().err()] {
-            error.inspect(|error| link.server.note(error));
+        for error in [answer.as_ref().err(), waited.as_ref().err()]
+            .into_iter()
+            .flatten()
+        {
+            link.server.note(&link.server.endpoint.error(error));
         }
         let fetched = match answer {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => None,
@@ -154,7 +171,9 @@ impl Waiter {
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        let (mut connection, server) = self.store.own_connection(None).await?;
+        let server = self.store.door.server().await?;
+        let connect = server.endpoint.connect().await;
+        let (mut connection, meter) = connect.inspect_err(|error| server.note(error))?;
         let mut may = redis::cmd("CLIENT");
         may.arg("REPLY").arg("ON");
         let begun = Instant::now();
@@ -164,14 +183,17 @@ impl Waiter {
         let openly = match asked.map_err(|_| self.store.no_answer())? {
             Ok(_) => false,
             Err(error) if error.is_io_error() => {
+                let error = self.store.error(&error);
                 server.note(&error);
-                return Err(self.store.error(&error));
+                return Err(error);
             }
             // The user may not, or the server knows no such command.
             Err(_) => true,
         };
         Ok(Link {
             connection,
+            meter,
+            id: self.store.door.next_id(),
             server,
             openly,
             way,

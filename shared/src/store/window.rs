@@ -60,8 +60,11 @@ impl Store {
         loop {
             let mut cmd = script.call(&[key]);
             cmd.arg(first).arg(last);
-            cmd.arg(READ).arg(room).arg(HEAD).arg(ask);
-            let mut reply = self.run(script, &cmd).await?;
+            cmd.arg(READ.min(self.bytes_at_once()))
+                .arg(room)
+                .arg(HEAD)
+                .arg(ask);
+            let mut reply = self.run_bulk(script, &cmd).await?;
             let length: u64 = reply.next()?;
             let step: Vec<Piece> = reply.values.map(Piece::new).collect::<Result<_, _>>()?;
             let sent: usize = step.iter().map(|piece| piece.bytes.len()).sum();

@@ -4,20 +4,22 @@
 //! The driver copies three times what it sends, and takes an answer apart in pieces of 8 KB, with
 //! memory of its own for each text in it, which was a sixth of a worker's time. Here a command is
 //! written once, where it is sent from, and the texts of an answer stay in the memory that they were
-//! read into. TLS is left to the driver, which alone has the certificates.
+//! read into.
 //!
 //! Source of the form of commands and answers: RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::future::{FutureExt as _, select_ok};
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisResult, Value};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use redis::{Cmd, ErrorKind, RedisResult, Value};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 
+use super::connect::{Dialled, Meter, Metered, on_its_way};
 use super::door::Server;
+use super::error::{Foreign, in_the_middle, is_foreign};
 use super::work::PIECE_BYTES;
 use super::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, Store, StoreError, timed};
 
@@ -28,7 +30,9 @@ const KEPT: usize = 1024 * 1024;
 
 /// A connection.
 pub(super) struct Wire {
-    way: Way,
+    /// Its number among all of the process's.
+    id: u64,
+    own: Own,
     store: Store,
     server: Server,
     purpose: Purpose,
@@ -42,21 +46,10 @@ pub(super) struct Purpose {
     pub(super) what: String,
 }
 
-enum Way {
-    Own(Own),
-    Driver(MultiplexedConnection),
-}
-
-/// Commands that go out together.
+/// Commands that go out together, as they are sent.
 pub(super) struct Request {
-    form: Form,
+    bytes: Vec<u8>,
     commands: usize,
-}
-
-enum Form {
-    /// As they are sent.
-    Bytes(Vec<u8>),
-    Driver(Pipeline),
 }
 
 impl Request {
@@ -67,21 +60,12 @@ impl Request {
 
     pub(super) fn add(&mut self, cmd: &Cmd) {
         self.commands += 1;
-        match &mut self.form {
-            Form::Bytes(bytes) => cmd.write_packed_command(bytes),
-            Form::Driver(pipe) => {
-                pipe.add_command(cmd.clone());
-            }
-        }
+        cmd.write_packed_command(&mut self.bytes);
     }
 
     /// The same where the command is one of thousands, without anything made on the way.
     pub(super) fn add_words<const N: usize>(&mut self, words: [&[u8]; N]) {
-        let Form::Bytes(bytes) = &mut self.form else {
-            let mut cmd = Cmd::new();
-            cmd.arg(&words[..]);
-            return self.add(&cmd);
-        };
+        let bytes = &mut self.bytes;
         self.commands += 1;
         let size = |word: &&[u8]| word.len() + 16;
         bytes.reserve(16 + words.iter().map(size).sum::<usize>());
@@ -103,11 +87,10 @@ fn head(out: &mut Vec<u8>, kind: u8, number: usize) {
 impl Wire {
     /// Nothing to send as yet.
     pub(super) fn request(&mut self) -> Request {
-        let form = match &mut self.way {
-            Way::Own(own) => Form::Bytes(std::mem::take(&mut own.sent)),
-            Way::Driver(_) => Form::Driver(Pipeline::new()),
-        };
-        Request { form, commands: 0 }
+        Request {
+            bytes: std::mem::take(&mut self.own.sent),
+            commands: 0,
+        }
     }
 
     /// Sends commands, and reads so many answers behind those that are left unread.
@@ -121,33 +104,35 @@ impl Wire {
         unread: usize,
         answers: usize,
     ) -> Result<Answers, StoreError> {
+        let (before, begun) = (self.own.meter.bytes(), Instant::now());
         let call = async {
-            match (&mut self.way, request.form) {
-                (Way::Own(own), Form::Bytes(bytes)) => {
-                    let answers = own.ask(bytes, unread, answers).await?;
-                    Ok(Answers::Own(answers))
-                }
-                (Way::Driver(driver), Form::Driver(pipe)) => {
-                    let answers = driver.req_packed_commands(&pipe, unread, answers).await?;
-                    Ok(Answers::Driver(answers.into_iter()))
-                }
-                _ => unreachable!("made by this connection"),
-            }
+            let answers = self.own.ask(request.bytes, unread, answers).await?;
+            Ok(Answers(answers))
         };
         let answers = tokio::select! {
             biased;
             () = self.server.gone() => return Err(self.store.given_up()),
             answers = timed(self.purpose.call, call) => answers,
         };
+        let answers = answers.map_err(|error| {
+            let volume = self.store.door.volume();
+            let (bytes, asked) = (self.own.meter.bytes() - before, volume.bytes());
+            if is_foreign(&error) || bytes == 0 {
+                return error;
+            }
+            volume.lost(self.id);
+            in_the_middle(&error, bytes, asked, begun.elapsed())
+        });
         self.told(answers).await
     }
 
     /// Puts into words what went wrong, and takes note of it.
     pub(super) async fn told<T>(&self, answer: RedisResult<T>) -> Result<T, StoreError> {
-        if let Err(error) = &answer {
+        let told = self.store.told(answer, || self.purpose.what.clone()).await;
+        if let Err(error) = &told {
             self.server.note(error);
         }
-        self.store.told(answer, || self.purpose.what.clone()).await
+        told
     }
 }
 
@@ -158,21 +143,16 @@ impl Store {
     /// Every [`StoreError`] that comes with a connection.
     pub(super) async fn wire(&self, purpose: Purpose) -> Result<Wire, StoreError> {
         let server = self.door.server().await?;
-        let info = server.client.get_connection_info().clone();
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, Own::connect(&info)).await;
-        let connect = connect.unwrap_or_else(|late| Err(io::Error::from(late).into()));
-        let own = connect.map_err(|error| {
-            server.note(&error);
-            self.error(&error)
-        })?;
-        let (way, server) = if let Some(own) = own {
-            (Way::Own(own), server)
-        } else {
-            let (driver, server) = self.own_connection(Some(RESPONSE_TIMEOUT)).await?;
-            (Way::Driver(driver), server)
+        let own = async {
+            let dialled = server.endpoint.dial().await?;
+            let login = tokio::time::timeout(CONNECT_TIMEOUT, Own::log_in(dialled)).await;
+            let login = login.unwrap_or_else(|late| Err(io::Error::from(late).into()));
+            login.map_err(|error| self.error(&error))
         };
+        let own = own.await.inspect_err(|error| server.note(error))?;
         Ok(Wire {
-            way,
+            id: self.door.next_id(),
+            own,
             store: self.clone(),
             server,
             purpose,
@@ -180,13 +160,10 @@ impl Store {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
-
 /// A connection that is spoken here.
 struct Own {
-    stream: Box<dyn Stream>,
+    stream: Metered,
+    meter: Arc<Meter>,
     /// Room for what is sent next.
     sent: Vec<u8>,
     /// What came, and room for more.
@@ -196,32 +173,20 @@ struct Own {
 }
 
 impl Own {
-    /// A connection to a server, logged in; none where it is to be encrypted.
-    async fn connect(info: &ConnectionInfo) -> RedisResult<Option<Self>> {
-        let stream: Box<dyn Stream> = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                let addresses = tokio::net::lookup_host((&**host, *port)).await?;
-                // All at once, as the driver does: one that never answers holds up none.
-                let connects: Vec<_> = addresses.map(|to| TcpStream::connect(to).boxed()).collect();
-                if connects.is_empty() {
-                    let error = "the host's name leads to no address";
-                    return Err(io::Error::new(io::ErrorKind::NotFound, error).into());
-                }
-                let (stream, _) = select_ok(connects).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
-            #[cfg(unix)]
-            ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
-            _ => return Ok(None),
-        };
+    /// Logs in.
+    async fn log_in(dialled: Dialled) -> RedisResult<Self> {
+        let Dialled {
+            settings,
+            stream,
+            meter,
+        } = dialled;
         let mut own = Self {
             stream,
+            meter,
             sent: Vec::new(),
             came: BytesMut::new(),
             room: ROOM,
         };
-        let settings = info.redis_settings();
         let mut login = Vec::new();
         if let Some(password) = settings.password() {
             let user = settings.username();
@@ -233,7 +198,7 @@ impl Own {
             login.push(redis::cmd("SELECT").arg(settings.db()).clone());
         }
         let bytes = login.iter().flat_map(Cmd::get_packed_command).collect();
-        let mut answers = Answers::Own(own.ask(bytes, 0, login.len()).await?);
+        let mut answers = Answers(own.ask(bytes, 0, login.len()).await?);
         if settings.password().is_some() {
             // The server's own words may have the password in them.
             let refused = (
@@ -246,7 +211,7 @@ impl Own {
         if settings.db() != 0 {
             answers.value()?;
         }
-        Ok(Some(own))
+        Ok(own)
     }
 
     async fn ask(
@@ -256,8 +221,9 @@ impl Own {
         answers: usize,
     ) -> io::Result<Texts> {
         let mut rest = &request[..];
+        let on_its_way = on_its_way(rest.len() as u64);
         while !rest.is_empty() {
-            let sent = in_time(self.stream.write(rest)).await?;
+            let sent = in_time(Duration::ZERO, self.stream.write(rest)).await?;
             if sent == 0 {
                 return Err(ended());
             }
@@ -281,7 +247,7 @@ impl Own {
                 if self.came.capacity() == self.came.len() {
                     self.came.reserve(self.room.max(self.came.len()));
                 }
-                if in_time(self.stream.read_buf(&mut self.came)).await? == 0 {
+                if in_time(on_its_way, self.stream.read_buf(&mut self.came)).await? == 0 {
                     return Err(ended());
                 }
             }
@@ -305,8 +271,8 @@ impl Own {
 
 /// Waits for the connection to take or bring anything. Each time anew: whoever asks may be busy
 /// with something else meanwhile, and what came then is in time.
-async fn in_time<T>(wait: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(RESPONSE_TIMEOUT, wait).await?
+async fn in_time<T>(longer: Duration, wait: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(RESPONSE_TIMEOUT + longer, wait).await?
 }
 
 fn ended() -> io::Error {
@@ -315,8 +281,13 @@ fn ended() -> io::Error {
 }
 
 fn foreign() -> io::Error {
-    let kind = io::ErrorKind::InvalidData;
-    io::Error::new(kind, "what came is no answer of Redis")
+    foreign_like(b"")
+}
+
+/// What is no answer, by its beginning.
+fn foreign_like(line: &[u8]) -> io::Error {
+    let said = String::from_utf8_lossy(line).into_owned();
+    io::Error::new(io::ErrorKind::InvalidData, Foreign(said))
 }
 
 /// Passes over answers without reading them.
@@ -356,7 +327,7 @@ impl Reader {
                     self.open = open.ok_or_else(foreign)?;
                     end
                 }
-                _ => return Err(foreign()),
+                line => return Err(foreign_like(line)),
             };
             self.open -= 1;
         }
@@ -377,13 +348,10 @@ fn line(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
 }
 
 /// Answers, to be taken one after the other.
-pub(super) enum Answers {
-    Own(Texts),
-    Driver(std::vec::IntoIter<Value>),
-}
+pub(super) struct Answers(Texts);
 
 /// Answers as they came.
-pub(super) struct Texts {
+struct Texts {
     bytes: Bytes,
     /// Where the first begins, and each ends.
     ends: Vec<usize>,
@@ -423,12 +391,9 @@ impl Answers {
     /// # Errors
     /// What the server refused.
     pub(super) fn value(&mut self) -> RedisResult<Value> {
-        match self {
-            Self::Own(texts) => match texts.next() {
-                Some(answer) => redis::parse_redis_value(&answer)?.extract_error(),
-                None => Ok(Value::Nil),
-            },
-            Self::Driver(values) => values.next().unwrap_or(Value::Nil).extract_error(),
+        match self.0.next() {
+            Some(answer) => redis::parse_redis_value(&answer)?.extract_error(),
+            None => Ok(Value::Nil),
         }
     }
 
@@ -441,17 +406,11 @@ impl Answers {
             Value::BulkString(text) => Some(Bytes::from(text)),
             _ => None,
         };
-        let value = match self {
-            Self::Own(texts) => {
-                let answer = texts.next().unwrap_or_default();
-                if let Some(list) = Texts::list(&answer) {
-                    return Ok(Some(list));
-                }
-                redis::parse_redis_value(&answer)?
-            }
-            Self::Driver(values) => values.next().unwrap_or(Value::Nil),
-        };
-        match value.extract_error()? {
+        let answer = self.0.next().unwrap_or_default();
+        if let Some(list) = Texts::list(&answer) {
+            return Ok(Some(list));
+        }
+        match redis::parse_redis_value(&answer)?.extract_error()? {
             Value::Array(values) => Ok(values.into_iter().map(text).collect()),
             _ => Ok(None),
         }
@@ -466,10 +425,12 @@ mod tests {
     use crate::config::RedisArgs;
 
     /// A connection, and the server's end of it.
-    async fn both_ends() -> (Wire, DuplexStream) {
+    fn both_ends() -> (Wire, DuplexStream) {
         let (here, there) = tokio::io::duplex(1 << 20);
+        let (stream, meter) = Metered::new(Box::new(here));
         let own = Own {
-            stream: Box::new(here),
+            stream,
+            meter,
             sent: Vec::new(),
             came: BytesMut::new(),
             room: ROOM,
@@ -477,8 +438,9 @@ mod tests {
         let args = RedisArgs::of("redis://127.0.0.1:1", ["q", "f", "e"]);
         let store = Store::new(&args).expect("a store");
         let wire = Wire {
-            way: Way::Own(own),
-            server: store.door.server().await.expect("a server"),
+            id: 1,
+            own,
+            server: store.door.server_of_nothing(),
             store,
             purpose: Purpose {
                 call: "test",
@@ -495,7 +457,7 @@ mod tests {
         unread: usize,
         answers: usize,
     ) -> Result<Answers, StoreError> {
-        let (mut wire, mut there) = both_ends().await;
+        let (mut wire, mut there) = both_ends();
         let request = wire.request();
         let asked = wire.ask(request, unread, answers);
         let server = async move {
@@ -530,7 +492,7 @@ mod tests {
         for wrong in ["", "+O", "$3\r\nab", "*2\r\n:1\r\n", "$5\r\nhello"] {
             let error = ask(wrong.as_bytes(), 3, 0, 1).await.err();
             assert!(
-                matches!(error, Some(StoreError::Unreachable { .. })),
+                error.is_some_and(|error| error.is_unreachable()),
                 "{wrong:?}"
             );
         }
@@ -540,13 +502,13 @@ mod tests {
         for wrong in ["\r\n", "?\r\n", "$x\r\n", "$-2\r\n", "*\r\n", &huge, two] {
             let error = ask(wrong.as_bytes(), 99, 0, 1).await.err();
             let error = error.expect(wrong).to_string();
-            assert!(error.contains("no answer of Redis"), "{wrong:?}: {error}");
+            assert!(error.contains("is not Redis"), "{wrong:?}: {error}");
         }
     }
 
     #[tokio::test]
     async fn a_command_is_the_same_by_its_words() {
-        let (mut wire, _there) = both_ends().await;
+        let (mut wire, _there) = both_ends();
         let long = vec![b'x'; 12_345];
         let mut request = wire.request();
         request.add_words([b"XADD", b"", b"\r\n", &long]);
@@ -554,9 +516,7 @@ mod tests {
         cmd.arg("").arg("\r\n").arg(&long);
         request.add(&cmd);
         assert_eq!(request.len(), 2);
-        let Form::Bytes(bytes) = request.form else {
-            panic!("it is no driver's");
-        };
+        let bytes = request.bytes;
         let (first, second) = bytes.split_at(bytes.len() / 2);
         assert!(first == second);
     }
@@ -579,7 +539,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_came_while_nobody_asked_is_in_time_and_silence_is_not() {
-        let (mut wire, mut there) = both_ends().await;
+        let (mut wire, mut there) = both_ends();
         let request = wire.request();
         let mut asked = Box::pin(wire.ask(request, 0, 1));
         assert!(futures::poll!(&mut asked).is_pending());

@@ -1,18 +1,16 @@
 //! A worker's side of the store.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::Cmd;
 
 use super::window::Piece;
-use super::{Reply, Store, StoreError, time_or_none};
+use super::{Reply, Store, StoreError};
 use crate::clock::Millis;
 use crate::envelope::HEAD;
 use crate::stats::WorkerInfo;
 
-/// Bytes of leads after which a fetch takes no more, whatever the number.
-pub(super) const FETCH_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of leads that share their memory: one slow lead may keep those it was fetched with.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
@@ -72,12 +70,12 @@ impl Fetched {
         matches!(self, Self::Taken(leads) if leads.is_empty())
     }
 
-    /// Whether a fetch of so many leads found that no more wait; one that ends at its bytes does
-    /// not know.
+    /// Whether a fetch of so many leads, and of about so many bytes, found that no more wait; one
+    /// that ends at its bytes does not know.
     #[must_use]
-    pub fn is_last(deliveries: &[Delivery], asked: usize) -> bool {
-        let bytes = || deliveries.iter().map(|delivery| delivery.size).sum::<u64>();
-        deliveries.len() < asked && bytes() < FETCH_BYTES as u64
+    pub fn is_last(deliveries: &[Delivery], asked: usize, bytes: usize) -> bool {
+        let fetched = || deliveries.iter().map(|delivery| delivery.size).sum::<u64>();
+        deliveries.len() < asked && fetched() < bytes as u64
     }
 }
 
@@ -92,6 +90,18 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
+/// How far through its pipeline an enriched lead went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Completion {
+    /// To the end.
+    #[default]
+    Full,
+    /// It ended early, by design.
+    Skipped,
+    /// It ended early because a budget did not allow a call.
+    OverBudget,
+}
+
 /// What came of a delivery, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -99,8 +109,8 @@ pub enum Outcome {
     Done {
         /// The enriched lead, for the stream; empty where it does not go there.
         lead: Bytes,
-        /// Whether it ended early, on purpose.
-        skipped: bool,
+        /// How far through its pipeline it went.
+        completion: Completion,
     },
     /// Due again later.
     Retry {
@@ -140,6 +150,10 @@ pub enum Outcome {
 /// What a heartbeat brings back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pulse {
+    /// When the heartbeat was sent.
+    pub sent: Option<Instant>,
+    /// The server's time of the heartbeat.
+    pub now: Millis,
     /// Whether the worker was still registered.
     pub registered: bool,
     /// Whether work is paused.
@@ -148,8 +162,18 @@ pub struct Pulse {
     pub next_retry: Option<Millis>,
     /// How many leads wait to be tried.
     pub trials: u64,
-    /// Workers whose lease has run out.
-    pub expired: Vec<String>,
+    /// Whether the lease of any worker has run out.
+    pub has_expired: bool,
+}
+
+impl Pulse {
+    /// The latest that it can be by the server's clock, if that goes as this machine's does and a
+    /// request takes no longer than `travel`; `None` without a heartbeat.
+    #[must_use]
+    pub fn latest(&self, travel: Duration) -> Option<Millis> {
+        let passed = (self.sent?.elapsed() + travel).as_millis();
+        Some(self.now.saturating_add(i64::try_from(passed).ok()?))
+    }
 }
 
 impl Outcome {
@@ -198,7 +222,7 @@ impl Store {
     ) -> Result<Fetched, StoreError> {
         let script = &self.scripts().fetch;
         let cmd = self.fetch_call(worker, count, first, whole);
-        fetched(first, self.run(script, &cmd).await?)
+        fetched(first, self.run_bulk(script, &cmd).await?)
     }
 
     pub(super) fn fetch_call(&self, worker: &str, count: usize, first: u64, whole: usize) -> Cmd {
@@ -210,7 +234,8 @@ impl Store {
             &keys.paused,
             &keys.stats,
         ]);
-        cmd.arg(worker).arg(count).arg(first).arg(FETCH_BYTES);
+        cmd.arg(worker).arg(count).arg(first);
+        cmd.arg(self.bytes_at_once());
         cmd.arg(whole).arg(HEAD).arg(PIECE_BYTES);
         cmd
     }
@@ -266,7 +291,7 @@ impl Store {
                 Outcome::Aside { head, replaces } => cmd.arg(&head[..]).arg(replaces),
             };
         }
-        self.run(script, &cmd).await?.rest()
+        self.run_bulk(script, &cmd).await?.rest()
     }
 
     /// Renews the worker's lease, or registers it.
@@ -295,13 +320,16 @@ impl Store {
             .arg(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))
             .arg(serde_json::to_vec(info).expect("plain fields are JSON"))
             .arg(u8::from(register));
+        let sent = Instant::now();
         let mut reply = self.run(script, &cmd).await?;
         Ok(Pulse {
+            sent: Some(sent),
+            now: reply.now,
             registered: reply.next::<i64>()? == 1,
             paused: reply.next::<i64>()? == 1,
-            next_retry: time_or_none(reply.next()?),
+            next_retry: reply.next()?,
             trials: reply.next()?,
-            expired: reply.rest()?,
+            has_expired: reply.values.next().is_some(),
         })
     }
 
@@ -313,21 +341,29 @@ impl Store {
     pub async fn leave(&self, worker: &str) -> Result<u64, StoreError> {
         let keys = self.keys();
         let script = &self.scripts().leave;
-        let mut cmd = script.call(&[&keys.workers, &keys.workers_info, &keys.active(worker)]);
+        let mut cmd = script.call(&[
+            &keys.workers,
+            &keys.workers_info,
+            &keys.active(worker),
+            &keys.workers_state,
+        ]);
         cmd.arg(worker);
         self.run(script, &cmd).await?.next()
     }
 
     /// Moves deliveries out of a dead worker's hands, the oldest last; an empty list only takes
     /// a worker without leads off the register. Returns the numbers moved, or `None` where the
-    /// worker turned out to be alive.
+    /// worker turned out to be alive. Fields of `rubbish` go to the dead letters as they are. The loss is recorded with `by`, the worker that recovers.
     ///
     /// # Errors
     /// Every [`StoreError`] a call can meet.
     pub async fn recover(
         &self,
         worker: &str,
+        by: &str,
+        latest: Option<Millis>,
         recoveries: &[Recovery],
+        rubbish: &[Vec<u8>],
     ) -> Result<Option<Vec<u64>>, StoreError> {
         let keys = self.keys();
         let script = &self.scripts().recover;
@@ -338,8 +374,10 @@ impl Store {
             &keys.queue,
             &keys.failed,
             &keys.stats,
+            &keys.lost,
         ]);
-        cmd.arg(worker);
+        cmd.arg(worker).arg(by);
+        cmd.arg(latest.map_or_else(String::new, |latest| latest.to_string()));
         for recovery in recoveries {
             let operation = match &recovery.envelope {
                 None => "as it is",
@@ -350,7 +388,10 @@ impl Store {
                 .arg(recovery.number)
                 .arg(recovery.envelope.as_deref().unwrap_or_default());
         }
-        let mut reply = self.run(script, &cmd).await?;
+        for field in rubbish {
+            cmd.arg("rubbish").arg(field).arg("");
+        }
+        let mut reply = self.run_bulk(script, &cmd).await?;
         if reply.next::<i64>()? == 1 {
             return Ok(None);
         }
@@ -368,15 +409,18 @@ impl Store {
         let mut cmd = script.call(&[&keys.retry, &keys.queue]);
         cmd.arg(limit);
         let mut reply = self.run(script, &cmd).await?;
-        Ok((reply.next()?, time_or_none(reply.next()?)))
+        Ok((reply.next()?, reply.next()?))
     }
 }
 
 /// The letter that an outcome has in `commit.lua`.
 const fn letter(outcome: &Outcome) -> u8 {
     match outcome {
-        Outcome::Done { skipped: false, .. } => b'd',
-        Outcome::Done { skipped: true, .. } => b's',
+        Outcome::Done { completion, .. } => match completion {
+            Completion::Full => b'd',
+            Completion::Skipped => b's',
+            Completion::OverBudget => b'b',
+        },
         Outcome::Retry { .. } => b'r',
         Outcome::Postponed { .. } => b'p',
         Outcome::Dead { .. } => b'x',

@@ -10,7 +10,7 @@ use bridge_shared::stats::WorkerInfo;
 use bridge_shared::store::Store;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination};
 use bridge_shared::store::lane::{LANES, Lane, Recorded};
-use bridge_shared::store::work::{Fetched, Outcome, Record, Recovery};
+use bridge_shared::store::work::{Completion, Fetched, Outcome, Record, Recovery};
 use bytes::Bytes;
 use redis::FromRedisValue;
 use tokio::runtime::Runtime;
@@ -160,12 +160,11 @@ impl Bench {
         let lease = if alive { HOUR } else { Duration::ZERO };
         let (name, info) = (name(worker), WorkerInfo::default());
         let pulse = self.wait(self.store.heartbeat(&name, lease, &info, register));
-        let number = |name: &String| name[1..].parse().expect("a worker");
         Answer::Pulse(
             pulse.registered,
             pulse.paused,
             pulse.next_retry.is_some(),
-            pulse.expired.iter().map(number).collect(),
+            pulse.has_expired,
         )
     }
 
@@ -258,8 +257,11 @@ impl Bench {
             )),
         };
         let recoveries: Vec<Recovery> = deliveries.iter().map(recovery).collect();
-        self.wait(self.store.recover(&name(worker), &recoveries))
-            .map_or(Answer::Alive, Answer::Numbers)
+        self.wait(
+            self.store
+                .recover(&name(worker), "recoverer", None, &recoveries, &[]),
+        )
+        .map_or(Answer::Alive, Answer::Numbers)
     }
 
     fn take(&mut self, console: usize, picked: &[usize], to: To) -> Answer {
@@ -373,9 +375,13 @@ fn outcome(n: usize, ending: Ending) -> Outcome {
     let delay = |due: bool| if due { 0 } else { 3_600_000 };
     let envelope = envelope(n);
     match ending {
-        Ending::Done | Ending::Skipped => Outcome::Done {
+        Ending::Done | Ending::Skipped | Ending::OverBudget => Outcome::Done {
             lead: lead(n).into(),
-            skipped: ending == Ending::Skipped,
+            completion: match ending {
+                Ending::Skipped => Completion::Skipped,
+                Ending::OverBudget => Completion::OverBudget,
+                _ => Completion::Full,
+            },
         },
         Ending::Retry { due } => Outcome::Retry {
             envelope,

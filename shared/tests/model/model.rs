@@ -143,7 +143,7 @@ impl Model {
             registered,
             self.paused,
             !self.retry.is_empty(),
-            (0..WORKERS).filter(expired).collect(),
+            (0..WORKERS).any(|worker| expired(&worker)),
         )
     }
 
@@ -229,10 +229,12 @@ impl Model {
                 continue;
             };
             match ending {
-                Ending::Done | Ending::Skipped => {
+                Ending::Done | Ending::Skipped | Ending::OverBudget => {
                     self.enriched.push(n);
                     self.count("done", 1);
-                    self.count("skipped", usize::from(*ending == Ending::Skipped));
+                    let over_budget = *ending == Ending::OverBudget;
+                    self.count("skipped", usize::from(*ending != Ending::Done));
+                    self.count("over_budget", usize::from(over_budget));
                 }
                 Ending::Retry { due } => {
                     self.retry.insert((self.steps, n), *due);
@@ -249,7 +251,7 @@ impl Model {
                 }
                 Ending::Requeue => {
                     self.waiting.push_back(n);
-                    self.count("recovered", 1);
+                    self.count("requeued", 1);
                 }
             }
         }
@@ -392,6 +394,7 @@ impl ReferenceStateMachine for Model {
         let ending = select(vec![
             Ending::Done,
             Ending::Skipped,
+            Ending::OverBudget,
             Ending::Retry { due: true },
             Ending::Retry { due: false },
             Ending::Postponed { due: true },
@@ -412,7 +415,12 @@ impl ReferenceStateMachine for Model {
         let deliveries = prop::collection::btree_map(numbers(model), any::<bool>(), 0..6);
         let record = prop::option::weighted(
             0.8,
-            select(vec![Ending::Done, Ending::Skipped, Ending::Dead]),
+            select(vec![
+                Ending::Done,
+                Ending::Skipped,
+                Ending::OverBudget,
+                Ending::Dead,
+            ]),
         );
         let next = prop::option::weighted(0.8, 1..5_usize);
         let to = select(vec![To::Work, To::Work, To::Trash]);

@@ -1,12 +1,11 @@
 //! The calls of the store that a sequence is made of, and what they answer.
 
-use std::collections::BTreeSet;
-
 /// What a worker says came of a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Done,
     Skipped,
+    OverBudget,
     /// Due at once, or in an hour.
     Retry {
         due: bool,
@@ -112,8 +111,8 @@ pub enum Answer {
     Numbers(Vec<u64>),
     /// The recoverer found the worker alive.
     Alive,
-    /// Registered, paused, whether a retry is known, who is expired.
-    Pulse(bool, bool, bool, BTreeSet<usize>),
+    /// Registered, paused, whether a retry is known, whether any worker is expired.
+    Pulse(bool, bool, bool, bool),
     /// For each, whether it was moved.
     Moved(Vec<bool>),
 }

@@ -175,7 +175,7 @@ impl Store {
     ) -> Result<Option<DeadLetter>, StoreError> {
         let mut cmd = redis::cmd("LINDEX");
         cmd.arg(&self.keys().failed).arg(place);
-        let bytes: Option<Vec<u8>> = self.query(&cmd).await?;
+        let bytes: Option<Vec<u8>> = self.query_bulk(&cmd).await?;
         let bytes = bytes.filter(|bytes| letter.is_of(bytes, bytes.len() as u64));
         Ok(bytes.map(|bytes| DeadLetter::new(letter.index, letter.of, bytes.into())))
     }

@@ -31,7 +31,7 @@ impl Store {
             for (waiting, dead) in batch {
                 cmd.arg(&waiting[..]).arg(&dead[..]);
             }
-            let found: Vec<i64> = self.run(script, &cmd).await?.rest()?;
+            let found: Vec<i64> = self.run_bulk(script, &cmd).await?.rest()?;
             if found.is_empty() {
                 return Err(StoreError::Answer("the waiting list did not move".into()));
             }
@@ -71,7 +71,9 @@ impl Store {
         if events.is_empty() {
             return 0;
         }
-        let told = self.publish(&EventBatch::new(who, events)).await;
+        let told = self
+            .publish(&EventBatch::new(who, self.database(), events))
+            .await;
         told.unwrap_or_else(|error| {
             tracing::warn!(%error, "what came back could not be told over pub/sub");
             0

@@ -210,7 +210,7 @@ impl Take<'_> {
                 replacement
             });
         }
-        let mut reply = self.store.run(script, &cmd).await?;
+        let mut reply = self.store.run_bulk(script, &cmd).await?;
         let seen: usize = reply.next()?;
         if seen == 0 {
             return Err(StoreError::Answer(
