@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! profile = "local"            # the one that counts where none is chosen
-//! theme = "night"              # themes/night.toml beside this file, or a path
+//! theme = "dark"               # or one of your own: themes/night.toml beside this file, or a path
 //! mouse = true
 //!
 //! [profiles.prod]
@@ -19,13 +19,16 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use bridge_shared::config::{RedisAccess, RedisArgs};
+use bridge_shared::boolean;
+use bridge_shared::config::{RedisAccess, RedisArgs, key_name};
 use bridge_shared::hint::suggest;
+use bridge_shared::store::has_password;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ratatui::style::Color;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::keymap::Keymap;
 use crate::text::harmless;
@@ -114,8 +117,10 @@ pub(crate) struct Profile {
     /// The colour of the frame.
     pub(crate) color: Option<String>,
     /// Whether nothing may be changed.
+    #[serde(deserialize_with = "read_only")]
     pub(crate) read_only: bool,
-    /// Whether even one dead letter is not moved without a question.
+    /// Whether the number must be typed as soon as it is more than one dead letter.
+    #[serde(deserialize_with = "confirm")]
     pub(crate) confirm: bool,
 }
 
@@ -127,11 +132,32 @@ pub(crate) struct Config {
     profiles: BTreeMap<String, Profile>,
     theme: Option<String>,
     /// Whether the mouse is used.
+    #[serde(deserialize_with = "mouse")]
     pub(crate) mouse: bool,
     keys: BTreeMap<String, BTreeMap<String, String>>,
     colors: BTreeMap<String, String>,
     #[serde(skip)]
     file: PathBuf,
+}
+
+fn read_only<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    boolean::deserialize("read_only", from)
+}
+
+fn confirm<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    boolean::deserialize("confirm", from)
+}
+
+fn mouse<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    boolean::deserialize("mouse", from)
+}
+
+/// A text without its `${NAME}`s.
+fn without_variables(text: &str) -> String {
+    let mut parts = text.split("${");
+    let before = parts.next().unwrap_or_default();
+    let after = parts.map(|part| part.split_once('}').map_or(part, |(_, after)| after));
+    std::iter::once(before).chain(after).collect()
 }
 
 /// Which settings were given as flags, by the names of their arguments: they count before any
@@ -182,6 +208,21 @@ impl Config {
         Ok(config)
     }
 
+    /// Says so where the file has a password and others than its owner may read it.
+    pub(crate) fn exposed(&self) -> Option<String> {
+        let mut urls = self.profiles.values().filter_map(|of| of.url.as_deref());
+        if !urls.any(|url| has_password(&without_variables(url))) {
+            return None;
+        }
+        let mode = std::fs::metadata(&self.file).ok()?.permissions().mode();
+        (mode & 0o044 != 0).then(|| {
+            let file = self.file.display();
+            format!(
+                "{file} has a password in a url, and others on this machine may read it: chmod 600 {file}, or write ${{NAME}} for a variable, or password_file"
+            )
+        })
+    }
+
     /// The names of the profiles.
     pub(crate) fn names(&self) -> Vec<String> {
         self.profiles.keys().cloned().collect()
@@ -225,7 +266,7 @@ impl Config {
     /// [`ConfigError::Senseless`] where a variable that the profile names is not set.
     pub(crate) fn apply(
         &self,
-        profile: &Profile,
+        (name, profile): (&str, &Profile),
         by_name: bool,
         args: &RedisArgs,
         given: &Given,
@@ -246,11 +287,36 @@ impl Config {
                 redis_ca_file: profile.ca_file.clone(),
                 redis_cert_file: profile.cert_file.clone(),
                 redis_key_file: profile.key_file.clone(),
+                profile: Some(format!("profile {name:?} in {}", self.file.display())),
                 ..RedisAccess::default()
             };
         }
+        self.apply_names(profile, &mut args, |name: &str| {
+            given.contains(&name.to_ascii_lowercase().as_str()) || in_env(name)
+        })?;
+        Ok(args)
+    }
+
+    /// The names of the lists with a profile applied, unless they are `set` elsewhere. The three belong
+    /// together: of a queue that the profile names, the environment knows no other list.
+    fn apply_names(
+        &self,
+        profile: &Profile,
+        args: &mut RedisArgs,
+        is_set: impl Fn(&str) -> bool,
+    ) -> Result<(), ConfigError> {
+        let checked = |value: &String| {
+            key_name(value).map_err(|what| ConfigError::Senseless {
+                file: self.file.clone(),
+                what: format!("{value:?}: {what}"),
+            })
+        };
+        let own_queue = profile.queue_name.as_ref();
+        let own_queue = own_queue.filter(|_| !is_set("QUEUE_NAME"));
+        if let Some(queue) = own_queue {
+            args.queue_name = checked(queue)?;
+        }
         for (name, value, set) in [
-            ("QUEUE_NAME", &profile.queue_name, &mut args.queue_name),
             (
                 "FAILED_QUEUE_NAME",
                 &profile.failed_queue_name,
@@ -262,14 +328,13 @@ impl Config {
                 &mut args.enriched_stream,
             ),
         ] {
-            if let Some(value) = value
-                && !given.contains(&name.to_ascii_lowercase().as_str())
-                && !in_env(name)
-            {
-                set.clone_from(value);
+            match value {
+                Some(value) if !is_set(name) => *set = Some(checked(value)?),
+                None if own_queue.is_some() && !is_set(name) => *set = None,
+                _ => {}
             }
         }
-        Ok(args)
+        Ok(())
     }
 
     /// A text with every `${NAME}` replaced from the environment, so that no password need stand
@@ -389,6 +454,15 @@ mod tests {
     }
 
     #[test]
+    fn booleans_of_the_file_are_the_same_words_everywhere() {
+        let text = "mouse = 1\n[profiles.a]\nread_only = \"On\"\nconfirm = true\n";
+        let read = config(text).expect("sound");
+        let a = &read.profiles["a"];
+        assert!(read.mouse && a.read_only && a.confirm);
+        assert!(!config("mouse = \"no\"").expect("sound").mouse);
+    }
+
+    #[test]
     fn a_profile_counts_after_flags_and_before_the_environment() {
         let text = "profile = \"a\"\n[profiles.a]\nurl = \"redis://a:${PATH}@h\"\nqueue_name = \"qa\"\n[profiles.b]\nurl = \"redis://b\"\n";
         let config = config(text).expect("sound");
@@ -396,16 +470,24 @@ mod tests {
         let (name, a) = config.choose(None).expect("there").expect("the file's own");
         assert_eq!(name, "a");
         let flags = vec!["redis_url"];
-        let applied = config.apply(&a, true, &args(), &flags).expect("applied");
+        let applied = config
+            .apply(("a", &a), true, &args(), &flags)
+            .expect("applied");
         assert_eq!(
             (applied.url().as_str(), applied.queue_name.as_str()),
             ("redis://flag", "qa")
         );
         let applied = config
-            .apply(&a, true, &args(), &Given::new())
+            .apply(("a", &a), true, &args(), &Given::new())
             .expect("applied");
         assert!(applied.url().starts_with("redis://a:%2F") && applied.url().ends_with("@h"));
-        assert_eq!(applied.failed_queue_name, "f");
+        // The other names follow the profile's queue; flags count before that.
+        assert_eq!(applied.keys().failed, "qa:failed");
+        let flags = vec!["failed_queue_name"];
+        let applied = config
+            .apply(("a", &a), true, &args(), &flags)
+            .expect("applied");
+        assert_eq!(applied.keys().failed, "f");
         assert_eq!(
             config.choose(Some("b")).expect("there").expect("chosen").0,
             "b"
@@ -418,12 +500,26 @@ mod tests {
         assert!(said("x = ").starts_with("c.toml:1: "));
         assert!(said("[profiles.a]\nurll = \"x\"").contains("c.toml:2: unknown field `urll`"));
         assert!(said("[profiles.a]\ncolor = \"reddish\"").contains("\"reddish\" is no colour"));
+        for (text, name, value) in [
+            (
+                "[profiles.a]\nread_only = \"nope\"",
+                "read_only",
+                "\"nope\"",
+            ),
+            ("\nmouse = \"\"", "mouse", "\"\""),
+            ("[profiles.a]\nconfirm = 2", "confirm", "2"),
+        ] {
+            let said = said(text);
+            let words = said.contains(boolean::WORDS) && said.contains(value);
+            assert!(said.starts_with("c.toml:2: ") && words, "{said}");
+            assert!(said.contains(name), "{said}");
+        }
         let one = config("[profiles.a]\nurl = \"redis://${NO_SUCH_VARIABLE}\"").expect("sound");
         let error = one.choose(Some("z")).expect_err("no z").to_string();
         assert_eq!(error, "no profile is called \"z\"; c.toml has a");
         let (_, a) = one.choose(Some("a")).expect("there").expect("a");
         let error = one
-            .apply(&a, true, &args(), &Given::new())
+            .apply(("a", &a), true, &args(), &Given::new())
             .expect_err("not set")
             .to_string();
         assert_eq!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bridge_shared::arguments::whole_number;
 use bridge_shared::store::Store;
 use bridge_shared::store::dead_letters::DeadLetter;
 use clap::Args;
@@ -14,12 +15,12 @@ use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use jiff::tz::TimeZone;
 use ratatui::layout::{Rect, Size};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::app::{App, Link, Options};
-use crate::cli::output::{CommandError, line};
+use crate::cli::output::{CommandError, error_line, line};
 use crate::config::ConfigError;
 use crate::environments::Environments;
 use crate::event::feed::Feed;
@@ -30,7 +31,7 @@ use crate::theme::{Theme, ThemeName};
 use crate::ui;
 use crate::update::update;
 use crate::update::work::editable;
-use crate::{editor, once, panic, picture};
+use crate::{editor, log, once, panic, picture, signals};
 
 /// What only a console takes, in the help.
 pub(crate) const CONSOLE: &str = "Console";
@@ -55,7 +56,7 @@ pub(crate) struct ConsoleArgs {
     mouse: bool,
 
     /// Frames a second at most
-    #[arg(long, global = true, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, global = true, value_name = "N", default_value_t = 10, value_parser = whole_number::<u32>(1..=60))]
     fps: u32,
 
     /// On exit say how much was drawn and what it cost
@@ -104,6 +105,11 @@ pub(crate) struct ConsoleArgs {
 }
 
 impl ConsoleArgs {
+    /// Whether one frame is printed instead of opening a console.
+    pub(crate) const fn is_once(&self) -> bool {
+        self.once.is_some()
+    }
+
     /// Whether nothing may be changed, by a flag.
     pub(crate) const fn is_read_only(&self) -> bool {
         self.read_only
@@ -161,6 +167,7 @@ pub(crate) async fn run(
     if let Some(format) = args.once {
         return once(store, args, format, &environments).await;
     }
+    let log = log::start();
     // Whatever is wrong with the configuration is told before the terminal is taken.
     let mut options = options(&store, args, &environments)?;
     check_terminal()?;
@@ -169,7 +176,14 @@ pub(crate) async fn run(
             "cannot take the terminal over: {error}; for scripts there is: bridge status"
         ))
     })?;
-    let (mut trouble, mut opened) = (None, *STARTED);
+    let wrong: Vec<String> = log
+        .wrong
+        .iter()
+        .cloned()
+        .chain(environments.config.exposed())
+        .collect();
+    let mut trouble = (!wrong.is_empty()).then(|| wrong.join("; "));
+    let mut opened = *STARTED;
     let result = loop {
         let (store_here, options_here) = (store.clone(), options.clone());
         let console = Console::new(
@@ -250,6 +264,7 @@ pub(crate) fn options(
         })
         .transpose()?;
     Ok(Options {
+        queue: store.keys().queue.clone(),
         url: store.url().to_owned(),
         profile,
         profiles: config.names(),
@@ -308,7 +323,7 @@ impl Console {
         opened: Instant,
     ) -> Result<Self, CommandError> {
         let size = screen.size()?;
-        let (feed, messages) = Feed::start(store);
+        let (feed, messages) = Feed::start(store, options.read_only);
         Ok(Self {
             opened,
             app: App::new(options, size),
@@ -323,12 +338,25 @@ impl Console {
         })
     }
 
-    /// Draws at once, then on every change, but no more often than the pace allows.
+    /// Runs until the operator leaves. A terminal that is gone ends the console as the end of input
+    /// does: its operator has left.
     async fn run(mut self, trouble: Option<String>) -> Result<Self, CommandError> {
+        match self.work(trouble).await {
+            Err(CommandError::Io(error)) if terminal::is_gone(&error) => {
+                tracing::info!(%error, "the terminal is gone");
+                self.app.switch_to = None;
+            }
+            worked => worked?,
+        }
+        Ok(self)
+    }
+
+    /// Draws at once, then on every change, but no more often than the pace allows.
+    async fn work(&mut self, trouble: Option<String>) -> Result<(), CommandError> {
         if let Some(trouble) = trouble {
             self.take(Message::Told(Level::Bad, trouble))?;
         }
-        let mut signals = Signals::new()?;
+        let mut go_on = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut next_frame = Instant::now();
         let mut changed = true;
@@ -341,10 +369,9 @@ impl Console {
                     // The terminal has gone, and with it whoever looked at it.
                     None => break,
                 },
-                signal = signals.next() => match signal {
-                    Asked::Quit => break,
-                    Asked::Continue => self.resume()?,
-                },
+                () = signals::end() => break,
+                () = signals::stop() => self.stop()?,
+                _ = go_on.recv() => self.resume()?,
                 () = tokio::time::sleep_until(next_frame), if changed => {
                     self.draw()?;
                     changed = false;
@@ -357,7 +384,7 @@ impl Console {
                 _ = second.tick() => changed |= self.take(Message::Tick)?,
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Takes a message; returns whether there may be something new to see.
@@ -373,7 +400,7 @@ impl Console {
                     execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
                 }
                 Command::Redraw => self.redraw()?,
-                Command::Suspend => self.suspend()?,
+                Command::Suspend => Self::suspend()?,
                 command => self.feed.run(command),
             }
         }
@@ -386,9 +413,11 @@ impl Console {
         // The terminal shows the frame when all of it is there; those that do not know these
         // sequences ignore them.
         crossterm::queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
-        self.screen.draw(|frame| ui::draw(frame, app, theme))?;
+        let area = self.screen.draw(|frame| ui::draw(frame, app, theme))?.area;
         crossterm::queue!(self.screen.backend_mut(), EndSynchronizedUpdate)?;
         io::Write::flush(self.screen.backend_mut())?;
+        self.app.drawn(area.as_size());
+        let app = &self.app;
         let since_start = || self.opened.elapsed();
         self.cost.first.get_or_insert_with(since_start);
         if matches!(app.link, Link::Live) {
@@ -407,18 +436,26 @@ impl Console {
         self.input = None;
         terminal::give_back();
         let before = text.unwrap_or_else(|| editable(&dead));
+        let editing = signals::Editing::begin();
         let text = editor::edit(&before);
+        drop(editing);
         self.input = Some(Input::default());
         self.resume()?;
         Ok(Message::Edited { dead, text })
     }
 
     /// Stops as a job of a shell does, with the whole group, for a `make` or a script around it
-    /// must stop too before the shell has its terminal back.
-    fn suspend(&mut self) -> Result<(), CommandError> {
+    /// must stop too before the shell has its terminal back. The signal comes to [`Self::stop`].
+    fn suspend() -> Result<(), CommandError> {
         terminal::give_back();
         rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)
             .map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), CommandError> {
+        terminal::give_back();
+        signals::stop_now()?;
         self.resume()
     }
 
@@ -448,19 +485,19 @@ impl Console {
                 |time| format!("after {:.1} ms", time.as_secs_f64() * 1e3),
             )
         };
-        eprintln!(
+        error_line(&format!(
             "first frame {}, first figures {}",
             ms(cost.first),
             ms(cost.first_figures)
-        );
-        eprintln!(
+        ));
+        error_line(&format!(
             "{} frames in {seconds:.1} s, {:.2} ms each, {:.2} ms at most; {:.1} KB, {:.2} KB/s",
             cost.frames,
             mean.as_secs_f64() * 1e3,
             cost.slowest.as_secs_f64() * 1e3,
             bytes / 1e3,
             bytes / 1e3 / seconds.max(0.001),
-        );
+        ));
     }
 }
 
@@ -469,35 +506,5 @@ async fn next_key(input: &mut Option<Input>) -> Option<Message> {
     match input {
         Some(input) => input.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// What a signal asks for.
-enum Asked {
-    Quit,
-    Continue,
-}
-
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    go_on: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-            go_on: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Quit,
-            _ = self.hang_up.recv() => Asked::Quit,
-            _ = self.go_on.recv() => Asked::Continue,
-        }
     }
 }

@@ -36,7 +36,9 @@ impl Environments {
         let by_name = by_name.filter(|name| !name.trim().is_empty());
         let here = config.choose(by_name)?;
         let applied = match &here {
-            Some((_, profile)) => config.apply(profile, by_name.is_some(), args, &given)?,
+            Some((name, profile)) => {
+                config.apply((name, profile), by_name.is_some(), args, &given)?
+            }
             None => args.clone(),
         };
         let environments = Self {
@@ -66,7 +68,11 @@ impl Environments {
                 "there is no way to {name} from here"
             )));
         };
-        let store = Store::new(&self.config.apply(profile, true, args, &self.given)?)?;
+        let store = Store::new(
+            &self
+                .config
+                .apply((name, profile), true, args, &self.given)?,
+        )?;
         self.here = here;
         Ok(store)
     }

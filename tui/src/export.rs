@@ -1,6 +1,8 @@
 //! Dead letters in a file: as JSON lines, which keep everything, or as a table for spreadsheets.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -45,6 +47,18 @@ impl Format {
             _ => Self::Jsonl,
         }
     }
+}
+
+/// Creates a file for leads: only its owner may read it. An existing file is never overwritten.
+///
+/// # Errors
+/// If the file exists or cannot be created.
+pub(crate) fn create(file: impl AsRef<Path>) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
 }
 
 /// What ended an export.

@@ -42,6 +42,7 @@ pub(crate) enum Action {
     Raw,
     Refresh,
     Retry,
+    Resume,
     RetryMatching,
     Search,
     Show(Screen),
@@ -244,7 +245,8 @@ pub(crate) const BINDINGS: &[Binding] = &[
     reads(Scope::Everywhere, "7", Action::Show(Screen::Audit), "", "audit"),
     reads(Scope::Everywhere, "tab", Action::NextScreen, "", "next screen"),
     reads(Scope::Everywhere, "backtab", Action::PreviousScreen, "", "previous screen"),
-    changes(Scope::Everywhere, "p", Action::Pause, "pause", "pause the workers, or let them go on"),
+    changes(Scope::Everywhere, "p", Action::Pause, "pause", "pause the workers, once that is confirmed; while they are paused: resume them"),
+    changes(Scope::Everywhere, "P", Action::Resume, "", "resume the workers, once that is confirmed"),
     reads(Scope::Everywhere, "L", Action::Lock, "", "lock the console: nothing can be changed until it is unlocked"),
     reads(Scope::Everywhere, "ctrl-l", Action::Refresh, "", "read everything again and draw it anew"),
     reads(Scope::Everywhere, "?", Action::Help, "help", "the keys of this screen"),
@@ -451,6 +453,21 @@ fn check_names(changed: &BTreeMap<String, BTreeMap<String, String>>) -> Result<(
 }
 
 impl Action {
+    /// Whether it only goes up or down in a list.
+    pub(crate) const fn moves(self) -> bool {
+        matches!(
+            self,
+            Self::Down
+                | Self::Up
+                | Self::HalfPageDown
+                | Self::HalfPageUp
+                | Self::PageDown
+                | Self::PageUp
+                | Self::ToTop
+                | Self::ToBottom
+        )
+    }
+
     /// Its name in the configuration: `retry`, `half-page-down`, `show-dlq`.
     pub(crate) fn name(self) -> String {
         let mut name = String::new();

@@ -5,6 +5,11 @@ use ratatui::layout::{Constraint, Layout, Rect, Size};
 
 /// Fewer columns or rows than this, and the console only says so.
 pub(crate) const SMALLEST: Size = Size::new(60, 15);
+/// Whether there is too little room for the console.
+pub(crate) const fn is_too_small(size: Size) -> bool {
+    size.width < SMALLEST.width || size.height < SMALLEST.height
+}
+
 /// From this many columns on the dead letter under the cursor is shown beside the list.
 const WIDE: u16 = 110;
 

@@ -5,10 +5,14 @@
 //! - [`console`]: the console at run time; its state is [`app`], which changes by [`message`]s in
 //!   [`update`] and is drawn by [`ui`]; messages come from [`event`]
 //! - [`keymap`], [`theme`], [`layout`], [`screen`]: what the console is, as data
+//! - [`terminal`]: taken over and restored, also by [`signals`] and a [`panic`](mod@panic)
 //! - [`config`], [`environments`]: the operator's file: named environments, keys and colours
 //! - [`once`], [`picture`]: one frame without a terminal, as text or as a picture
 //! - [`groups`]: dead letters by what they died of
 //! - [`export`]: dead letters in a file; [`path`]: where that is
+
+// They panic if nothing can be written. What writes is `cli::output`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
 mod cli;
@@ -29,6 +33,7 @@ mod panic;
 mod path;
 mod picture;
 mod screen;
+mod signals;
 mod terminal;
 mod text;
 mod theme;
@@ -38,14 +43,14 @@ mod update;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use bridge_shared::arguments;
 use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
-use bridge_shared::terminal::harmless;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use cli::dlq::{self, DlqCommand};
-use cli::output::CommandError;
+use cli::output::{CommandError, complain, error_line, usage};
 use cli::push::{self, PushArgs};
 use cli::status::{self, StatusArgs};
 use config::Given;
@@ -74,6 +79,17 @@ struct Cli {
     json: bool,
 }
 
+impl Cli {
+    /// Whether it takes the terminal over.
+    fn opens_console(&self) -> bool {
+        match &self.command {
+            None => !self.console.is_once(),
+            Some(Command::Demo(args)) => args.opens_console(),
+            Some(_) => false,
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -88,7 +104,8 @@ enum Command {
     Pause,
     /// Resume the workers
     Resume,
-    /// See it all at work: a private Redis, two workers, an enrichment service, made-up leads
+    /// See it all at work: a private Redis, two workers, an enrichment service, made-up leads. Only
+    /// with --redis-url it works in that Redis, where it must find nothing of a bridge
     Demo(DemoArgs),
 }
 
@@ -104,14 +121,27 @@ impl Command {
     }
 }
 
-fn main() -> color_eyre::Result<ExitCode> {
+fn main() -> ExitCode {
+    start().unwrap_or_else(|report| {
+        error_line(&format!("{report:?}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn start() -> color_eyre::Result<ExitCode> {
     if let Err(message) = bridge_shared::command_line::hide_passwords() {
-        eprintln!("bridge: {message}");
+        complain(&message);
         return Ok(ExitCode::FAILURE);
     }
     LazyLock::force(&console::STARTED);
-    let matches = command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let parsed = command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((matches, cli))
+    });
+    let (matches, cli) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(usage(&error)),
+    };
     let is_flag = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let given: Given = [
         "redis_url",
@@ -123,6 +153,9 @@ fn main() -> color_eyre::Result<ExitCode> {
     .filter(|name| is_flag(name))
     .collect();
     panic::install()?;
+    if cli.opens_console() {
+        signals::hold()?;
+    }
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing has chosen a provider before main");
@@ -133,7 +166,7 @@ fn main() -> color_eyre::Result<ExitCode> {
         Ok(code) => code,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bridge: {}", harmless(&error.to_string()));
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     };
@@ -145,9 +178,7 @@ fn main() -> color_eyre::Result<ExitCode> {
 /// The command line, where the help of each command shows only what works there. What works
 /// elsewhere may stand there all the same, as in `bridge demo --theme mono`.
 fn command() -> clap::Command {
-    let mut command = Cli::command();
-    // Options for all commands are handed down to each only now.
-    command.build();
+    let mut command = arguments::prepare(Cli::command());
     for one in command.get_subcommands_mut() {
         let demo = one.get_name() == "demo";
         hide(one, &|option| match option.get_id().as_str() {
@@ -172,9 +203,16 @@ fn hide(command: &mut clap::Command, which: &impl Fn(&clap::Arg) -> bool) {
 
 async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {
     let mut environments = Environments::default();
+    let redis_is_flag = given.contains(&"redis_url");
     // The demo is an environment of its own.
     if !matches!(cli.command, Some(Command::Demo(_))) {
         (environments, cli.redis) = Environments::find(&cli.console, &cli.redis, given)?;
+        // The console says so itself.
+        if !cli.opens_console()
+            && let Some(exposed) = environments.config.exposed()
+        {
+            complain(&exposed);
+        }
     }
     let read_only = cli.console.is_read_only() || environments.is_read_only();
     if read_only && cli.command.as_ref().is_some_and(Command::changes) {
@@ -184,18 +222,27 @@ async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {
     let store = Store::new(&cli.redis)?;
     let whole = match cli.command {
         None => {
-            let _log = log::start();
             Box::pin(console::run(store, &cli.console, environments)).await?;
             true
         }
         // These two find out by themselves whether they need a Redis, and which.
         Some(Command::Demo(args)) => {
-            return Box::pin(demo::run(&cli.redis, &args, &cli.console, cli.json)).await;
+            return Box::pin(demo::run(
+                &cli.redis,
+                redis_is_flag,
+                &args,
+                &cli.console,
+                cli.json,
+            ))
+            .await;
         }
         Some(Command::Push(args)) => return push::run(&store, args, cli.json).await,
         Some(command) => {
             store.check().await?;
-            ask(&store, command, cli.json).await?
+            for former in store.former_lists().await {
+                complain(&former.to_string());
+            }
+            ask(&store, command, cli.json, read_only).await?
         }
     };
     Ok(if whole {
@@ -206,9 +253,14 @@ async fn run(mut cli: Cli, given: Given) -> Result<ExitCode, CommandError> {
 }
 
 /// Does what needs a Redis; returns whether all that was asked for was done.
-async fn ask(store: &Store, command: Command, as_json: bool) -> Result<bool, CommandError> {
+async fn ask(
+    store: &Store,
+    command: Command,
+    as_json: bool,
+    read_only: bool,
+) -> Result<bool, CommandError> {
     match command {
-        Command::Status(args) => status::status(store, &args, as_json).await?,
+        Command::Status(args) => status::status(store, &args, as_json, read_only).await?,
         Command::Dlq(command) => return dlq::run(store, command, as_json).await,
         Command::Pause => status::set_paused(store, true, as_json).await?,
         Command::Resume => status::set_paused(store, false, as_json).await?,

@@ -8,10 +8,11 @@ use bridge_shared::cause::Cause;
 use bridge_shared::filter::Filter;
 use bridge_shared::stats::{Minute, Snapshot, StationStats};
 use bridge_shared::store::StoreError;
+use bridge_shared::store::condition::Condition;
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
 use bridge_shared::store::trash::Trash;
-use bridge_shared::triage::{Matching, Report};
+use bridge_shared::triage::{Asked, Matching, Report};
 use bytes::Bytes;
 use crossterm::event::{KeyEvent, MouseEvent};
 
@@ -32,6 +33,8 @@ pub(crate) enum Message {
     Size(u16, u16),
     /// Time has passed, and nothing else.
     Tick,
+    /// The state of the server.
+    Condition(Box<Condition>),
     /// Every figure, read in one step.
     Reading(Box<Snapshot>),
     /// How long the last reading took, from the question to the answer.
@@ -104,6 +107,13 @@ pub(crate) enum Message {
     Progress(u64),
     /// A piece of work has ended.
     Ended(Ended),
+    /// Whether the workers are paused was set: so it is now, and whether that changed anything.
+    Paused {
+        /// What was asked for.
+        paused: bool,
+        /// Whether it was otherwise before; or why it was not done.
+        changed: Result<bool, String>,
+    },
     /// Something to tell, from outside.
     Told(Level, String),
 }
@@ -195,7 +205,7 @@ pub(crate) enum Command {
     Try(DeadLetter),
     /// Stop the piece of work under way.
     Stop,
-    /// Pause or resume the workers.
+    /// Pause the workers, or resume them, whichever they are.
     SetPaused(bool),
     /// Open a lead in the editor; this text, where it was there before.
     Edit(DeadLetter, Option<String>),
@@ -219,12 +229,14 @@ pub(crate) enum Work {
         /// Into a trash of this name; back to work where there is none.
         trash: Option<String>,
     },
+    /// Put dead letters of other queues into this one: those of these ids, with their last places.
+    IntoThisQueue(HashMap<String, u64>),
     /// Put a dead letter back to work with another lead, which stands in it already.
     Edited(DeadLetter),
     /// Take back leads that were put back to work: as they wait, and as they were dead.
     Recall(Vec<(Bytes, Bytes)>),
-    /// Throw all dead letters into a trash of this name.
-    Clear(String),
+    /// Throw all dead letters that there were when it was asked into a trash of this name.
+    Clear(String, Asked),
     /// Bring back what is in the trash of this name.
     Restore(String),
     /// Write dead letters to this file.

@@ -44,7 +44,7 @@ pub(crate) async fn frame(
     });
     let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
     let mut app = App::new(options, size.into());
-    let (mut feed, mut messages) = Feed::start(store);
+    let (mut feed, mut messages) = Feed::start(store, app.options.read_only);
     let begun = Instant::now();
     let mut pressed = begun;
     loop {
@@ -56,6 +56,8 @@ pub(crate) async fn frame(
             Err(_) if connecting => continue,
             Ok(Some(_)) | Err(_) => match keys.next() {
                 Some(key) => {
+                    // Whoever wrote the keys down knows the questions between them.
+                    app.drawn(size.into());
                     pressed = Instant::now();
                     key
                 }

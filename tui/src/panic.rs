@@ -1,7 +1,14 @@
 //! What a panic, which is a bug of ours, leaves behind: a terminal as it was, a report that can be
 //! read, and the same in the log.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::cli::output::error_line;
 use crate::{log, terminal};
+
+/// Time that a terminal, or whatever else takes the report, gets to take it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Installs what happens on a panic or an error that nobody expected: the terminal is given back
 /// first, then the report is printed.
@@ -18,11 +25,20 @@ pub(crate) fn install() -> color_eyre::Result<()> {
         ))
         .into_hooks();
     errors.install()?;
-    let report = panics.into_panic_hook();
+    // The library's own hook panics if the report cannot be written, which ends the process with a
+    // core dump, and the leads that the console shows in it.
     std::panic::set_hook(Box::new(move |panic| {
-        terminal::give_back();
         tracing::error!("{panic}");
-        report(panic);
+        let report = panics.panic_report(panic).to_string();
+        let (written, done) = mpsc::channel();
+        let write = move || {
+            terminal::give_back();
+            error_line(&report);
+            let _ = written.send(());
+        };
+        if std::thread::Builder::new().spawn(write).is_ok() {
+            let _ = done.recv_timeout(PATIENCE);
+        }
     }));
     Ok(())
 }

@@ -14,6 +14,8 @@ use ratatui::backend::CrosstermBackend;
 
 /// Whether the terminal is ours right now; a panic must know.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether it ever was.
+static EVER_TAKEN: AtomicBool = AtomicBool::new(false);
 /// Whether the mouse is ours too; only then is the terminal told anything of it.
 static MOUSE: AtomicBool = AtomicBool::new(false);
 /// Bytes sent to the terminal so far.
@@ -22,6 +24,16 @@ static BYTES: AtomicU64 = AtomicU64::new(0);
 /// Bytes sent to the terminal so far.
 pub(crate) fn bytes_sent() -> u64 {
     BYTES.load(Ordering::Relaxed)
+}
+
+/// Whether the terminal is ours right now.
+pub(crate) fn is_taken() -> bool {
+    TAKEN.load(Ordering::Relaxed)
+}
+
+/// Whether the terminal is or was ours.
+pub(crate) fn was_taken() -> bool {
+    EVER_TAKEN.load(Ordering::Relaxed)
 }
 
 /// Bytes of a frame, sent in one go, so that a slow link shows whole frames.
@@ -41,12 +53,12 @@ impl Write for FrameWriter {
         if self.frame.is_empty() {
             return Ok(());
         }
+        let mut out = self.out.lock();
         // After a panic elsewhere the terminal is no longer ours: what is on it now is the report.
-        if !TAKEN.load(Ordering::Relaxed) {
+        if !is_taken() {
             self.frame.clear();
             return Ok(());
         }
-        let mut out = self.out.lock();
         out.write_all(&self.frame)?;
         out.flush()?;
         BYTES.fetch_add(self.frame.len() as u64, Ordering::Relaxed);
@@ -94,6 +106,7 @@ pub(crate) fn take(mouse: bool) -> io::Result<Screen> {
 pub(crate) fn enter() -> io::Result<()> {
     terminal::enable_raw_mode()?;
     TAKEN.store(true, Ordering::Relaxed);
+    EVER_TAKEN.store(true, Ordering::Relaxed);
     execute!(
         io::stdout(),
         EnterAlternateScreen,
@@ -113,6 +126,8 @@ pub(crate) fn enter() -> io::Result<()> {
 /// cannot be helped, so nothing is said of failing.
 pub(crate) fn give_back() {
     if TAKEN.swap(false, Ordering::Relaxed) {
+        // First, as it cannot block.
+        let _ = terminal::disable_raw_mode();
         if MOUSE.load(Ordering::Relaxed) {
             let _ = execute!(io::stdout(), Mouse(false));
         }
@@ -122,8 +137,21 @@ pub(crate) fn give_back() {
             LeaveAlternateScreen,
             Show
         );
-        let _ = terminal::disable_raw_mode();
     }
+}
+
+/// Restores the mode of a terminal that takes no more bytes; does nothing if it is not ours.
+pub(crate) fn abandon() {
+    let _ = terminal::disable_raw_mode();
+}
+
+/// Whether an error says that the terminal is gone: its window was closed, its connection was cut.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    let gone = [rustix::io::Errno::IO, rustix::io::Errno::NXIO];
+    error.kind() == io::ErrorKind::BrokenPipe
+        || gone
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether the locale can show more than ASCII.

@@ -1,6 +1,7 @@
 //! Text for a terminal: harmless, and of a known width.
 
 pub(crate) use bridge_shared::terminal::harmless;
+pub(crate) use bridge_shared::units::thousands;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Text from outside, harmless and cut to a width in terminal columns; what is cut off is replaced
@@ -140,19 +141,6 @@ pub(crate) fn short(n: u64) -> String {
         1_000_000..100_000_000 => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
         _ => format!("{}M", thousands(n / 1_000_000)),
     }
-}
-
-/// A number with its thousands set apart: `1,234,567`.
-pub(crate) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// `1 lead`, `2 leads`.

@@ -82,6 +82,60 @@ fn ids(list: &Value) -> Vec<String> {
         .collect()
 }
 
+/// Leads that are valid JSON and that a stricter reader refuses, or writes in another way.
+fn odd_leads() -> [String; 5] {
+    let depth = 200;
+    let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    [
+        r#"{"name":"half a pair \ud800"}"#.to_owned(),
+        format!(r#"{{"name":"deep","nested":{nested}}}"#),
+        r#"{"name":"numbers","a":1e999,"b":1E5,"c":-0.0,"d":123456789012345678901234567890}"#
+            .to_owned(),
+        r#"{"name":"twice","a":1,"a":2}"#.to_owned(),
+        "{\r\n  \"name\": \"lines\",\n  \"text\": \"a\\nb\"\r\n}".to_owned(),
+    ]
+}
+
+/// The lead as it came, on one line: line breaks between its values are spaces.
+fn on_one_line(lead: &str) -> String {
+    lead.replace(['\r', '\n'], " ")
+}
+
+#[test]
+fn scripts_get_every_lead_as_it_came_and_on_one_line() {
+    let mut bridge = Bridge::start();
+    let leads = odd_leads();
+    for lead in leads.iter().rev() {
+        bridge.bury(lead.as_bytes());
+    }
+    let list = bridge.says(&["--json", "dlq", "list"]);
+    let exported = bridge.says(&["dlq", "export", "-"]);
+    let rows: Vec<&str> = exported.lines().collect();
+    assert_eq!(rows.len(), leads.len(), "one lead is one line: {exported}");
+    for (lead, row) in leads.iter().zip(rows) {
+        let whole = format!("\"lead_data\":{}", on_one_line(lead));
+        assert!(row.contains(&whole), "{row} does not hold {whole}");
+        assert!(list.contains(&whole), "{list} does not hold {whole}");
+    }
+    assert_eq!(list.lines().count(), 1);
+}
+
+#[test]
+fn a_lead_is_shown_with_every_part_as_it_came() {
+    let mut bridge = Bridge::start();
+    for (n, lead) in odd_leads().iter().enumerate() {
+        bridge.bury(format!(r#"{{"envelope":1,"id":"odd-{n}","lead":{lead}}}"#).as_bytes());
+    }
+    let without_space = |text: &str| -> String { text.split_whitespace().collect() };
+    for (n, lead) in odd_leads().iter().enumerate() {
+        let shown = bridge.says(&["dlq", "show", &format!("odd-{n}")]);
+        let (_, shown) = shown.split_once("\nlead\n").expect("the lead is last");
+        assert_eq!(without_space(shown), without_space(lead));
+        // Indented, and not on one line.
+        assert!(shown.lines().count() > 2, "{shown}");
+    }
+}
+
 #[test]
 fn old_entries_are_listed_as_their_readers_know_them() {
     let mut bridge = Bridge::start();
@@ -305,7 +359,7 @@ fn the_three_names_must_differ() {
     ] {
         let refused = bridge.run(&["status", flag, name]);
         assert_eq!(refused.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&refused.stderr).contains("must differ"));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("the name of"));
     }
 }
 
@@ -429,4 +483,62 @@ fn the_help_of_a_command_has_only_what_works_there() {
         !demo.contains("--profile") && !demo.contains("--config"),
         "{demo}"
     );
+}
+
+#[test]
+fn a_configuration_with_a_password_that_others_may_read_is_told_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bridge = Bridge::start();
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let file = folder.path().join("config.toml");
+    let port = bridge.redis.port();
+    for (url, mode, is_told) in [
+        (format!("redis://:hunter2@127.0.0.1:{port}"), 0o644, true),
+        (format!("redis://:hunter2@127.0.0.1:{port}"), 0o600, false),
+        (format!("redis://127.0.0.1:{port}"), 0o644, false),
+        (format!("redis://:${{HOME}}@127.0.0.1:{port}"), 0o644, false),
+        (
+            format!("redis://:${{HOME}}hunter2${{HOME}}@127.0.0.1:{port}"),
+            0o644,
+            true,
+        ),
+    ] {
+        std::fs::write(&file, format!("[profiles.a]\nurl = \"{url}\"\n")).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("set");
+        let config = file.to_str().expect("a plain path");
+        let output = bridge.run(&["--config", config, "status"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            said.contains("chmod 600"),
+            is_told,
+            "{url} {mode:o}: {said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_readme_work_as_they_are_written() {
+    let bridge = Bridge::start();
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let readme = include_str!("../../README.md");
+    let examples: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let holding = |what: &str| {
+        let example = examples.iter().find(|example| example.contains(what));
+        example.expect("the README has it")
+    };
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, holding("[profiles.local]")).expect("written");
+    std::fs::create_dir(folder.path().join("themes")).expect("a folder");
+    let theme = folder.path().join("themes/night.toml");
+    std::fs::write(theme, holding("base = ")).expect("written");
+    let config = config.to_str().expect("a plain path");
+    let once = ["--config", config, "--once", "text"];
+    assert!(bridge.says(&once).contains("Overview"));
+    let night = [&once[..], &["--theme", "night"]].concat();
+    assert!(bridge.says(&night).contains("Overview"));
 }

@@ -40,17 +40,35 @@ fn a_demo_leaves_a_redis_that_is_in_use_alone() {
         .arg("{}")
         .query(&mut connection)
         .expect("pushed");
-    let output = Command::new(env!("CARGO_BIN_EXE_bridge"))
-        .args(["demo", "--headless", "--leads", "5"])
-        .env("REDIS_URL", redis.url())
-        .stdin(Stdio::null())
-        .output()
-        .expect("it runs");
+    let demo = |flags: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_bridge"))
+            .args(["demo", "--headless", "--leads", "5"])
+            .args(flags)
+            .env("REDIS_URL", redis.url())
+            .stdin(Stdio::null())
+            .output()
+            .expect("it runs")
+    };
+    let output = demo(&["--redis-url", &redis.url()]);
     assert_eq!((pushed, output.status.code()), (1, Some(1)));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is in use"));
-    let left: u64 = redis::cmd("LLEN")
-        .arg("leads_to_enrich")
-        .query(&mut connection)
-        .expect("read");
-    assert_eq!(left, 1);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("is in use: it has leads_to_enrich."),
+        "{said}"
+    );
+    // What the environment names is not touched, whether something waits there or not.
+    for waiting in [1, 0] {
+        let output = demo(&[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let left: Vec<String> = redis::cmd("KEYS")
+            .arg("*")
+            .query(&mut connection)
+            .expect("read");
+        assert_eq!(left.len(), waiting, "{left:?}");
+        let deleted: redis::RedisResult<()> = redis::cmd("DEL")
+            .arg("leads_to_enrich")
+            .query(&mut connection);
+        deleted.expect("deleted");
+    }
 }

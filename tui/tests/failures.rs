@@ -66,7 +66,7 @@ fn a_server_that_may_not_write_is_told_with_what_to_do_and_nothing_is_moved() {
         ),
         (
             &["REPLICAOF", "127.0.0.1", "1"],
-            "Set --redis-url to the primary",
+            "Set --redis-url or REDIS_URL to the primary",
         ),
     ] {
         let server = Sandbox::start(&[]).expect("a private Redis");
@@ -324,4 +324,108 @@ fn what_a_newer_bridge_wrote_is_told() {
     );
     let waiting: Vec<String> = ask(&mut connection, &["LRANGE", "leads_to_enrich", "0", "-1"]);
     assert_eq!(waiting, [newer]);
+}
+
+/// Somebody at a port who is not Redis: says this to whoever comes, and waits for their end.
+fn somebody(says: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            spawn(move || {
+                let mut heard = [0; 1024];
+                if !says.is_empty() && stream.read(&mut heard).is_ok() {
+                    let _ = stream.write_all(says);
+                }
+                while matches!(stream.read(&mut heard), Ok(1..)) {}
+            });
+        }
+    });
+    format!("127.0.0.1:{port}")
+}
+
+#[test]
+fn what_is_no_redis_is_told_with_what_it_is() {
+    let http = somebody(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let said = complaint(&format!("redis://{http}/0"), &["dlq", "count"]);
+    assert!(
+        said.contains("is not Redis") && said.contains("HTTP"),
+        "{said}"
+    );
+    assert!(said.contains("Set --redis-url or REDIS_URL"), "{said}");
+    assert!(
+        !said.contains("\\n") && !said.contains("Expected"),
+        "{said}"
+    );
+    // A plain port that waits for the end of a line, and one that answers.
+    let plain = Sandbox::start(&[]).expect("a private Redis");
+    let silent = somebody(b"");
+    for at in [format!("127.0.0.1:{}", plain.port()), silent] {
+        let said = complaint(&format!("rediss://{at}/0"), &["dlq", "count"]);
+        assert!(
+            said.contains("TLS") && said.contains("write redis://"),
+            "{said}"
+        );
+        assert!(!said.contains("Is it running?"), "{said}");
+    }
+}
+
+#[test]
+fn a_url_with_a_password_as_it_is_is_told_with_how_to_write_it() {
+    for url in [
+        "redis://:hun/ter2@127.0.0.1:1/0",
+        "redis://ada:12/hunter2@127.0.0.1:1/0",
+        "redis://ada:hun#ter2@127.0.0.1:1/0",
+        "redis://ada:hun?ter2@127.0.0.1:1/0",
+    ] {
+        let said = complaint(url, &["dlq", "count"]);
+        assert!(
+            said.contains("%40") && said.contains("REDIS_PASSWORD_FILE"),
+            "{said}"
+        );
+        for word in ["hun", "ter2", "InvalidClientConfig", "Invalid database"] {
+            assert!(!said.contains(word), "{url}: {said}");
+        }
+    }
+    // What stands alone before the @ may be a password that nobody wrote a : before.
+    let server = Sandbox::start(&[]).expect("a private Redis");
+    let mut connection = connect(&server);
+    let _: () = ask(&mut connection, &["CONFIG", "SET", "requirepass", "x"]);
+    let url = server.url().replace("://", "://hunter2@");
+    let said = complaint(&url, &["dlq", "count"]);
+    assert!(!said.contains("hunter2"), "{said}");
+    assert!(said.contains("redis://:password@host"), "{said}");
+    let said = complaint("redis://127.0.0.1:1/0", &["dlq", "count"]);
+    assert!(said.contains("Set --redis-url or REDIS_URL"), "{said}");
+}
+
+#[test]
+fn advice_names_the_profile_that_is_in_force() {
+    let folder = tempfile::TempDir::with_prefix("bridge-test-").expect("a folder");
+    let file = folder.path().join("config.toml");
+    let text = "[profiles.prod]\nurl = \"redis://127.0.0.1:1/0\"\n";
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("a plain path");
+    let args = ["--config", file, "--profile", "prod", "dlq", "count"];
+    let said = complaint("redis://127.0.0.1:2/0", &args);
+    assert!(
+        said.contains("the url of profile \"prod\"") && said.contains(file),
+        "{said}"
+    );
+    assert!(!said.contains("REDIS_URL"), "{said}");
+}
+
+#[test]
+fn a_number_that_is_none_is_told_in_plain_words() {
+    for args in [
+        &["--fps", "x", "status"][..],
+        &["push", "--rate", "-1", "-"],
+        &["push", "--dedupe", "--dedupe-days", "soon", "-"],
+        &["dlq", "list", "--limit", "many"],
+    ] {
+        let output = bridge("redis://127.0.0.1:1/0", args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("give a whole number"), "{args:?}: {said}");
+        assert!(!said.contains("invalid digit"), "{args:?}: {said}");
+    }
 }

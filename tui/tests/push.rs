@@ -1,6 +1,6 @@
 //! `bridge push`, driven as a producer would.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -371,4 +371,238 @@ fn a_redis_that_dies_on_the_way_gets_every_lead_once() {
     assert_eq!((status, &said["pushed"]), (Some(0), &json!(2_000)));
     let expected: Vec<String> = numbered(2_000).lines().map(ToOwned::to_owned).collect();
     assert_eq!(bridge.waiting(), expected);
+}
+
+/// Leads of so many people.
+fn people(n: usize) -> String {
+    (0..n)
+        .map(|n| format!("{{\"linkedinUrl\":\"https://linkedin.com/in/person-{n}\"}}\n"))
+        .collect()
+}
+
+#[test]
+fn runs_with_dedupe_at_once_push_each_person_once() {
+    let mut bridge = Bridge::start(&[]);
+    let leads = people(3_000);
+    // All have looked at what is there before the first pushes anything.
+    let mut runs: Vec<Child> = (0..3)
+        .map(|_| {
+            let mut command = bridge.command(&["--dedupe", "-"]);
+            command.stdin(Stdio::piped()).spawn().expect("it starts")
+        })
+        .collect();
+    eventually("all have looked", || {
+        let calls: String = bridge.redis(&["INFO", "commandstats"]);
+        calls.contains("cmdstat_xrange:calls=3,")
+    });
+    let feeders: Vec<_> = runs
+        .iter_mut()
+        .map(|run| {
+            let (mut input, leads) = (run.stdin.take().expect("an input"), leads.clone());
+            std::thread::spawn(move || input.write_all(leads.as_bytes()))
+        })
+        .collect();
+    for feeder in feeders {
+        feeder.join().expect("no panic").expect("written");
+    }
+    let mut sums = (0, 0);
+    for run in runs {
+        let (status, said, told) = summary(&run.wait_with_output().expect("it ends"));
+        assert_eq!(status, Some(0), "{told}");
+        sums.0 += said["pushed"].as_u64().expect("a number");
+        sums.1 += said["skipped"].as_u64().expect("a number");
+    }
+    assert_eq!(sums, (3_000, 6_000));
+    let waiting: u64 = bridge.redis(&["LLEN", "leads_to_enrich"]);
+    assert_eq!(waiting, 3_000);
+    // A lead that is gone may come again: only claims since a run's own look count.
+    let _: u64 = bridge.redis(&["DEL", "leads_to_enrich"]);
+    let file = bridge.file("leads.jsonl", leads);
+    let (_, said, _) = bridge.push(&["--dedupe", &file]);
+    assert_eq!(
+        (&said["pushed"], &said["skipped"]),
+        (&json!(3_000), &json!(0))
+    );
+    let keys: Vec<String> = bridge.redis(&["KEYS", "leads_to_enrich:push:*"]);
+    for key in keys {
+        let left: i64 = bridge.redis(&["PTTL", &key]);
+        assert!((1..=3_600_000).contains(&left), "{key} ends in {left} ms");
+    }
+}
+
+#[test]
+fn a_push_that_waits_for_replicas_is_done_when_they_have_it() {
+    let mut bridge = Bridge::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = bridge.redis.port().to_string();
+    let replica = Sandbox::start(&["--replicaof", "127.0.0.1", &port]).expect("a replica");
+    let mut at_replica = connect(&replica);
+    eventually("the replica follows", || {
+        let mut info = redis::cmd("INFO");
+        let info: String = info
+            .arg("replication")
+            .query(&mut at_replica)
+            .expect("INFO");
+        info.contains("master_link_status:up")
+    });
+    let file = bridge.file("leads.jsonl", numbered(1_200));
+    let (status, said, told) = bridge.push(&["--wait-replicas", "1", &file]);
+    assert_eq!(
+        (status, &said["pushed"]),
+        (Some(0), &json!(1_200)),
+        "{told}"
+    );
+    let there: u64 = redis::cmd("LLEN")
+        .arg("leads_to_enrich")
+        .query(&mut at_replica)
+        .expect("LLEN");
+    assert_eq!(there, 1_200);
+    // Not done while fewer have it, and pushed once all the same.
+    let more = bridge.file("more.jsonl", numbered(10));
+    let waits = bridge.command(&["--wait-replicas", "2", &more]).spawn();
+    let mut waits = waits.expect("it starts");
+    let mut told = BufReader::new(waits.stderr.take().expect("its words"));
+    let mut line = String::new();
+    told.read_line(&mut line).expect("a line");
+    assert!(line.contains("only 1 of 2 replicas have them"), "{line}");
+    let second = Sandbox::start(&["--replicaof", "127.0.0.1", &port]).expect("a replica");
+    let (status, said, _) = summary(&waits.wait_with_output().expect("it ends"));
+    assert_eq!((status, &said["pushed"]), (Some(0), &json!(10)));
+    let waiting: u64 = bridge.redis(&["LLEN", "leads_to_enrich"]);
+    assert_eq!(waiting, 1_210);
+    drop(second);
+}
+
+#[test]
+fn no_lead_that_all_replicas_had_is_lost_at_a_failover() {
+    const LEADS: usize = 3_000;
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let bridge = Bridge::start(&at_once);
+    let port = bridge.redis.port().to_string();
+    let replica = [&at_once[..], &["--replicaof", "127.0.0.1", &port]].concat();
+    let replicas = [(); 2].map(|()| Sandbox::start(&replica).expect("a replica"));
+    let sentinel = bridge.redis.sentinel("leads", Duration::from_secs(5), &[]);
+    let sentinel = sentinel.expect("a sentinel");
+    let mut at_sentinel = connect(&sentinel);
+    let mut ask = |words: &str| -> redis::RedisResult<String> {
+        let mut cmd = redis::Cmd::new();
+        cmd.arg(words.split(' ').collect::<Vec<_>>());
+        cmd.query(&mut at_sentinel)
+    };
+    eventually("the sentinel knows both replicas", || {
+        ask("INFO sentinel").is_ok_and(|info| info.contains("slaves=2"))
+    });
+    let url = format!("redis+sentinel://127.0.0.1:{}/leads/0", sentinel.port());
+    let mut push = bridge
+        .command(&["-", "--wait-replicas", "2", "--rate", "1500"])
+        .env("REDIS_URL", url)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut leads = push.stdin.take().expect("its input");
+    let feed = std::thread::spawn(move || leads.write_all(numbered(LEADS).as_bytes()));
+    let mut at_primary = connect(&bridge.redis);
+    eventually("some are pushed", || {
+        let n: redis::RedisResult<usize> = redis::cmd("LLEN")
+            .arg("leads_to_enrich")
+            .query(&mut at_primary);
+        n.is_ok_and(|n| n > 300)
+    });
+    eventually("a failover begins", || {
+        ask("SENTINEL FAILOVER leads").is_ok()
+    });
+    let output = push.wait_with_output().expect("it ends");
+    let (status, said, told) = summary(&output);
+    feed.join().expect("no panic").expect("all is read");
+    assert_eq!(
+        (status, &said["pushed"]),
+        (Some(0), &json!(LEADS)),
+        "{told}"
+    );
+    let primary = replicas.iter().find(|replica| {
+        let role: Vec<redis::Value> = redis::cmd("ROLE")
+            .query(&mut connect(replica))
+            .expect("ROLE");
+        role.first() == Some(&redis::Value::BulkString(b"master".to_vec()))
+    });
+    let mut list: Vec<String> = redis::cmd("LRANGE")
+        .arg(&["leads_to_enrich", "0", "-1"])
+        .query(&mut connect(primary.expect("one of them is the primary")))
+        .expect("LRANGE");
+    list.reverse();
+    let expected: Vec<String> = numbered(LEADS).lines().map(ToOwned::to_owned).collect();
+    assert_eq!(list.len(), LEADS);
+    assert!(list == expected, "each once, and in order");
+}
+
+#[test]
+fn a_push_that_waits_for_the_disk_says_whether_the_server_can_tell() {
+    let mut bridge = Bridge::start(&["--appendonly", "yes"]);
+    let info: String = bridge.redis(&["INFO", "server"]);
+    let version = info.split("redis_version:").nth(1).expect("a version");
+    let part = |n| version.split('.').nth(n).and_then(|part| part.parse().ok());
+    let can_tell = (part(0), part(1)) >= (Some(7), Some(2));
+    let file = bridge.file("leads.jsonl", numbered(700));
+    let (status, said, told) = bridge.push(&["--wait-fsync", &file]);
+    if can_tell {
+        assert_eq!((status, &said["pushed"]), (Some(0), &json!(700)), "{told}");
+    } else {
+        assert_eq!(status, Some(1), "{told}");
+        assert!(told.contains("needs Redis 7.2"), "{told}");
+        assert!(bridge.waiting().is_empty(), "nothing is pushed before");
+    }
+    // A server that writes no file cannot, of whatever version.
+    let mut bridge = Bridge::start(&[]);
+    let file = bridge.file("leads.jsonl", numbered(10));
+    let (status, _, told) = bridge.push(&["--wait-fsync", &file]);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("appendonly yes"), "{told}");
+    assert!(bridge.waiting().is_empty());
+}
+
+#[test]
+fn a_table_that_is_called_json_is_told_of_once() {
+    let mut bridge = Bridge::start(&[]);
+    let table = "name,url\n".to_owned() + &"Ada,https://example.com\n".repeat(250);
+    let file = bridge.file("leads.json", table);
+    let output = bridge.command(&[&file]).output().expect("it runs");
+    let (status, summary, said) = summary(&output);
+    assert_eq!((status, &summary["invalid"]), (Some(1), &json!(1)));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("--format csv"), "{said}");
+    assert!(bridge.waiting().is_empty());
+}
+
+#[test]
+fn many_invalid_lines_are_listed_in_part_and_counted_in_whole() {
+    let bridge = Bridge::start(&[]);
+    let file = bridge.file("leads.jsonl", "{}\n".to_owned() + &"rubbish\n".repeat(250));
+    let output = bridge.command(&[&file]).output().expect("it runs");
+    let (_, counted, said) = summary(&output);
+    assert_eq!(counted["invalid"], 250);
+    assert_eq!(said.lines().count(), 21, "{said}");
+    assert!(
+        said.contains("and 230 bad lines more; --list-errors 250 lists all"),
+        "{said}"
+    );
+    let all = bridge.command(&[&file, "--list-errors", "250"]).output();
+    let (_, _, said) = summary(&all.expect("it runs"));
+    assert_eq!(said.lines().count(), 250);
+}
+
+#[test]
+fn a_person_in_flight_at_an_unregistered_worker_is_known() {
+    let mut bridge = Bridge::start(&[]);
+    let lead = |n: u32| format!(r#"{{"linkedinUrl":"https://linkedin.com/in/person-{n}"}}"#);
+    let _: u64 = bridge.redis(&["HSET", "leads_to_enrich:active:gone", "7", &lead(1)]);
+    let file = bridge.file("leads.jsonl", format!("{}\n{}\n", lead(1), lead(2)));
+    let dry = ["--dedupe", "--dry-run", &file];
+    let (_, said, warned) = bridge.push(&dry);
+    assert_eq!((&said["pushed"], &said["skipped"]), (&json!(1), &json!(1)));
+    assert_eq!(warned, "");
+    // A user who may not look for it is told what that may lead to.
+    let () = bridge.redis(&["ACL", "SETUSER", "default", "-scan"]);
+    let (_, said, warned) = bridge.push(&dry);
+    assert_eq!((&said["pushed"], &said["skipped"]), (&json!(2), &json!(0)));
+    assert!(warned.contains("may be pushed twice"), "{warned}");
+    assert!(warned.contains("+scan"), "{warned}");
 }

@@ -4,7 +4,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::overlay::Overlay;
 use super::{App, WrittenLine};
-use crate::keymap::Key;
+use crate::keymap::{Action, Key};
 use crate::screen::Screen;
 use crate::text::{short, thousands};
 
@@ -109,18 +109,19 @@ impl App {
                     continue;
                 };
                 if keys.iter().all(|known| known.key != *key) {
+                    let resumes = binding.action == Action::Pause && self.is_paused();
                     keys.push(FooterKey {
                         key: *key,
-                        label: binding.label,
+                        label: if resumes { "resume" } else { binding.label },
                     });
                 }
             }
         }
-        let is_last = |key: &FooterKey| matches!(key.label, "help" | "quit" | "back");
+        let is_last = |key: &FooterKey| matches!(key.label, "help" | "quit" | "back" | "resume");
         let last = keys.iter().filter(|key| is_last(key));
         let last: usize = last.map(FooterKey::width).sum();
         let mut left = width.saturating_sub(MARGIN + last);
-        // The ways out, and to all the others, must always be seen.
+        // The ways out, and to all the others, must always be seen; and the way out of a pause.
         keys.retain(|key| {
             let fits = is_last(key) || key.width() <= left;
             if fits && !is_last(key) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bridge_shared::clock::Millis;
 use bridge_shared::event::Event;
 
 use super::input::Input;
@@ -11,13 +12,28 @@ use crate::keymap::Action;
 /// Lines that are kept. What is older is on record elsewhere; events are news.
 const KEPT: usize = 2_000;
 
-/// An event with who told it.
+/// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// Who told it.
-    pub(crate) worker: String,
-    /// It.
-    pub(crate) event: Event,
+pub(crate) enum Told {
+    /// An event.
+    Event {
+        /// Who told it.
+        worker: String,
+        /// It.
+        event: Event,
+    },
+    /// The subscription was cut, and stood again at this time: events are missing before it.
+    Gap(Millis),
+}
+
+impl Told {
+    /// How many of these are events.
+    fn events(told: &[Self]) -> u64 {
+        let events = told
+            .iter()
+            .filter(|told| matches!(told, Self::Event { .. }));
+        events.count() as u64
+    }
 }
 
 /// The live events.
@@ -48,7 +64,7 @@ pub(crate) struct Live {
 impl Live {
     /// Takes events; `skipped` more came in that are not among them.
     pub(crate) fn learn(&mut self, events: Vec<Told>, skipped: u64, height: usize) {
-        self.received += events.len() as u64 + skipped;
+        self.received += Told::events(&events) + skipped;
         self.skipped += skipped;
         if self.held {
             self.held_back.extend(events);
@@ -70,14 +86,17 @@ impl Live {
     }
 
     fn matches(&self, told: &Told) -> bool {
-        let event = &told.event;
+        // What is missing might have matched.
+        let Told::Event { worker, event } = told else {
+            return true;
+        };
         self.filter.split_whitespace().all(|word| {
             let texts = [
                 event.lead.as_str(),
                 event.event.as_str(),
                 event.station.as_deref().unwrap_or_default(),
                 event.error.as_deref().unwrap_or_default(),
-                told.worker.as_str(),
+                worker.as_str(),
             ];
             texts.iter().any(|text| text.to_lowercase().contains(word))
         })
@@ -95,17 +114,17 @@ impl Live {
             Action::Mark if self.held => {
                 self.held = false;
                 let events = std::mem::take(&mut self.held_back);
-                self.received -= events.len() as u64;
+                self.received -= Told::events(&events);
                 self.learn(events, 0, height);
             }
             Action::Mark => self.held = true,
             Action::Filter => self.writing = Some(Input::new(self.filter.clone())),
             Action::Open => {
                 // The timeline of the lead under the cursor.
-                let lead = self
-                    .shown()
-                    .nth(self.at.cursor)
-                    .map(|told| told.event.lead.to_lowercase());
+                let lead = match self.shown().nth(self.at.cursor) {
+                    Some(Told::Event { event, .. }) => Some(event.lead.to_lowercase()),
+                    _ => None,
+                };
                 if let Some(lead) = lead {
                     self.set_filter(&lead, height);
                 }
@@ -135,7 +154,7 @@ mod tests {
     use bridge_shared::event::EventKind;
 
     fn told(n: usize) -> Told {
-        Told {
+        Told::Event {
             worker: "w-1".into(),
             event: Event::new(0, EventKind::Received, format!("lead-{n}")),
         }
@@ -160,6 +179,18 @@ mod tests {
         );
         live.learn((0..3_000).map(told).collect(), 0, 4);
         assert_eq!(live.shown().count(), KEPT);
+    }
+
+    #[test]
+    fn a_gap_is_a_line_that_no_filter_hides_and_no_event() {
+        let mut live = Live::default();
+        live.learn(vec![told(1), Told::Gap(5), told(2)], 0, 10);
+        assert_eq!((live.received, live.shown().count()), (2, 3));
+        live.set_filter("lead-2", 10);
+        assert_eq!(live.shown().count(), 2);
+        live.act(Action::ToTop, 10);
+        live.act(Action::Open, 10);
+        assert_eq!(live.filter, "lead-2");
     }
 
     #[test]

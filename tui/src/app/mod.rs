@@ -1,6 +1,7 @@
 //! The state of the console: everything that can be seen, and nothing of how it is drawn or where
 //! it comes from.
 //!
+//! - [`ahead`]: keys that come too early or too fast
 //! - [`dlq`]: the dead letter screen, with [`complete`], [`search`], [`letter`], [`tree`] and
 //!   [`find`]
 //! - [`live`]: the live events
@@ -11,6 +12,7 @@
 //! - [`chrome`]: what stands around every screen; [`help`]: its keys
 //! - [`list`], [`input`], [`notice`], [`overlay`]: parts that screens share
 
+pub(crate) mod ahead;
 pub(crate) mod chrome;
 pub(crate) mod complete;
 pub(crate) mod dlq;
@@ -36,9 +38,12 @@ use std::time::Duration;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::clock::Millis;
-use bridge_shared::stats::{Snapshot, StationStats};
+use bridge_shared::findings::Finding;
+use bridge_shared::stats::{Snapshot, StationStats, Worker};
 use bridge_shared::store::StoreError;
+use bridge_shared::store::condition::{Condition, Writes};
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
+use bridge_shared::triage::Asked;
 use jiff::tz::TimeZone;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Color;
@@ -46,6 +51,7 @@ use ratatui::style::Color;
 use crate::keymap::{Keymap, Scope};
 use crate::layout;
 use crate::screen::Screen;
+use ahead::{Held, Typing};
 use dlq::{Dlq, View};
 use list::Position;
 use live::Live;
@@ -92,11 +98,13 @@ pub(crate) enum WrittenLine {
 pub(crate) struct Options {
     /// Where Redis is, without the password.
     pub(crate) url: String,
+    /// The queue whose leads this is about.
+    pub(crate) queue: String,
     /// The name of the environment, where it has one, and its colour.
     pub(crate) profile: Option<(String, Option<Color>)>,
     /// The names of all the environments.
     pub(crate) profiles: Vec<String>,
-    /// Whether even one dead letter is not moved without a question.
+    /// Whether the number must be typed as soon as it is more than one dead letter.
     pub(crate) confirm: bool,
     /// The keys.
     pub(crate) keymap: Keymap,
@@ -193,6 +201,14 @@ pub(crate) struct App {
     pub(crate) screen: Screen,
     /// What lies over it.
     pub(crate) overlay: Option<Overlay>,
+    /// Whether that has been drawn: what nobody has seen is not answered.
+    pub(crate) overlay_drawn: bool,
+    /// The size of the last frame.
+    pub(crate) drawn: Size,
+    /// How fast keys come.
+    pub(crate) typing: Typing,
+    /// Keys that wait for what they are about.
+    pub(crate) held: Held,
     /// How the console stands with Redis.
     pub(crate) link: Link,
     /// How long the last reading took, from the question to the answer.
@@ -201,6 +217,10 @@ pub(crate) struct App {
     pub(crate) refused: HashMap<Screen, StoreError>,
     /// The last reading, and when it came.
     pub(crate) figures: Option<(Snapshot, Duration)>,
+    /// The state of the server, as it was at the last reading.
+    pub(crate) condition: Condition,
+    /// What was wrong at the last reading, the worst first.
+    pub(crate) findings: Vec<Finding>,
     /// The figures over time.
     pub(crate) trend: Trend,
     /// How far back the charts go.
@@ -248,10 +268,16 @@ impl App {
             uptime: Duration::ZERO,
             screen: Screen::Overview,
             overlay: None,
+            overlay_drawn: false,
+            drawn: size,
+            typing: Typing::default(),
+            held: Held::default(),
             link: Link::Connecting,
             took: Duration::ZERO,
             refused: HashMap::new(),
             figures: None,
+            condition: Condition::default(),
+            findings: Vec::new(),
             trend: Trend::default(),
             span: Span::default(),
             causes: Causes::default(),
@@ -279,10 +305,28 @@ impl App {
         figures.map_or(self.dlq.total, |(figures, _)| Some(figures.dead))
     }
 
+    /// What there is, for a question that is asked now.
+    pub(crate) fn asked(&self) -> Asked {
+        let known = [self.dead(), self.dlq.total];
+        Asked {
+            dead: known.into_iter().flatten().max().unwrap_or(0),
+            at: self.now(),
+        }
+    }
+
     /// Whether work is paused, as far as is known.
     pub(crate) fn is_paused(&self) -> bool {
         let figures = self.figures.as_ref();
         figures.is_some_and(|(figures, _)| figures.paused)
+    }
+
+    /// Whether Redis accepts writes, as far as is known.
+    pub(crate) fn writes(&self) -> Writes {
+        let workers: &[Worker] = self
+            .figures
+            .as_ref()
+            .map_or(&[], |(figures, _)| &figures.workers);
+        self.condition.writes(workers)
     }
 
     /// Puts the stations into the order of their routes, as the workers say it. Where no worker does

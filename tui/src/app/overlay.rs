@@ -46,11 +46,23 @@ pub(crate) struct Confirm {
     /// The number that must be typed, and what has been.
     pub(crate) typed: Option<(u64, Input)>,
     /// What happens on yes.
-    pub(crate) work: Work,
-    /// It, while it is under way: `retrying all 46 dead letters`.
-    pub(crate) words: String,
-    /// How many it is about.
-    pub(crate) count: u64,
+    pub(crate) yes: Yes,
+}
+
+/// What happens on yes.
+#[derive(Debug)]
+pub(crate) enum Yes {
+    /// A piece of work begins.
+    Begin {
+        /// It.
+        work: Box<Work>,
+        /// It, while it is under way: `retrying all 46 dead letters`.
+        words: String,
+        /// How many it is about.
+        count: u64,
+    },
+    /// The workers are paused, or resumed.
+    SetPaused(bool),
 }
 
 impl Confirm {

@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::event::{Event, EventKind};
-use bridge_shared::stats::{Minute, Snapshot, StationStats, Totals, Worker, WorkerInfo};
-use bridge_shared::store::StoreError;
+use bridge_shared::stats::{
+    LostWorker, Minute, Snapshot, SpentBudget, StationStats, Totals, Worker, WorkerInfo,
+};
+use bridge_shared::store::condition::{Condition, Server, Writes};
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::{AuditEntry, Entry, Stage};
+use bridge_shared::store::survey::Search;
 use bridge_shared::store::trash::Trash;
+use bridge_shared::store::{StoreError, Target};
 use crossterm::event::KeyEvent;
 use jiff::tz::TimeZone;
 use ratatui::layout::Size;
 
+use super::ahead::Typing;
 use super::live::Told;
 use super::{App, Link, Options};
 use crate::groups::Groups;
@@ -39,6 +44,7 @@ impl Scene {
     /// A console that has heard nothing yet.
     pub(crate) fn new(columns: u16, rows: u16) -> Self {
         let options = Options {
+            queue: "leads_to_enrich".into(),
             url: "redis://127.0.0.1:6379/0".into(),
             profile: None,
             profiles: vec!["local".into(), "prod".into()],
@@ -63,6 +69,7 @@ impl Scene {
             now: NOW,
             ..Snapshot::default()
         };
+        scene.send(Message::Condition(Box::new(condition())));
         scene.send(Message::Reading(Box::new(figures)));
         scene.send(Message::Minutes(Vec::new()));
         scene.send(Message::Causes(0, Vec::new()));
@@ -74,6 +81,7 @@ impl Scene {
         let mut scene = Self::new(columns, rows);
         scene.letters = (0..DEAD).map(|index| letter(index, DEAD)).collect();
         let minutes = (0..300).map(minute).collect();
+        scene.send(Message::Condition(Box::new(condition())));
         scene.send(Message::Reading(Box::new(figures(0))));
         scene.send(Message::Minutes(minutes));
         let mut causes: BTreeMap<Cause, u64> = BTreeMap::new();
@@ -90,6 +98,39 @@ impl Scene {
         scene
     }
 
+    /// A console over a bridge at which much is wrong.
+    pub(crate) fn wrong(columns: u16, rows: u16) -> Self {
+        let mut scene = Self::busy(columns, rows);
+        let mut wrong = figures(31);
+        wrong.totals.over_budget = 11_741;
+        (wrong.totals.recovered, wrong.totals.requeued) = (60, 312);
+        wrong.budgets = vec![SpentBudget {
+            pipeline: "sales".into(),
+            since: NOW - 780_000,
+            last: NOW + 30_000,
+            budget: 500.0,
+        }];
+        wrong.lost = vec![LostWorker {
+            worker: "enrich-4-3-ugwmrcb2f6".into(),
+            at: NOW - 90_000,
+            recovered: 60,
+            dead: 1,
+            recovered_by: "enrich-1-7-dljc633k3e".into(),
+        }];
+        wrong.workers[0].lease_ms = 6_900;
+        wrong.workers[1].info.draining = false;
+        wrong.workers[1].info.trouble =
+            "cannot record outcomes: Redis answered: evil\u{1b}[2J words".into();
+        let mut condition = condition();
+        if let Some(server) = &mut condition.server {
+            server.policy = "allkeys-lru".into();
+            server.evicted_keys = 2_000;
+        }
+        scene.send(Message::Condition(Box::new(condition)));
+        scene.send(Message::Reading(Box::new(wrong)));
+        scene
+    }
+
     /// Lets time pass.
     pub(crate) fn wait(&mut self, seconds: u64) {
         self.at += Duration::from_secs(seconds);
@@ -99,7 +140,7 @@ impl Scene {
     /// Redis goes away.
     pub(crate) fn break_link(&mut self) {
         self.send(Message::Trouble(StoreError::Unreachable {
-            url: "redis://127.0.0.1:6379/0".into(),
+            url: Target::from("redis://127.0.0.1:6379/0"),
             cause: "connection refused".into(),
         }));
     }
@@ -117,8 +158,17 @@ impl Scene {
         }
     }
 
-    /// Presses keys: `3 j enter`.
+    /// Presses keys, each when what came of the one before has been drawn: `3 j enter`.
     pub(crate) fn press(&mut self, keys: &str) {
+        for name in keys.split(' ') {
+            self.app.typing = Typing::default();
+            self.app.drawn(self.app.size);
+            self.type_ahead(name);
+        }
+    }
+
+    /// Presses keys faster than anything is drawn.
+    pub(crate) fn type_ahead(&mut self, keys: &str) {
         for name in keys.split(' ') {
             let key = Key::parse(name).unwrap_or_else(|| panic!("{name}"));
             self.send(Message::Key(KeyEvent::from(key)));
@@ -127,6 +177,7 @@ impl Scene {
 
     /// Types a text.
     pub(crate) fn write(&mut self, text: &str) {
+        self.app.drawn(self.app.size);
         for c in text.chars() {
             self.send(Message::Key(KeyEvent::from(
                 crossterm::event::KeyCode::Char(c),
@@ -211,6 +262,19 @@ impl Scene {
     }
 }
 
+fn condition() -> Condition {
+    Condition {
+        server: Some(Server {
+            used_memory: 190 << 20,
+            max_memory: 512 << 20,
+            policy: "noeviction".into(),
+            ..Server::default()
+        }),
+        writes: Writes::Accepted,
+        unusable: None,
+    }
+}
+
 fn figures(second: u64) -> Snapshot {
     let worker = |id: &str, in_flight, lease_ms, draining| Worker {
         id: id.into(),
@@ -224,9 +288,12 @@ fn figures(second: u64) -> Snapshot {
             stations: vec!["identity".into(), "enrich".into()],
             finished: 4_000 + second * 20,
             draining,
+            lease_length_ms: 10_000,
+            trouble: String::new(),
         },
         in_flight,
         lease_ms,
+        unregistered: false,
     };
     Snapshot {
         now: NOW + i64::try_from(second).expect("small") * 1_000,
@@ -244,7 +311,11 @@ fn figures(second: u64) -> Snapshot {
             ..Totals::default()
         },
         rate_per_s: 21.4,
+        failed_per_s: 2.3,
+        lost: Vec::new(),
+        budgets: Vec::new(),
         next_retry: Some(NOW + 33_000),
+        search: Search::ByWorkers,
         workers: vec![
             worker("enrich-1-7-dljc633k3e", 50, 9_100, false),
             worker("enrich-2-12-vaxc2efnuy", 37, 8_700, true),
@@ -342,15 +413,16 @@ fn audit() -> Vec<AuditEntry> {
 
 /// What a lead that goes well tells, and one that dies.
 pub(crate) fn events() -> Vec<Told> {
-    let event = |ms: i64, kind, lead: &str, station: Option<&str>, error: Option<&str>| Told {
-        worker: "enrich-1-7-dljc633k3e".into(),
-        event: Event {
-            station: station.map(Into::into),
-            error: error.map(Into::into),
-            ms: station.map(|_| 120),
-            ..Event::new(NOW + ms, kind, lead)
-        },
-    };
+    let event =
+        |ms: i64, kind, lead: &str, station: Option<&str>, error: Option<&str>| Told::Event {
+            worker: "enrich-1-7-dljc633k3e".into(),
+            event: Event {
+                station: station.map(Into::into),
+                error: error.map(Into::into),
+                ms: station.map(|_| 120),
+                ..Event::new(NOW + ms, kind, lead)
+            },
+        };
     vec![
         event(0, EventKind::Received, "dljc633k3e-17", None, None),
         event(10, EventKind::Started, "dljc633k3e-17", None, None),

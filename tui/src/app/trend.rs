@@ -130,11 +130,6 @@ impl Trend {
         }
     }
 
-    /// The last second; `None` before there were two readings.
-    pub(crate) fn now(&self) -> Option<Point> {
-        self.samples.back().map(|sample| sample.point)
-    }
-
     /// The mean of the last ten seconds; `None` before there were two readings.
     pub(crate) fn lately(&self) -> Option<Point> {
         let last = self.samples.back()?.at;
@@ -275,11 +270,11 @@ mod tests {
         trend.read(Duration::from_secs(1), &figures(1_000, 900, 0));
         trend.read(Duration::from_secs(2), &figures(2_000, 3, 0));
         trend.read(Duration::from_secs(3), &figures(3_000, 3, 0));
-        assert_eq!(trend.now(), None);
+        assert_eq!(trend.lately(), None);
         trend.read(Duration::from_secs(4), &figures(4_000, 5, 0));
         assert!(
             trend
-                .now()
+                .lately()
                 .is_some_and(|now| (now.done - 2.0).abs() < f64::EPSILON)
         );
     }

@@ -1,18 +1,20 @@
 //! `bridge dlq`: dead letters for scripts.
 
-use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
+use bridge_shared::arguments::whole_number;
 use bridge_shared::clock::{human_duration, rfc3339};
 use bridge_shared::filter::Filter;
+use bridge_shared::json::indented;
 use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, Looked, token};
 use bridge_shared::store::{Store, StoreError};
 use clap::{ArgGroup, Args, Subcommand};
+use serde::Serialize;
 
-use super::output::{CommandError, json, line};
-use crate::export::{Export, Format};
+use super::output::{CommandError, json, line, summary};
+use crate::export::{Export, Format, create};
 use crate::groups::Groups;
 use crate::text::{age, harmless, plural, thousands};
 use bridge_shared::row::{Row, error_or_unknown};
@@ -92,7 +94,7 @@ impl DlqCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ListArgs {
     /// How many at most; the last line says how many there are
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole_number::<usize>(0..=u64::MAX))]
     limit: usize,
     /// Only those that match: words (found also where only a word is like them; a ' before one
     /// takes it exactly), and error: kind: station: worker: cause: id: name: url: lead:
@@ -116,6 +118,9 @@ pub(crate) struct RetryArgs {
     /// Put back even what cannot be a lead
     #[arg(long)]
     force: bool,
+    /// Put even those that came from another queue into this one; without this they stay
+    #[arg(long)]
+    into_this_queue: bool,
 }
 
 /// Does it; returns whether all that was asked for was done.
@@ -156,6 +161,21 @@ pub(crate) async fn run(
     }
 }
 
+/// Dead letters for scripts. The leads in it stay the text they are: as values in memory, numbers would
+/// be written in another way, and leads that are nested deep or hold half a surrogate pair refused.
+#[derive(Serialize)]
+struct Listed<'a> {
+    items: Vec<Row<'a>>,
+    total: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    too_large: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 async fn list(store: &Store, args: &ListArgs, as_json: bool) -> Result<(), CommandError> {
     let now = store.observe_time().await?;
     let mut found = Vec::new();
@@ -178,8 +198,11 @@ async fn list(store: &Store, args: &ListArgs, as_json: bool) -> Result<(), Comma
     let total = store.dead_count().await?;
     if as_json {
         let items: Vec<Row<'_>> = found.iter().map(Row::new).collect();
-        let answer = serde_json::json!({ "items": items, "total": total });
-        return json(&with_too_large(answer, too_large));
+        return json(&Listed {
+            items,
+            total,
+            too_large,
+        });
     }
     for letter in &found {
         line(&list_line(letter, now))?;
@@ -313,6 +336,14 @@ async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError
         format!("kind        {}", row.error_kind),
         format!("station     {}", harmless(row.station)),
         format!("worker      {}", harmless(row.worker)),
+        format!(
+            "queue       {}",
+            if row.queue.is_empty() {
+                "Unknown".into()
+            } else {
+                harmless(row.queue)
+            }
+        ),
         format!("retries     {}", row.retry_count),
         format!("redrives    {}", row.redrives),
         format!("failed at   {}", row.failed_at),
@@ -332,9 +363,7 @@ async fn show(store: &Store, id: &str, as_json: bool) -> Result<(), CommandError
             harmless(&attempt.error),
         ));
     }
-    let lead = serde_json::from_slice::<serde_json::Value>(&letter.envelope.lead)
-        .ok()
-        .and_then(|lead| serde_json::to_string_pretty(&lead).ok())
+    let lead = indented(&letter.envelope.lead)
         .unwrap_or_else(|| String::from_utf8_lossy(&letter.envelope.lead).into_owned());
     lines.push("lead".into());
     lines.extend(lead.lines().map(|text| format!("  {}", harmless(text))));
@@ -348,6 +377,7 @@ async fn retry(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, C
         who: operator(),
         destination: Destination::Redrive,
         force: args.force,
+        into_this_queue: args.into_this_queue,
         progress: &mut progress,
         report: Report::with_ids(),
     };
@@ -360,6 +390,17 @@ async fn retry(store: &Store, args: &RetryArgs, as_json: bool) -> Result<bool, C
     } else {
         work.ids(&args.id).await?;
     }
+    let here = &store.keys().queue;
+    if !as_json {
+        for other in &work.report.other_queue {
+            line(&format!(
+                "{}: came from the queue {} and not {}, so it stays; retry it there, or here with --into-this-queue",
+                harmless(&other.id),
+                harmless(&other.queue),
+                harmless(here)
+            ))?;
+        }
+    }
     tell(&work.report, "put back to work", as_json)
 }
 
@@ -370,6 +411,7 @@ async fn throw_away(store: &Store, ids: &[String], as_json: bool) -> Result<bool
         who: operator(),
         destination: Destination::Trash(trash.clone()),
         force: true,
+        into_this_queue: false,
         progress: &mut progress,
         report: Report::with_ids(),
     };
@@ -424,41 +466,49 @@ async fn trashes(store: &Store, as_json: bool) -> Result<(), CommandError> {
 
 async fn restore(store: &Store, trash: &str, as_json: bool) -> Result<bool, CommandError> {
     let restored = store.restore_dead(trash, &operator(), |_| true).await?;
-    if as_json {
-        json(&serde_json::json!({ "restored": restored }))?;
+    summary(if as_json {
+        json(&serde_json::json!({ "restored": restored }))
     } else if restored == 0 {
-        line("There is nothing in that trash: it was brought back before, or its day is over.")?;
+        line("There is nothing in that trash: it was brought back before, or its day is over.")
     } else {
-        line(&format!("{} brought back", plural(restored, "dead letter")))?;
-    }
+        line(&format!("{} brought back", plural(restored, "dead letter")))
+    })?;
     Ok(restored > 0)
 }
 
 fn tell(result: &Report, done: &str, as_json: bool) -> Result<bool, CommandError> {
-    if as_json {
-        json(result)?;
-        return Ok(result.whole());
-    }
-    line(&format!("{} {done}", plural(result.moved, "dead letter")))?;
-    for id in &result.gone {
-        line(&format!(
-            "{}: not there, or somebody else was faster",
-            harmless(id)
-        ))?;
-    }
-    for id in &result.refused {
-        line(&format!(
+    summary(if as_json {
+        json(result)
+    } else {
+        line(&told(result, done).join("\n"))
+    })?;
+    Ok(result.whole())
+}
+
+/// A line for what was done, and one for each dead letter to which it was not.
+fn told(result: &Report, done: &str) -> Vec<String> {
+    let moved = format!("{} {done}", plural(result.moved, "dead letter"));
+    let gone = result
+        .gone
+        .iter()
+        .map(|id| format!("{}: not there, or somebody else was faster", harmless(id)));
+    let refused = result.refused.iter().map(|id| {
+        format!(
             "{}: cannot be a lead, so it stays; --force puts it back all the same",
             harmless(id)
-        ))?;
-    }
-    for id in &result.too_large {
-        line(&format!(
+        )
+    });
+    let too_large = result.too_large.iter().map(|id| {
+        format!(
             "{}: too large to be looked into for the filter, so it stays; name it by its id",
             harmless(id)
-        ))?;
-    }
-    Ok(result.whole())
+        )
+    });
+    std::iter::once(moved)
+        .chain(gone)
+        .chain(refused)
+        .chain(too_large)
+        .collect()
 }
 
 async fn clear(store: &Store, yes: bool, as_json: bool) -> Result<(), CommandError> {
@@ -500,8 +550,7 @@ async fn export(
     let out: Box<dyn Write + Send> = if to_stdout {
         Box::new(BufWriter::new(std::io::stdout()))
     } else {
-        // A file that is there already is never written over.
-        let open = File::create_new(file);
+        let open = create(file);
         let failed = |error: std::io::Error| {
             CommandError::Said(match error.kind() {
                 std::io::ErrorKind::AlreadyExists => {
@@ -549,17 +598,19 @@ async fn export(
     }
     if as_json {
         let answer = serde_json::json!({ "exported": exported, "file": file, "gone": gone });
-        json(&with_too_large(answer, too_large))?;
+        summary(json(&with_too_large(answer, too_large)))?;
         return Ok(whole);
     }
-    line(&format!(
+    let mut lines = vec![format!(
         "{} written to {}{}",
         plural(exported, "dead letter"),
         file.display(),
         too_large_too(too_large)
-    ))?;
-    for id in &gone {
-        line(&format!("{}: {MOVED_MEANWHILE}", harmless(id)))?;
-    }
+    )];
+    lines.extend(
+        gone.iter()
+            .map(|id| format!("{}: {MOVED_MEANWHILE}", harmless(id))),
+    );
+    summary(line(&lines.join("\n")))?;
     Ok(whole)
 }

@@ -2,8 +2,9 @@
 
 use crate::export::ExportError;
 use std::io::Write as _;
+use std::process::ExitCode;
 
-use bridge_shared::terminal::harmless_json;
+use bridge_shared::terminal::{harmless, harmless_json};
 use serde::Serialize;
 
 /// Why a command failed, in one line that says what happened and what to do.
@@ -45,6 +46,47 @@ impl CommandError {
 /// Where standard output cannot be written to.
 pub(crate) fn line(text: &str) -> Result<(), CommandError> {
     Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// What came of printing a summary of work that is done: if its reader has gone, the status of the
+/// command is still that of the work.
+///
+/// # Errors
+/// If standard output cannot be written to for any other reason.
+pub(crate) fn summary(printed: Result<(), CommandError>) -> Result<(), CommandError> {
+    printed.or_else(|error| {
+        if error.is_broken_pipe() {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+/// Prints a line on standard error. If that cannot be written to there is no other place to say so.
+pub(crate) fn error_line(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Prints why a command failed.
+pub(crate) fn complain(message: &str) {
+    error_line(&format!("bridge: {}", harmless(message)));
+}
+
+/// Prints what is wrong with a command line, or the help that it asks for; returns the status.
+pub(crate) fn usage(said: &clap::Error) -> ExitCode {
+    let printed = said
+        .print()
+        .and_then(|()| std::io::stdout().flush())
+        .map_err(CommandError::from);
+    match summary(printed) {
+        _ if said.use_stderr() => ExitCode::from(2),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints a value as one line of JSON.

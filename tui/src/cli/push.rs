@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bridge_shared::arguments::whole_number;
 use bridge_shared::known::Known;
 use bridge_shared::producer::{Producer, next_or_send};
 use bridge_shared::source::{Format, Options, Source};
+use bridge_shared::store::produce::Durability;
 use bridge_shared::store::{Store, StoreError};
 use bytes::Bytes;
 use clap::Args;
@@ -21,8 +23,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::output::{CommandError, json, line};
-use crate::text::{harmless, thousands};
+use super::output::{CommandError, complain, error_line, json, line, summary};
+use crate::text::{harmless, plural, thousands};
 
 /// Items that the reader may be ahead.
 const AHEAD: usize = 2_000;
@@ -32,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What `bridge push` takes.
 #[derive(Debug, Clone, Args)]
 #[command(allow_negative_numbers = true)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct PushArgs {
     /// The files, or - for standard input
     #[arg(required = true, value_name = "FILE")]
@@ -49,20 +52,34 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     strict: bool,
 
+    /// List so many bad lines; the others are counted
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole_number::<u64>(0..=u64::MAX))]
+    list_errors: u64,
+
     /// Skip leads whose LinkedIn URL is already waiting, in flight, in retry, dead, or enriched
     #[arg(long)]
     dedupe: bool,
 
     /// How many days back an enriched lead counts for --dedupe
-    #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "dedupe")]
+    #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "dedupe", value_parser = whole_number::<u32>(0..=u64::from(u32::MAX)))]
     dedupe_days: u32,
 
+    /// Count a batch as pushed only when this many replicas have it. All of them, or a failover may
+    /// still lose what was pushed in its last moments
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..=u64::from(u32::MAX)))]
+    wait_replicas: Option<u32>,
+
+    /// Count a batch as pushed only when it is on the disk of the primary, and of as many replicas as
+    /// --wait-replicas says; needs Redis 7.2 with `appendonly yes`
+    #[arg(long)]
+    wait_fsync: bool,
+
     /// Leads a second at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..=u64::from(u32::MAX)))]
     rate: Option<u32>,
 
     /// Wait while this many leads are waiting
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>(1..=u64::MAX))]
     max_depth: Option<u64>,
 }
 
@@ -110,13 +127,20 @@ pub(crate) async fn run(
     let bar = progress(readers.iter().map(|(_, size)| *size).sum());
     let known = if args.dedupe {
         bar.set_message("looking at the leads that are there");
-        Some(Known::scan(store, args.dedupe_days).await?)
+        let known = Known::scan(store, args.dedupe_days).await?;
+        if let Some(gap) = known.gap() {
+            bar.suspend(|| complain(gap));
+        }
+        Some(known)
     } else {
         None
     };
     let mut items = read(readers, &names, args.format, &bar);
     let mut push = Push {
-        producer: Producer::new(store, known),
+        producer: Producer::new(store, known).waiting_for(Durability {
+            replicas: args.wait_replicas.unwrap_or(0),
+            fsync: args.wait_fsync,
+        }),
         summary: Summary {
             dry_run: args.dry_run,
             ..Summary::default()
@@ -132,8 +156,10 @@ pub(crate) async fn run(
         _ = tokio::signal::ctrl_c() => Err(push.interrupted()),
     };
     push.bar.finish_and_clear();
-    push.tell(as_json)?;
+    push.tell_unlisted();
+    let told = summary(push.tell(as_json));
     result?;
+    told?;
     Ok(if push.summary.invalid > 0 {
         ExitCode::FAILURE
     } else {
@@ -304,12 +330,14 @@ impl Push<'_> {
         error: &str,
     ) -> Result<(), CommandError> {
         self.summary.invalid += 1;
-        let said = format!(
-            "{}:{line}: {}",
-            harmless(&self.names[file]),
-            harmless(error)
-        );
-        self.bar.suspend(|| eprintln!("{said}"));
+        if self.summary.invalid <= self.args.list_errors || self.args.strict {
+            let said = format!(
+                "{}:{line}: {}",
+                harmless(&self.names[file]),
+                harmless(error)
+            );
+            self.bar.suspend(|| error_line(&said));
+        }
         if self.args.strict {
             self.send().await?;
             return Err(CommandError::Said(
@@ -322,13 +350,16 @@ impl Push<'_> {
     /// Sends what is in hand, as fast as it may.
     async fn send(&mut self) -> Result<(), CommandError> {
         while self.producer.gathered() > 0 {
+            self.summary.skipped += self.producer.leave_out_known().await? as u64;
             let n = self.producer.gathered().min(self.room().await?);
-            if self.args.dry_run {
+            let left_out = if self.args.dry_run || n == 0 {
                 self.producer.drop_first(n);
+                0
             } else {
-                self.send_batch(n).await?;
-            }
-            self.summary.pushed += n as u64;
+                self.send_batch(n).await?
+            };
+            self.summary.skipped += left_out as u64;
+            self.summary.pushed += (n - left_out) as u64;
             self.bar
                 .set_message(format!("{} leads", thousands(self.summary.pushed)));
         }
@@ -356,18 +387,22 @@ impl Push<'_> {
         Ok(room)
     }
 
-    /// Sends a batch until it is in, or for as long as patience lasts.
-    async fn send_batch(&mut self, n: usize) -> Result<(), CommandError> {
+    /// Sends a batch until it is in, or for as long as patience lasts; returns how many of it another
+    /// run had pushed.
+    async fn send_batch(&mut self, n: usize) -> Result<usize, CommandError> {
         let mut told = false;
         let again = |error: &StoreError| {
             if !std::mem::replace(&mut told, true) {
-                let error = error.to_string();
-                self.bar
-                    .suspend(|| eprintln!("trying again for a minute: {}", harmless(&error)));
+                let said = format!(
+                    "trying again for a minute: {}",
+                    harmless(&error.to_string())
+                );
+                self.bar.suspend(|| error_line(&said));
             }
         };
         let sent = self.producer.send(n, PATIENCE, again).await;
-        sent.map(drop).map_err(|error| self.gave_up(&error))
+        sent.map(|pushed| pushed.left_out)
+            .map_err(|error| self.gave_up(&error))
     }
 
     fn gave_up(&self, error: &StoreError) -> CommandError {
@@ -384,6 +419,16 @@ impl Push<'_> {
             "interrupted: {} leads are in, and perhaps the batch under way; go on with --dedupe",
             thousands(self.summary.pushed)
         ))
+    }
+
+    /// Says how many bad lines were not listed.
+    fn tell_unlisted(&self) {
+        let invalid = self.summary.invalid;
+        let unlisted = invalid.saturating_sub(self.args.list_errors);
+        if unlisted > 0 && !self.args.strict {
+            let all = format!("--list-errors {invalid} lists all");
+            error_line(&format!("and {} more; {all}", plural(unlisted, "bad line")));
+        }
     }
 
     fn tell(&self, as_json: bool) -> Result<(), CommandError> {

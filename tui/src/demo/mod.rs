@@ -4,6 +4,7 @@
 mod pictures;
 mod service;
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bridge_shared::config::{RedisAccess, RedisArgs};
+use bridge_shared::arguments::whole_number;
+use bridge_shared::config::RedisArgs;
+use bridge_shared::names::{DEFAULT_ENRICHED, DEFAULT_FAILED, DEFAULT_QUEUE};
+use bridge_shared::producer::Producer;
 use bridge_shared::sandbox::Sandbox;
 use bridge_shared::source::{Format, Options, Source};
 use bridge_shared::stats::Snapshot;
 use bridge_shared::store::Store;
-use bridge_shared::store::dead_letters::token;
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
@@ -24,7 +27,7 @@ use serde::Serialize;
 use crate::cli::output::{CommandError, json, line};
 use crate::console::{self, ConsoleArgs};
 use crate::environments::Environments;
-use crate::text::{plural, thousands};
+use crate::text::thousands;
 use service::DemoService;
 
 const ROUTE: &str = include_str!("../../../assets/pipelines/demo.toml");
@@ -50,6 +53,8 @@ const STEP: usize = 10;
 const CALM_STEP: usize = 2;
 /// How long a headless demo may take after its last lead was pushed.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a demo before a console waits for its Redis.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// What `bridge demo` takes.
 #[derive(Debug, Clone, Args)]
@@ -60,12 +65,19 @@ pub(crate) struct DemoArgs {
 
     /// How many leads to push; beyond the samples they begin anew [default: 500 with --headless, as
     /// many as there is time for in the console]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<usize>(0..=u64::MAX))]
     leads: Option<usize>,
 
     /// Draw the console's screens to SVG files in a folder instead of opening it; takes two minutes
     #[arg(long, value_name = "FOLDER", conflicts_with = "headless")]
     pictures: Option<PathBuf>,
+}
+
+impl DemoArgs {
+    /// Whether it opens the console.
+    pub(crate) const fn opens_console(&self) -> bool {
+        !self.headless && self.pictures.is_none()
+    }
 }
 
 /// What came of the demo. The sum is true: `pushed` is all the others together.
@@ -122,20 +134,22 @@ struct Stage {
     store: Store,
 }
 
-/// Runs the demo; the status is 1 where the sums do not match.
+/// Runs the demo, in a Redis of its own unless a flag names another; the status is 1 where the sums
+/// do not match.
 ///
 /// # Errors
 /// [`CommandError`].
 pub(crate) async fn run(
     redis: &RedisArgs,
+    redis_is_flag: bool,
     args: &DemoArgs,
     console: &ConsoleArgs,
     as_json: bool,
 ) -> Result<ExitCode, CommandError> {
-    if !args.headless && args.pictures.is_none() {
+    if args.opens_console() {
         console::check_terminal()?;
     }
-    let stage = Stage::set(redis).await?;
+    let stage = Stage::set(redis, redis_is_flag).await?;
     let before = stage.store.snapshot().await?;
     let result = if args.headless {
         tokio::select! {
@@ -147,7 +161,12 @@ pub(crate) async fn run(
             if let Some(folder) = &args.pictures {
                 return pictures::draw(&stage.store, console, folder).await;
             }
-            console::run(stage.store.clone(), console, Environments::default()).await
+            Box::pin(console::run(
+                stage.store.clone(),
+                console,
+                Environments::default(),
+            ))
+            .await
         };
         watched(&stage.store, args.leads, Box::pin(shown), &before).await
     };
@@ -172,16 +191,17 @@ async fn watched(
     shown: impl Future<Output = Result<(), CommandError>>,
     before: &Snapshot,
 ) -> Result<Summary, CommandError> {
-    let _log = crate::log::start();
     let pushed = AtomicU64::new(0);
-    tokio::select! {
-        result = push(store, count.unwrap_or(usize::MAX), CALM_STEP, &pushed) => {
-            // All are pushed, or cannot be: the console shows either.
-            if let Err(error) = result {
-                tracing::warn!(%error, "the demo pushes no more leads");
-            }
-            std::future::pending::<()>().await;
+    let push = async {
+        let count = count.unwrap_or(usize::MAX);
+        // All are pushed, or cannot be: the console goes on, and shows either.
+        if let Err(error) = push(store, count, CALM_STEP, A_DAY, &pushed).await {
+            tracing::warn!(%error, "the demo pushes no more leads");
         }
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        never = push => match never {},
         result = shown => result?,
     }
     let after = store.snapshot().await?;
@@ -193,22 +213,25 @@ async fn watched(
 }
 
 impl Stage {
-    async fn set(args: &RedisArgs) -> Result<Self, CommandError> {
+    async fn set(args: &RedisArgs, redis_is_flag: bool) -> Result<Self, CommandError> {
         let said = |error: &dyn std::fmt::Display| CommandError::Said(error.to_string());
         let worker = worker_program()?;
         let mut args = args.clone();
-        let given = |url: &str| !url.trim().is_empty();
-        let redis = if args.redis_url.as_deref().is_some_and(given) {
+        // What the environment names is mostly the Redis of somebody's leads.
+        let is_named = |url: &str| !url.trim().is_empty();
+        let redis = if redis_is_flag && args.redis_url.as_deref().is_some_and(is_named) {
             None
         } else {
             let redis = Sandbox::start(&[]).map_err(|error| said(&error))?;
-            args.redis_url = Some(redis.url());
-            args.access = RedisAccess::default();
+            args = RedisArgs::of(
+                redis.url(),
+                [DEFAULT_QUEUE, DEFAULT_FAILED, DEFAULT_ENRICHED],
+            );
             Some(redis)
         };
         let store = Store::connect(&args).await?;
         if redis.is_none() {
-            make_sure_of_silence(&store).await?;
+            make_sure_of_emptiness(&store).await?;
         }
         let service = DemoService::start().await?;
         let folder = tempfile::TempDir::with_prefix("redis-bridge-demo-")?;
@@ -256,18 +279,17 @@ impl Drop for Stage {
     }
 }
 
-/// Makes sure that nobody works there: the demo's workers would take everything that waits.
-async fn make_sure_of_silence(store: &Store) -> Result<(), CommandError> {
-    let there = store.snapshot().await?;
-    let leads = there.waiting + there.in_flight + there.retry;
-    if leads == 0 && there.workers.is_empty() {
+/// Makes sure that nothing of a bridge is there: the demo's workers would take what waits, and its
+/// made-up leads would stand among others.
+async fn make_sure_of_emptiness(store: &Store) -> Result<(), CommandError> {
+    let there = store.keys_in_use().await?;
+    if there.is_empty() {
         return Ok(());
     }
     Err(CommandError::Said(format!(
-        "Redis at {} is in use: {} under way, {} there, and the demo would take them all. Unset REDIS_URL for a private Redis, or name an empty database, such as redis://127.0.0.1:6379/9",
+        "Redis at {} is in use: it has {}. The demo would put made-up leads there and take what waits. Leave --redis-url out for a private Redis, or name an empty database, such as redis://127.0.0.1:6379/9",
         store.url(),
-        plural(leads, "lead"),
-        plural(there.workers.len() as u64, "worker"),
+        there.join(", "),
     )))
 }
 
@@ -318,11 +340,12 @@ fn start_worker(
             None => command.env_remove(name),
         };
     }
+    let keys = redis.keys();
     command
         .env("REDIS_URL", redis.url())
-        .env("QUEUE_NAME", &redis.queue_name)
-        .env("FAILED_QUEUE_NAME", &redis.failed_queue_name)
-        .env("ENRICHED_STREAM", &redis.enriched_stream)
+        .env("QUEUE_NAME", &keys.queue)
+        .env("FAILED_QUEUE_NAME", &keys.failed)
+        .env("ENRICHED_STREAM", &keys.enriched)
         .env("PIPELINE_FILE", route)
         .env("PIPELINE_NAME", "demo")
         .env("DEMO_ENRICHMENT", service)
@@ -353,23 +376,27 @@ fn samples() -> impl Iterator<Item = Bytes> {
     leads.into_iter().cycle()
 }
 
-/// Pushes at a steady rate, and counts.
+/// Pushes at a steady rate, and counts; tries each step again for as long as `patience` lasts.
 async fn push(
     store: &Store,
     count: usize,
     step: usize,
+    patience: Duration,
     pushed: &AtomicU64,
 ) -> Result<(), CommandError> {
-    let (run, mut leads) = (token(), samples());
-    let (mut left, mut batch) = (count, 0);
+    let (mut producer, mut leads) = (Producer::new(store, None), samples());
+    let mut left = count;
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     while left > 0 {
         pace.tick().await;
-        let step: Vec<Bytes> = leads.by_ref().take(step.min(left)).collect();
-        batch += 1;
-        store.push(&run, batch, &step).await?;
-        left -= step.len();
-        pushed.fetch_add(step.len() as u64, Ordering::Relaxed);
+        let step = step.min(left);
+        leads
+            .by_ref()
+            .take(step)
+            .for_each(|lead| producer.add(lead));
+        producer.send(step, patience, |_| ()).await?;
+        left -= step;
+        pushed.fetch_add(step as u64, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -377,7 +404,7 @@ async fn push(
 /// Pushes, then waits until every lead is done or dead.
 async fn headless(store: &Store, count: usize, before: &Snapshot) -> Result<Summary, CommandError> {
     let pushed = AtomicU64::new(0);
-    push(store, count, STEP, &pushed).await?;
+    push(store, count, STEP, PATIENCE, &pushed).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let pushed = pushed.load(Ordering::Relaxed);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bridge_shared::cause::Cause;
 use bridge_shared::stats::Snapshot;
+use bridge_shared::store::condition::Role;
 use bridge_shared::store::control::operator;
+use bridge_shared::store::survey::Survey;
 use bridge_shared::store::{Store, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -34,6 +36,7 @@ const BACKLOG: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Feed {
     store: Store,
+    survey: Arc<Survey>,
     messages: mpsc::Sender<Message>,
     refresh: Arc<Notify>,
     minutes: Arc<Notify>,
@@ -45,9 +48,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Begins to read; the messages come out of the other half.
-    pub(crate) fn start(store: Store) -> (Self, mpsc::Receiver<Message>) {
+    ///
+    /// With `read_only` nothing is written, not even to see whether that works.
+    pub(crate) fn start(store: Store, read_only: bool) -> (Self, mpsc::Receiver<Message>) {
         let (messages, out) = mpsc::channel(BACKLOG);
         let mut feed = Self {
+            survey: Arc::new(Survey::new(store.clone())),
             store,
             messages,
             refresh: Arc::default(),
@@ -59,13 +65,22 @@ impl Feed {
         };
         let poller = Poller {
             store: feed.store.clone(),
+            survey: Arc::clone(&feed.survey),
             messages: feed.messages.clone(),
             refresh: Arc::clone(&feed.refresh),
             minutes: Arc::clone(&feed.minutes),
+            role: if read_only {
+                Role::ReadOnly
+            } else {
+                Role::Operator
+            },
             causes_of: None,
             checked: false,
         };
         feed.tasks.spawn(poller.run());
+        let (survey, refresh) = (Arc::clone(&feed.survey), Arc::clone(&feed.refresh));
+        feed.tasks
+            .spawn(async move { survey.run(|| refresh.notify_one()).await });
         (feed, out)
     }
 
@@ -119,9 +134,10 @@ impl Feed {
             Command::SetPaused(paused) => {
                 let refresh = Arc::clone(&self.refresh);
                 self.ask(Screen::Overview, async move {
-                    let told = set_paused(&store, paused).await;
+                    let set = store.set_paused(paused, &operator()).await;
                     refresh.notify_one();
-                    Ok(told)
+                    let changed = set.map_err(|error| error.to_string());
+                    Ok(Message::Paused { paused, changed })
                 });
             }
             command => self.read(command),
@@ -145,15 +161,19 @@ impl Feed {
                 stage,
                 start,
                 count,
-            } => self.ask(Screen::Queue, async move {
-                let (total, entries) = store.look(stage, start, count).await?;
-                Ok(Message::Looked {
-                    stage,
-                    start,
-                    total,
-                    entries,
-                })
-            }),
+            } => {
+                let unregistered = self.survey.workers();
+                self.ask(Screen::Queue, async move {
+                    let look = store.look(stage, start, count, &unregistered);
+                    let (total, entries) = look.await?;
+                    Ok(Message::Looked {
+                        stage,
+                        start,
+                        total,
+                        entries,
+                    })
+                });
+            }
             Command::ReadAudit(count) => self.ask(Screen::Audit, async move {
                 let (total, entries) = store.audit(count).await?;
                 Ok(Message::Audit(total, entries))
@@ -227,12 +247,12 @@ async fn send(
     let _ = messages.send(message).await;
 }
 
-/// Writes to a new file: one that is there already is never written over.
+/// Writes to a new file.
 async fn save(file: &str, text: &str) -> Message {
     use tokio::io::AsyncWriteExt as _;
     let file = crate::path::whole(file);
     let written = async {
-        let mut out = tokio::fs::File::create_new(&file).await?;
+        let mut out = tokio::fs::File::from_std(crate::export::create(&file)?);
         out.write_all(text.as_bytes()).await?;
         out.flush().await
     };
@@ -242,23 +262,14 @@ async fn save(file: &str, text: &str) -> Message {
     }
 }
 
-async fn set_paused(store: &Store, paused: bool) -> Message {
-    match store.set_paused(paused, &operator()).await {
-        Ok(_) if paused => Message::Told(
-            Level::Good,
-            "paused: workers finish what they have and take no more; p resumes".into(),
-        ),
-        Ok(_) => Message::Told(Level::Good, "resumed: workers take leads again".into()),
-        Err(error) => Message::Told(Level::Bad, error.to_string()),
-    }
-}
-
 /// Reads the figures again and again.
 struct Poller {
     store: Store,
+    survey: Arc<Survey>,
     messages: mpsc::Sender<Message>,
     refresh: Arc<Notify>,
     minutes: Arc<Notify>,
+    role: Role,
     /// What the causes were read for last: dead, and moved by hands.
     causes_of: Option<(u64, u64)>,
     /// Whether the server was found fit.
@@ -310,8 +321,11 @@ impl Poller {
             self.checked = true;
         }
         let begun = Instant::now();
-        let figures = self.store.snapshot().await?;
+        // Side by side: on a slow link each way there counts.
+        let (figures, condition) =
+            tokio::try_join!(self.survey.snapshot(), self.store.condition(self.role))?;
         self.tell(Message::Took(begun.elapsed())).await;
+        self.tell(Message::Condition(Box::new(condition))).await;
         let totals = &figures.totals;
         let of = (
             figures.dead,

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bridge_shared::event::{self, EventBatch};
-use bridge_shared::store::Store;
-use futures::StreamExt as _;
+use bridge_shared::store::listen::{Heard, Listener};
+use bridge_shared::store::{Store, StoreError};
 use tokio::sync::mpsc;
 
 use crate::app::live::Told;
@@ -16,62 +16,66 @@ use crate::screen::Screen;
 const PACE: Duration = Duration::from_millis(100);
 /// Events of a portion that are shown, the newest; the rest is only counted.
 const PORTION: usize = 200;
-/// Silence after which a new connection is made.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Before the next try where listening failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens until it is dropped; a connection that is lost is made anew. That Redis is away the
-/// readings of the figures tell.
+/// Listens until it is dropped. That Redis is away the readings of the figures tell.
 pub(super) async fn run(store: &Store, messages: &mpsc::Sender<Message>) {
-    loop {
-        match store.subscribe().await {
-            Ok(batches) => pass_on(batches, messages).await,
+    let mut was_away = false;
+    let listener = loop {
+        match store.listen().await {
+            Ok(listener) => break listener,
             Err(error) if error.is_transient() => tracing::warn!(%error, "no events"),
-            // Fails only when the console has ended.
-            Err(error) => {
-                let _ = messages.send(Message::Refused(Screen::Live, error)).await;
-            }
+            Err(error) => refused(messages, error).await,
         }
+        was_away = true;
         tokio::time::sleep(PAUSE).await;
-    }
+    };
+    pass_on(store, listener, was_away, messages).await;
 }
 
-/// Passes events on until the stream ends.
+/// Tells that the user may not listen.
+async fn refused(messages: &mpsc::Sender<Message>, error: StoreError) {
+    // Fails only when the console has ended.
+    let _ = messages.send(Message::Refused(Screen::Live, error)).await;
+}
+
+/// Passes events on.
 async fn pass_on(
-    batches: impl futures::Stream<Item = bytes::Bytes>,
+    store: &Store,
+    mut listener: Listener,
+    was_away: bool,
     messages: &mpsc::Sender<Message>,
 ) {
-    let mut batches = std::pin::pin!(batches);
     let mut pace = tokio::time::interval(PACE);
     let (mut portion, mut skipped) = (VecDeque::with_capacity(PORTION), 0_u64);
+    if was_away {
+        portion.push_back(Told::Gap(store.now()));
+    }
     // Of a newer version: which, and how many messages could not be read at all.
     let (mut newer, mut unread) = (None, 0_u64);
     loop {
         tokio::select! {
-            batch = tokio::time::timeout(SILENCE, batches.next()) => {
-                // A connection whose other end has gone without a word is as silent as a bridge
-                // where nothing happens.
-                let Ok(Some(batch)) = batch else {
-                    return;
-                };
-                let Ok(batch) = EventBatch::decode(&batch) else {
-                    (newer, unread) = (newer.or(Some(0)), unread + 1);
-                    continue;
-                };
-                if batch.v > event::VERSION {
-                    newer = newer.max(Some(batch.v));
-                }
-                let excess = batch.events.len().saturating_sub(PORTION);
-                skipped += excess as u64;
-                for event in batch.events.into_iter().skip(excess) {
-                    if portion.len() == PORTION {
-                        portion.pop_front();
-                        skipped += 1;
+            heard = listener.next() => match heard {
+                // The listener tries again by itself.
+                Err(error) => refused(messages, error).await,
+                Ok(Heard::Unread) => (newer, unread) = (newer.or(Some(0)), unread + 1),
+                Ok(Heard::Interrupted) => portion.push_back(Told::Gap(store.now())),
+                Ok(Heard::Batch(EventBatch { v, worker, events, .. })) => {
+                    if v > event::VERSION {
+                        newer = newer.max(Some(v));
                     }
-                    portion.push_back(Told { worker: batch.worker.clone(), event });
+                    let excess = events.len().saturating_sub(PORTION);
+                    skipped += excess as u64;
+                    for event in events.into_iter().skip(excess) {
+                        if portion.len() >= PORTION {
+                            let gone = portion.pop_front();
+                            skipped += u64::from(matches!(gone, Some(Told::Event { .. })));
+                        }
+                        portion.push_back(Told::Event { worker: worker.clone(), event });
+                    }
                 }
-            }
+            },
             _ = pace.tick(), if !portion.is_empty() || newer.is_some() => {
                 let events = portion.drain(..).collect();
                 // Both fail only when the console has ended.
@@ -124,7 +128,8 @@ mod tests {
                         break;
                     }
                     Message::Events(events, 0) => {
-                        assert!(events.iter().all(|told| told.event.lead == "a"));
+                        let is_newer = |told: &Told| matches!(told, Told::Event { event, .. } if event.lead == "a");
+                        assert!(events.iter().all(is_newer));
                     }
                     other => panic!("{other:?}"),
                 }

@@ -1,6 +1,5 @@
 //! Bulk work on dead letters, told as it goes.
 
-use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use bridge_shared::store::control::operator;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, Looked, token};
 use bridge_shared::store::trial::Trial;
 use bridge_shared::store::{Store, StoreError};
-use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW};
+use bridge_shared::triage::{Asked, Matching, Move, Report, SCAN_WINDOW};
 use bytes::Bytes;
 use serde_json::Value;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::export::{Export, ExportError, Format};
+use crate::export::{Export, ExportError, Format, create};
 use crate::message::{Ended, Message, Which, Work};
 use crate::path;
 
@@ -48,16 +47,10 @@ pub(super) async fn run(
     };
     let result = match &work {
         Work::Move { which, trash } => {
-            let mut all = Move {
-                store,
-                who: operator(),
-                destination: trash
-                    .clone()
-                    .map_or(Destination::Redrive, Destination::Trash),
-                force: false,
-                progress: &mut progress,
-                report: Report::with_ids(),
-            };
+            let destination = trash
+                .clone()
+                .map_or(Destination::Redrive, Destination::Trash);
+            let mut all = moving(store, destination, &mut progress);
             let result = match which {
                 Which::These(letters) => all.letters(letters.clone()).await.map(drop),
                 Which::Ids(ids) => all.hinted(ids).await,
@@ -66,15 +59,17 @@ pub(super) async fn run(
             report = all.report;
             result.map_err(|error| error.to_string())
         }
+        Work::IntoThisQueue(ids) => {
+            let mut all = moving(store, Destination::Redrive, &mut progress);
+            all.into_this_queue = true;
+            let result = all.hinted(ids).await;
+            report = all.report;
+            result.map_err(|error| error.to_string())
+        }
         Work::Edited(dead) => {
-            let mut one = Move {
-                store,
-                who: operator(),
-                destination: Destination::Edited,
-                force: false,
-                progress: &mut progress,
-                report: Report::with_ids(),
-            };
+            let mut one = moving(store, Destination::Edited, &mut progress);
+            // The question before it named the other queue.
+            one.into_this_queue = true;
             let result = one.letters(vec![dead.clone()]).await;
             report = one.report;
             result.map(drop).map_err(|error| error.to_string())
@@ -99,13 +94,10 @@ pub(super) async fn run(
                 Err(error) => Err(error.to_string()),
             }
         }
-        Work::Clear(trash) => match store.clear_dead(trash, &operator()).await {
-            Ok(moved) => {
-                report.moved = moved;
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
-        },
+        Work::Clear(trash, asked) => {
+            let result = clear(store, trash, *asked, &mut report, &mut progress).await;
+            result.map_err(|error| error.to_string())
+        }
         Work::Restore(trash) => {
             let mut so_far = 0;
             let result = store
@@ -125,6 +117,46 @@ pub(super) async fn run(
         report,
         error: result.err(),
     }
+}
+
+/// A move of dead letters that leaves those of other queues where they are.
+fn moving<'a>(
+    store: &'a Store,
+    destination: Destination,
+    progress: &'a mut (dyn FnMut(u64) -> bool + Send),
+) -> Move<'a> {
+    Move {
+        store,
+        who: operator(),
+        destination,
+        force: false,
+        into_this_queue: false,
+        progress,
+        report: Report::with_ids(),
+    }
+}
+
+/// Throws away what there was when it was asked.
+async fn clear(
+    store: &Store,
+    trash: &str,
+    asked: Asked,
+    report: &mut Report,
+    progress: &mut (dyn FnMut(u64) -> bool + Send),
+) -> Result<(), StoreError> {
+    if let Some(moved) = store.clear_oldest(trash, &operator(), asked.dead).await? {
+        report.moved = moved;
+        return Ok(());
+    }
+    // Many have died since: those that were asked about go one by one.
+    let mut all = moving(store, Destination::Trash(trash.to_owned()), progress);
+    let wanted = Matching {
+        asked: Some(asked),
+        ..Matching::default()
+    };
+    let result = all.matching(&wanted).await;
+    *report = all.report;
+    result
 }
 
 /// Lets a worker bring a lead along its route, and waits for the answer.
@@ -159,9 +191,7 @@ async fn export(
         ExportError::Store(error) => error.to_string(),
         ExportError::Io(error) => says(error),
     };
-    // A file that is there already is never written over.
-    let open = OpenOptions::new().write(true).create_new(true).open(file);
-    let out = BufWriter::new(open.map_err(says)?);
+    let out = BufWriter::new(create(file).map_err(says)?);
     let mut export = Export::begin(out, Format::of(Path::new(file)), false).map_err(says)?;
     let done = write_all(store, which, &mut export, report, progress).await;
     report.moved = export.written;

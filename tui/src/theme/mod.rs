@@ -33,13 +33,16 @@ pub(crate) struct Theme {
     pub(crate) key: Style,
     /// The bar at the top.
     pub(crate) bar: Style,
+    /// The bar and the footer while the workers are paused.
+    pub(crate) paused: Style,
     /// The letters that were looked for; its underline is seen under the cursor too.
     pub(crate) hit: Style,
 }
 
 /// The names of the styles, as the configuration has them.
-pub(crate) const NAMES: [&str; 12] = [
-    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar", "hit",
+pub(crate) const NAMES: [&str; 13] = [
+    "text", "dim", "title", "figure", "accent", "ok", "warn", "bad", "cursor", "key", "bar",
+    "paused", "hit",
 ];
 
 /// Which theme.
@@ -102,6 +105,7 @@ impl Theme {
             "cursor" => &mut self.cursor,
             "key" => &mut self.key,
             "bar" => &mut self.bar,
+            "paused" => &mut self.paused,
             "hit" => &mut self.hit,
             _ => return None,
         })
@@ -124,6 +128,7 @@ impl Theme {
                 cursor: fg(255).bg(Color::Indexed(237)),
                 key: fg(110),
                 bar: fg(252).bg(Color::Indexed(236)),
+                paused: fg(16).bg(Color::Indexed(214)).add_modifier(Modifier::BOLD),
                 hit: fg(222).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Light => Self {
@@ -139,6 +144,7 @@ impl Theme {
                 cursor: fg(232).bg(Color::Indexed(253)),
                 key: fg(25),
                 bar: fg(235).bg(Color::Indexed(254)),
+                paused: fg(16).bg(Color::Indexed(214)).add_modifier(Modifier::BOLD),
                 hit: fg(90).add_modifier(Modifier::UNDERLINED),
             },
             ThemeName::Sixteen => {
@@ -156,6 +162,7 @@ impl Theme {
                     cursor: Style::new().add_modifier(Modifier::REVERSED),
                     key: fg(Color::Cyan),
                     bar: Style::new().add_modifier(Modifier::REVERSED),
+                    paused: fg(Color::Black).bg(Color::Yellow),
                     hit: fg(Color::Magenta).add_modifier(Modifier::UNDERLINED),
                 }
             }
@@ -175,6 +182,7 @@ impl Theme {
                     cursor: plain.add_modifier(Modifier::REVERSED),
                     key: bold,
                     bar: plain.add_modifier(Modifier::REVERSED),
+                    paused: bold.add_modifier(Modifier::REVERSED),
                     hit: bold.add_modifier(Modifier::UNDERLINED),
                 }
             }

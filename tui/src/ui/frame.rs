@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bridge_shared::clock::human_duration;
-use bridge_shared::store::StoreError;
+use bridge_shared::findings::Severity;
+use bridge_shared::store::condition::Writes;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -60,7 +61,8 @@ impl Ui<'_> {
             .chain([Span::raw(" ".repeat(gap))])
             .chain(right);
         let line: Line<'_> = spans.collect();
-        match self.frame_style() {
+        // An environment keeps its colour here; then the footer alone is that of a pause.
+        match self.environment().or(self.pause()) {
             Some(style) => Self::line(frame, area, plain(line), style),
             None => Self::line(frame, area, line, self.theme.bar),
         }
@@ -71,7 +73,7 @@ impl Ui<'_> {
             (Link::Connecting, ..) => (format!("{} connecting", self.signs.ring), self.theme.warn),
             (Link::Lost { error, .. }, age, _) => {
                 let what = match error {
-                    StoreError::Unreachable { .. } if age.is_some() => "lost",
+                    error if error.is_unreachable() && age.is_some() => "lost",
                     error => error.brief(),
                 };
                 let old =
@@ -86,7 +88,37 @@ impl Ui<'_> {
                 format!("{} slow, {}", self.signs.ring, told(time)),
                 self.theme.warn,
             ),
-            (Link::Live, ..) => (format!("{} live", self.signs.dot), self.theme.ok),
+            (Link::Live, ..) => self.live_state(),
+        }
+    }
+
+    /// What is said while readings come: they tell nothing of writes.
+    fn live_state(&self) -> (String, Style) {
+        let count = |severity| {
+            let found = self.app.findings.iter();
+            found.filter(|found| found.severity == severity).count()
+        };
+        let told = |sign, n| match n {
+            0 => String::new(),
+            n => format!("  {sign}{n}"),
+        };
+        let bad = told(self.signs.square, count(Severity::Bad));
+        let warnings = told(self.signs.triangle, count(Severity::Warning));
+        let style = match (bad.is_empty(), warnings.is_empty()) {
+            (false, _) => self.theme.bad,
+            (true, false) => self.theme.warn,
+            (true, true) => self.theme.ok,
+        };
+        match self.app.writes() {
+            Writes::Refused(_) => (
+                format!("{} refuses writes", self.signs.square),
+                self.theme.bad,
+            ),
+            Writes::Accepted => (format!("{} live{bad}{warnings}", self.signs.dot), style),
+            Writes::NotTried => (
+                format!("{} live, writes not tried{bad}{warnings}", self.signs.ring),
+                style,
+            ),
         }
     }
 
@@ -134,8 +166,17 @@ impl Ui<'_> {
                 work.words
             );
             (told, self.theme.accent)
+        } else if !app.held.is_empty() {
+            let keys = plural(app.held.count() as u64, "key");
+            let told = format!(
+                " {} waiting for Redis: {keys} typed ahead, esc drops them",
+                self.signs.ring
+            );
+            (told, self.theme.warn)
         } else if let Some(said) = self.said().filter(|said| said.fits(width)) {
             (format!(" {} {}", said.sign, said.text), said.style)
+        } else if let Some(paused) = self.paused() {
+            (paused, self.theme.warn)
         } else {
             (String::new(), self.theme.text)
         };
@@ -257,14 +298,38 @@ impl Ui<'_> {
             spans.push(Span::styled(key.key.to_string(), self.theme.key));
             spans.push(Span::styled(format!(" {}  ", key.label), self.theme.dim));
         }
-        match self.frame_style() {
+        match self.pause().or(self.environment()) {
             Some(style) => Self::line(frame, area, plain(Line::from(spans)), style),
             None => Self::line(frame, area, Line::from(spans), Style::new()),
         }
     }
 
+    /// The frame while the workers are paused, so that nobody forgets to resume them.
+    fn pause(&self) -> Option<Style> {
+        self.app.is_paused().then_some(self.theme.paused)
+    }
+
+    /// That the workers are paused, and whether they have finished what was in flight; not from old
+    /// figures.
+    fn paused(&self) -> Option<String> {
+        let (figures, _) = self.app.figures.as_ref()?;
+        let fresh = matches!(self.app.link, Link::Live) && self.app.slow().is_none();
+        match figures.in_flight {
+            _ if !figures.paused || !fresh => None,
+            0 => Some(format!(
+                " {} paused, and drained: safe to deploy; nothing is in flight",
+                self.signs.dot
+            )),
+            n => Some(format!(
+                " {} paused: {} in flight, not drained yet",
+                self.signs.ring,
+                thousands(n)
+            )),
+        }
+    }
+
     /// The frame of an environment that has a colour: nobody takes it for another one.
-    fn frame_style(&self) -> Option<Style> {
+    fn environment(&self) -> Option<Style> {
         let (_, color) = self.app.options.profile.as_ref()?;
         let light = Style::new()
             .fg(Color::Indexed(231))

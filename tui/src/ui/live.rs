@@ -73,12 +73,27 @@ impl Ui<'_> {
     }
 
     fn event_line(&self, told: &Told, width: usize) -> Line<'static> {
-        let event = &told.event;
+        let event = match told {
+            Told::Event { event, .. } => event,
+            Told::Gap(at) => {
+                return Line::from(vec![
+                    Span::styled(format!(" {}  ", self.time(*at)), self.theme.dim),
+                    Span::styled(
+                        clip(
+                            "the connection was cut; events before this line are missing",
+                            width.saturating_sub(12),
+                        ),
+                        self.theme.warn,
+                    ),
+                ]);
+            }
+        };
         let style = match event.event {
             EventKind::Succeeded => self.theme.ok,
-            EventKind::RetryScheduled | EventKind::Recovered | EventKind::LeaseLost => {
-                self.theme.warn
-            }
+            EventKind::RetryScheduled
+            | EventKind::Recovered
+            | EventKind::Requeued
+            | EventKind::LeaseLost => self.theme.warn,
             EventKind::Dead | EventKind::Dropped => self.theme.bad,
             EventKind::Redriven => self.theme.accent,
             _ => self.theme.dim,

@@ -1,12 +1,13 @@
 //! The drawing: a pure function of the state. One file for each part of the screen.
 //!
 //! - [`frame`]: the bar, the tabs, the status line and the keys, around every screen
-//! - [`overview`], [`live`], [`dlq`] with [`complete`], [`letter`] and [`trash`], [`queue`],
+//! - [`overview`] with [`band`], [`live`], [`dlq`] with [`complete`], [`letter`] and [`trash`], [`queue`],
 //!   [`workers`], [`pipeline`], [`audit`]: the screens
 //! - [`overlay`]: what lies over them
 //! - [`chart`]: figures over time as bars
 
 mod audit;
+mod band;
 mod chart;
 mod complete;
 mod dlq;
@@ -48,6 +49,8 @@ struct Signs {
     dot: &'static str,
     ring: &'static str,
     cross: &'static str,
+    square: &'static str,
+    triangle: &'static str,
     mark: &'static str,
     open: &'static str,
     folded: &'static str,
@@ -59,6 +62,8 @@ const UNICODE: Signs = Signs {
     dot: "●",
     ring: "○",
     cross: "✗",
+    square: "■",
+    triangle: "▲",
     mark: "●",
     open: "▾",
     folded: "▸",
@@ -70,6 +75,8 @@ const ASCII: Signs = Signs {
     dot: "*",
     ring: "o",
     cross: "x",
+    square: "#",
+    triangle: "!",
     mark: "*",
     open: "-",
     folded: "+",
@@ -92,7 +99,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         signs: if app.options.unicode { UNICODE } else { ASCII },
     };
     let size = frame.area().as_size();
-    if size.width < layout::SMALLEST.width || size.height < layout::SMALLEST.height {
+    if layout::is_too_small(size) {
         ui.too_small(frame);
         return;
     }
@@ -137,7 +144,7 @@ impl Ui<'_> {
         let area = frame.area();
         let needs = layout::SMALLEST;
         let text = format!(
-            "{}x{} is too small for the console; it needs {}x{}",
+            "{}x{} is too small for the console; it needs {}x{}. No key acts here but q, which quits, and ctrl-z",
             area.width, area.height, needs.width, needs.height
         );
         let lines: Vec<Line<'_>> = crate::text::wrap(&text, area.width.into())

@@ -32,8 +32,11 @@ impl Ui<'_> {
         } else {
             Constraint::Length(7)
         };
-        let [tiles, charts, below] =
-            Layout::vertical([Constraint::Length(4), Constraint::Fill(1), below]).areas(body);
+        let lines = self.band_lines(body);
+        let band = Constraint::Length(u16::try_from(lines.len()).unwrap_or(1));
+        let [band, tiles, charts, below] =
+            Layout::vertical([band, Constraint::Length(4), Constraint::Fill(1), below]).areas(body);
+        Self::band(frame, band, lines);
         self.tiles(frame, tiles);
         let halves = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2);
         let [throughput, depth] = halves.areas(charts);
@@ -52,15 +55,19 @@ impl Ui<'_> {
         };
         self.crew(frame, crew);
         self.stations_at_a_glance(frame, stations);
-        let retries =
-            u16::try_from(self.figures().totals.retries_by_attempt.len()).unwrap_or(u16::MAX);
-        let [errors, retries] = Layout::vertical([
-            Constraint::Fill(1),
-            Constraint::Length(if retries == 0 { 0 } else { 2 }),
-        ])
-        .areas(right);
+        let (title, lines) = self.returns(usize::from(right.width).saturating_sub(2));
+        let height = if lines.is_empty() { 0 } else { lines.len() + 1 };
+        let height = Constraint::Length(u16::try_from(height).unwrap_or(0));
+        let [errors, returns] = Layout::vertical([Constraint::Fill(1), height]).areas(right);
         self.errors(frame, errors);
-        self.retries(frame, retries);
+        if !lines.is_empty() {
+            let inner = self.panel(frame, returns, title);
+            for (n, line) in lines.into_iter().enumerate() {
+                if let Some(row) = Self::row(inner, n) {
+                    Self::line(frame, row, Line::from(format!(" {line}")), self.theme.text);
+                }
+            }
+        }
     }
 
     fn figures(&self) -> &Snapshot {
@@ -133,7 +140,8 @@ impl Ui<'_> {
                 [format!("next in {left}"), format!("in {left}")]
             }
         };
-        let per_second = rate(self.done_lately());
+        let per_second = rate(figures.rate_per_s);
+        let failing = rate(figures.failed_per_s);
         vec![
             tile(
                 ["waiting"; 2],
@@ -144,10 +152,14 @@ impl Ui<'_> {
             tile(
                 ["in flight"; 2],
                 figures.in_flight,
-                [
-                    format!("of {} slots", thousands(slots)),
-                    format!("of {}", short(slots)),
-                ],
+                if figures.search.gap().is_some() {
+                    both("or more")
+                } else {
+                    [
+                        format!("of {} slots", thousands(slots)),
+                        format!("of {}", short(slots)),
+                    ]
+                },
                 self.theme.figure,
             ),
             tile(
@@ -168,43 +180,45 @@ impl Ui<'_> {
             tile(
                 ["done"; 2],
                 totals.done,
-                both("in all"),
-                self.theme.figure.patch(self.theme.ok),
+                match totals.over_budget {
+                    0 => both("in all"),
+                    n => [
+                        format!("{} plain", thousands(n)),
+                        format!("{} plain", short(n)),
+                    ],
+                },
+                self.theme.figure.patch(match totals.over_budget {
+                    0 => self.theme.ok,
+                    _ => self.theme.warn,
+                }),
             ),
             Tile {
                 name: ["per second", "per s"],
                 value: [per_second.clone(), per_second],
-                note: match self.app.trend.lately() {
-                    Some(lately) => {
-                        let failed = rate(lately.failed);
-                        [format!("{failed} failing"), format!("{failed} bad")]
-                    }
-                    None => ["last minute".into(), "a minute".into()],
-                },
+                note: [format!("{failing} failing"), format!("{failing} bad")],
                 style: self.theme.figure,
             },
         ]
     }
 
-    /// Leads done per second: over the last ten seconds, and before they are known over the last
-    /// minute, by the server's own count.
-    fn done_lately(&self) -> f64 {
-        let lately = self.app.trend.lately();
-        lately.map_or(self.figures().rate_per_s, |lately| lately.done)
-    }
-
     /// When the waiting list will be empty at the present rate.
     fn time_to_empty(&self) -> [String; 2] {
         let figures = self.figures();
-        let done = self.done_lately();
+        let done = figures.rate_per_s;
+        // The rate is one of the last minute; that nothing moves any more is seen sooner.
+        let stands = self
+            .app
+            .trend
+            .lately()
+            .is_some_and(|lately| lately.done < 0.05);
         let why = if figures.waiting == 0 {
             Some(["empty"; 2])
         } else if figures.paused {
             Some(["paused"; 2])
-        } else if figures.workers.is_empty() {
+        } else if figures.registered().next().is_none() {
             Some(["no worker"; 2])
         } else {
-            (done < 0.05).then_some(["not moving", "still"])
+            (stands || done < 0.05).then_some(["not moving", "still"])
         };
         if let Some(why) = why {
             return why.map(Into::into);
@@ -216,14 +230,15 @@ impl Ui<'_> {
     }
 
     fn throughput(&self, frame: &mut Frame<'_>, area: Rect) {
-        let now = self.app.trend.now();
-        let told =
-            |of: fn(&Point) -> f64| now.as_ref().map_or_else(|| "-".into(), |now| rate(of(now)));
+        let figures = self.app.figures.as_ref();
+        let told = |of: fn(&Snapshot) -> f64| {
+            figures.map_or_else(|| "-".into(), |(figures, _)| rate(of(figures)))
+        };
         let title = Line::from(vec![
             Span::styled("Done/s ", self.theme.title),
-            Span::styled(format!("{} ", told(|now| now.done)), self.theme.ok),
+            Span::styled(format!("{} ", told(|now| now.rate_per_s)), self.theme.ok),
             Span::styled("failed/s ", self.theme.title),
-            Span::styled(format!("{} ", told(|now| now.failed)), self.theme.bad),
+            Span::styled(format!("{} ", told(|now| now.failed_per_s)), self.theme.bad),
             Span::styled(format!("{} ", self.app.span.title()), self.theme.dim),
         ]);
         let inner = self.panel(frame, area, title);
@@ -313,7 +328,7 @@ impl Ui<'_> {
         let title = self.title(
             "Workers",
             &if known {
-                workers.len().to_string()
+                self.figures().registered().count().to_string()
             } else {
                 String::new()
             },
@@ -335,7 +350,11 @@ impl Ui<'_> {
             }
             let width = usize::from(row.width);
             let (sign, word, style) = self.worker_state(worker);
-            let load = format!("{}/{}", worker.in_flight, worker.info.concurrency);
+            let load = if worker.unregistered {
+                worker.in_flight.to_string()
+            } else {
+                format!("{}/{}", worker.in_flight, worker.info.concurrency)
+            };
             let name = width.saturating_sub(load.len() + word.len() + 6);
             let spans = vec![
                 Span::styled(format!(" {sign} "), style),
@@ -413,26 +432,35 @@ impl Ui<'_> {
         }
     }
 
-    fn retries(&self, frame: &mut Frame<'_>, area: Rect) {
-        if area.height == 0 {
-            return;
-        }
-        let inner = self.panel(frame, area, self.title("Retries", "by attempt"));
-        let by_attempt = &self.figures().totals.retries_by_attempt;
-        let told: Vec<String> = by_attempt
-            .iter()
+    /// Leads that came back for another attempt: a title, and lines of at most this width.
+    fn returns(&self, width: usize) -> (Line<'static>, Vec<String>) {
+        let totals = &self.figures().totals;
+        let by_attempt = totals.retries_by_attempt.iter();
+        let retries: Vec<String> = by_attempt
             .map(|(attempt, n)| format!("#{attempt} {}", thousands(*n)))
             .collect();
-        let text = clip(
-            &told.join("   "),
-            usize::from(inner.width).saturating_sub(1),
-        );
-        Self::line(
-            frame,
-            inner,
-            Line::from(format!(" {text}")),
-            self.theme.text,
-        );
+        let mut lines = Vec::new();
+        let title = if retries.is_empty() {
+            self.title("Back to waiting", "")
+        } else {
+            lines.push(clip(&retries.join("   "), width));
+            self.title("Retries", "by attempt")
+        };
+        let unplanned = [
+            (totals.recovered, "recovered from lost workers"),
+            (totals.requeued, "handed back"),
+        ];
+        let told = unplanned.iter().filter(|(n, _)| *n > 0);
+        let told: Vec<String> = told
+            .map(|(n, what)| format!("{} {what}", thousands(*n)))
+            .collect();
+        let all = told.join("   ");
+        if all.len() <= width {
+            lines.extend((!all.is_empty()).then_some(all));
+        } else {
+            lines.extend(told.iter().map(|told| clip(told, width)));
+        }
+        (title, lines)
     }
 
     /// A word where there is nothing else to show.

@@ -5,7 +5,7 @@ mod narrow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bridge_shared::store::StoreError;
+use bridge_shared::store::{StoreError, Target};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -36,7 +36,7 @@ type Make = fn(u16, u16) -> Scene;
 
 #[test]
 fn every_screen_at_every_size() {
-    let scenes: [(&str, Make, &str); 28] = [
+    let scenes: [(&str, Make, &str); 30] = [
         ("connecting", Scene::new, "1"),
         ("overview-empty", Scene::empty, "1"),
         ("overview", Scene::busy, "1"),
@@ -54,6 +54,8 @@ fn every_screen_at_every_size() {
         ("help", Scene::busy, "3 ?"),
         ("workers", Scene::busy, "5 j"),
         ("workers-empty", Scene::empty, "5"),
+        ("overview-wrong", Scene::wrong, "1"),
+        ("workers-wrong", Scene::wrong, "5"),
         ("live-empty", Scene::empty, "2"),
         ("live", Scene::busy, "2"),
         ("live-timeline", Scene::busy, "2 k enter"),
@@ -81,7 +83,7 @@ fn every_screen_at_every_size() {
 
 /// Every screen, with something to go wrong on each.
 fn broken() -> [(&'static str, &'static str, Message); 9] {
-    let url = || "redis://127.0.0.1:6379/0".to_owned();
+    let url = || Target::from("redis://127.0.0.1:6379/0");
     let not_allowed = |keys: &[&str]| StoreError::NotAllowed {
         cause: "NOPERM this user has no permissions to access one of the keys used as arguments"
             .into(),
@@ -155,6 +157,8 @@ fn what_does_not_answer_is_told_while_it_does_not() {
     let shown = text(&scene);
     assert!(shown.contains("stale, 5s old"), "{shown}");
     assert!(shown.contains("has not answered for 5s"), "{shown}");
+    assert!(shown.contains("no news from Redis"), "{shown}");
+    assert!(!shown.contains("all well"), "{shown}");
 }
 
 #[test]

@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use bridge_shared::envelope::Envelope;
+use bridge_shared::triage::OfAnother;
 
 use super::press::changes;
 use super::work::refuse;
 use crate::app::App;
 use crate::app::dlq::{Unchosen, Undo};
+use crate::app::input::Input;
 use crate::app::list::Position;
-use crate::app::overlay::{Account, Overlay};
+use crate::app::overlay::{Account, Confirm, Overlay, Yes};
 use crate::message::{Command, Ended, Level, Which, Work};
 use crate::text::{plural, thousands};
 
@@ -24,7 +26,7 @@ pub(super) fn ended(app: &mut App, mut ended: Ended) -> Vec<Command> {
     let report = &ended.report;
     if changes(&ended.work) {
         // What was cleared is gone whatever it was called.
-        let cleared = matches!(ended.work, Work::Clear(_)) && report.moved > 0;
+        let cleared = matches!(ended.work, Work::Clear(..)) && report.moved > 0;
         let marked = app.dlq.marks.listed(cleared);
         app.dlq
             .done(marked.iter().chain(&account.done).chain(&report.gone));
@@ -51,14 +53,47 @@ pub(super) fn ended(app: &mut App, mut ended: Ended) -> Vec<Command> {
     for more in more.into_iter().filter(|more| !more.is_empty()) {
         let _ = write!(summary, "; {more}");
     }
+    let question = into_this_queue(app, &ended);
     // Of one alone the notice says it all.
-    if undone && (account.count() > 1 || ended.error.is_none()) {
+    if let Some(question) = question {
+        app.overlay = Some(Overlay::Confirm(question));
+        app.account = Some(account);
+    } else if undone && (account.count() > 1 || ended.error.is_none()) {
         app.overlay = Some(Overlay::Account(account));
     } else if account.count() > 0 {
         app.account = Some(account);
     }
     app.notices.say(app.uptime, level, summary);
     vec![Command::Refresh]
+}
+
+/// The question that follows a retry of dead letters that came from other queues: those stayed.
+fn into_this_queue(app: &App, ended: &Ended) -> Option<Confirm> {
+    let others = &ended.report.other_queue;
+    if others.is_empty() || ended.error.is_some() || ended.report.stopped {
+        return None;
+    }
+    let count = others.len() as u64;
+    let letters = plural(count, "dead letter");
+    let places = others.iter().map(|other| (other.id.clone(), other.place));
+    Some(Confirm {
+        question: format!(
+            "Put {letters} of other queues into {} all the same?",
+            app.options.queue
+        ),
+        notes: vec![
+            format!("{}.", OfAnother::in_words(others)),
+            "The other queue may be another environment: a console of its own retries them there."
+                .into(),
+        ],
+        // It comes when the work has ended, so what is typed meanwhile must not answer it.
+        typed: Some((count, Input::default())),
+        yes: Yes::Begin {
+            words: format!("putting {letters} into {}", app.options.queue),
+            count,
+            work: Box::new(Work::IntoThisQueue(places.collect())),
+        },
+    })
 }
 
 /// What came of a piece of work that was about this many, in one line.
@@ -69,8 +104,10 @@ fn summary(ended: &Ended, asked: u64) -> String {
         Work::Restore(_) if report.moved == 0 && ended.error.is_none() => {
             return "nothing to bring back: the trash is empty, or its day is over".into();
         }
-        Work::Move { trash: None, .. } | Work::Edited(_) => format!("{letters} back to work"),
-        Work::Move { trash: Some(_), .. } | Work::Clear(_) => {
+        Work::Move { trash: None, .. } | Work::IntoThisQueue(_) | Work::Edited(_) => {
+            format!("{letters} back to work")
+        }
+        Work::Move { trash: Some(_), .. } | Work::Clear(..) => {
             format!("{letters} in the trash for a day")
         }
         Work::Restore(_) => format!("{letters} brought back"),
@@ -78,13 +115,14 @@ fn summary(ended: &Ended, asked: u64) -> String {
         Work::Export(_, file) => format!("{letters} written to {file}"),
     };
     let refused = report.refused.len() as u64;
+    let others = report.other_queue.len() as u64;
     let whole = ended.error.is_none() && !report.stopped;
     let gone = match &ended.work {
         // Somebody else may have been faster before these could even be read.
         Work::Move {
             which: Which::Matching(_),
             ..
-        } if whole => asked.saturating_sub(report.moved + refused),
+        } if whole => asked.saturating_sub(report.moved + refused + others),
         _ => 0,
     };
     let gone = gone.max(report.gone.len() as u64);
@@ -98,6 +136,9 @@ fn summary(ended: &Ended, asked: u64) -> String {
             "; {} cannot be a lead, so it stays",
             thousands(refused)
         );
+    }
+    if others > 0 {
+        let _ = write!(summary, "; {} of other queues stay", thousands(others));
     }
     let too_large = report.too_large.len() as u64;
     if too_large > 0 {
@@ -126,7 +167,10 @@ fn account(ended: &mut Ended, summary: &str) -> Account {
     let refused = report.refused.iter().map(|id| (id.clone(), stays));
     let unseen = "too large to look into, so it stays";
     let too_large = report.too_large.iter().map(|id| (id.clone(), unseen));
-    let mut rest: Vec<_> = gone.chain(refused).chain(too_large).collect();
+    let elsewhere = "came from another queue, so it stays";
+    let others = report.other_queue.iter();
+    let others = others.map(|other| (other.id.clone(), elsewhere));
+    let mut rest: Vec<_> = gone.chain(refused).chain(others).chain(too_large).collect();
     if report.stopped || ended.error.is_some() {
         let why = if ended.error.is_some() {
             "not done, or its answer was lost"
@@ -148,8 +192,8 @@ fn account(ended: &mut Ended, summary: &str) -> Account {
         rest,
         done,
         did: match &ended.work {
-            Work::Move { trash: Some(_), .. } | Work::Clear(_) => "in the trash",
-            Work::Move { .. } | Work::Edited(_) => "back to work",
+            Work::Move { trash: Some(_), .. } | Work::Clear(..) => "in the trash",
+            Work::Move { .. } | Work::IntoThisQueue(_) | Work::Edited(_) => "back to work",
             Work::Restore(_) => "brought back",
             Work::Recall(_) => "taken back",
             Work::Export(..) => "written",
@@ -166,12 +210,13 @@ fn asked_for(work: &Work) -> Vec<String> {
             Which::Ids(ids) => ids.keys().cloned().collect(),
             Which::Matching(_) => Vec::new(),
         },
+        Work::IntoThisQueue(ids) => ids.keys().cloned().collect(),
         Work::Edited(dead) => vec![dead.id().to_owned()],
         Work::Recall(put) => put
             .iter()
             .map(|(_, dead)| Envelope::from_dead_letter(dead).0.id)
             .collect(),
-        Work::Clear(_) | Work::Restore(_) | Work::Export(..) => Vec::new(),
+        Work::Clear(..) | Work::Restore(_) | Work::Export(..) => Vec::new(),
     }
 }
 
@@ -193,13 +238,13 @@ fn remember(app: &mut App, ended: &Ended) {
         Work::Move {
             trash: Some(name), ..
         }
-        | Work::Clear(name)
+        | Work::Clear(name, _)
             // Where the answer was lost more may be in the trash than is known.
             if report.moved > 0 || ended.error.is_some() =>
         {
             undos.push(Undo::Trash(name.clone(), report.moved));
         }
-        Work::Move { trash: None, .. } | Work::Edited(_)
+        Work::Move { trash: None, .. } | Work::IntoThisQueue(_) | Work::Edited(_)
             if report.moved > 0 && report.put.len() as u64 == report.moved =>
         {
             undos.push(Undo::Retried(report.put.clone()));

@@ -1,7 +1,9 @@
 //! What a message does to the state, and what is to be done for it.
 
 mod account;
+mod keys;
 mod mouse;
+mod pause;
 mod press;
 pub(crate) mod work;
 mod write;
@@ -9,8 +11,11 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::mem::discriminant;
 use std::time::Duration;
 
+use bridge_shared::findings::findings;
+use bridge_shared::store::survey::Search;
 use ratatui::layout::Size;
 
 use crate::app::dlq::View;
@@ -22,15 +27,18 @@ use crate::screen::Screen;
 pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<Command> {
     app.uptime = app.uptime.max(uptime);
     app.notices.fade(app.uptime);
+    let overlay = app.overlay.as_ref().map(discriminant);
     let mut commands = match message {
-        Message::Key(key) => press::key(app, key),
+        Message::Key(key) => keys::key(app, key),
         Message::Mouse(event) => mouse::mouse(app, event),
-        Message::Paste(text) => press::paste(app, &text),
+        Message::Paste(text) => keys::paste(app, &text),
         Message::Size(columns, rows) => {
             app.size = Size::new(columns, rows);
             let height = app.height();
             let count = app.dlq.count();
             app.dlq.at.keep(count, height);
+            // A question that was seen before is seen again first.
+            app.overlay_drawn &= !app.is_hidden();
             Vec::new()
         }
         Message::Tick => Vec::new(),
@@ -40,20 +48,34 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
                     .say(app.uptime, Level::Good, "Redis answers again");
             }
             app.link = Link::Live;
+            let was = app.figures.as_ref().map(|(figures, _)| figures.search);
+            if figures.search == Search::Denied
+                && was != Some(Search::Denied)
+                && let Some(why) = figures.search.gap()
+            {
+                let text = format!("in flight may be more: {why}");
+                app.notices.say(app.uptime, Level::Note, text);
+            }
             app.trend.read(app.uptime, &figures);
             let commands = app.dlq.read(&figures);
             app.queue.age();
             app.audit.age();
             app.stations.stale = true;
             app.trash.age();
+            app.findings = findings(&figures, &app.condition);
             app.figures = Some((*figures, app.uptime));
             commands
+        }
+        Message::Condition(condition) => {
+            app.condition = *condition;
+            Vec::new()
         }
         Message::Took(time) => {
             app.took = time;
             Vec::new()
         }
         Message::Refused(screen, error) => {
+            keys::let_go(app, "what they are about cannot be read");
             if screen == Screen::Dlq {
                 app.dlq.trouble();
             }
@@ -61,6 +83,7 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             Vec::new()
         }
         Message::Trouble(error) => {
+            keys::let_go(app, "Redis does not answer");
             app.dlq.trouble();
             let since = match app.link {
                 Link::Lost { since, .. } => since,
@@ -81,6 +104,10 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             Vec::new()
         }
         Message::Ended(ended) => account::ended(app, ended),
+        Message::Paused { paused, changed } => {
+            pause::ended(app, paused, changed);
+            Vec::new()
+        }
         Message::Told(level, text) => {
             app.notices.say(app.uptime, level, text);
             Vec::new()
@@ -90,6 +117,8 @@ pub(crate) fn update(app: &mut App, uptime: Duration, message: Message) -> Vec<C
             Vec::new()
         }
     };
+    keys::came(app, overlay);
+    commands.extend(keys::go_on(app));
     if let Some(told) = app.dlq.told.take() {
         app.notices.say(app.uptime, Level::Note, told);
     }

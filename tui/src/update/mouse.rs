@@ -22,9 +22,10 @@ const NOTCH: usize = 3;
 /// Takes what the mouse did.
 pub(super) fn mouse(app: &mut App, event: MouseEvent) -> Vec<Command> {
     // A line that is being written keeps what it is about.
-    if app.line().is_some() {
+    if app.line().is_some() || app.is_hidden() {
         return Vec::new();
     }
+    app.held.take();
     match event.kind {
         MouseEventKind::ScrollDown => wheel(app, Action::Down, KeyCode::Down),
         MouseEventKind::ScrollUp => wheel(app, Action::Up, KeyCode::Up),

@@ -2,14 +2,14 @@
 
 use bridge_shared::store::dead_letters::DeadLetter;
 use bridge_shared::store::look::Stage;
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 
-use super::{account, work, write};
+use super::{account, pause, work, write};
 use crate::app::dlq::{Unchosen, View};
 use crate::app::letter::Letter;
 use crate::app::list::Position;
 use crate::app::live::Live;
-use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette};
+use crate::app::overlay::{Account, Choice, Confirm, Overlay, Palette, Yes};
 use crate::app::trash::Trashes;
 use crate::app::trial::Trial;
 use crate::app::window::Window;
@@ -19,12 +19,8 @@ use crate::layout;
 use crate::message::{Command, Level, Work};
 use crate::screen::Screen;
 
-/// Takes a key.
+/// Takes a key that counts.
 pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
-    // Whatever is in front: the way out that every terminal user tries.
-    if event.code == KeyCode::Char('c') && event.modifiers.contains(KeyModifiers::CONTROL) {
-        return interrupt(app);
-    }
     if let Some(overlay) = app.overlay.take() {
         return on_overlay(app, overlay, event);
     }
@@ -41,38 +37,13 @@ pub(super) fn key(app: &mut App, event: KeyEvent) -> Vec<Command> {
             app.notices.say(app.uptime, Level::Note, why);
             Vec::new()
         }
+        // The footer says which of the two it is, and the question says it again.
+        Some(binding) if binding.action == Action::Pause && app.is_paused() => {
+            act(app, Action::Resume)
+        }
         Some(binding) => act(app, binding.action),
         None => Vec::new(),
     }
-}
-
-/// Takes pasted text, where text is being written.
-pub(super) fn paste(app: &mut App, text: &str) -> Vec<Command> {
-    match &mut app.overlay {
-        Some(
-            Overlay::Confirm(Confirm {
-                typed: Some((_, input)),
-                ..
-            })
-            | Overlay::File(input, _),
-        ) => input.insert(text),
-        Some(Overlay::Palette(palette)) => palette.input.insert(text),
-        Some(_) => {}
-        None => write::paste(app, text),
-    }
-    Vec::new()
-}
-
-/// Ctrl-C: first whatever is under way, then the console itself.
-fn interrupt(app: &mut App) -> Vec<Command> {
-    if app.overlay.take().is_some() || write::give_up(app) {
-        return Vec::new();
-    }
-    if app.work.is_some() {
-        return work::stop(app);
-    }
-    app.quit = true;
-    Vec::new()
 }
 
 /// Does what a key asks for.
@@ -99,13 +70,8 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Command> {
             app.notices.say(app.uptime, Level::Note, told);
             Vec::new()
         }
-        Action::Pause => {
-            let paused = app
-                .figures
-                .as_ref()
-                .is_some_and(|(figures, _)| figures.paused);
-            vec![Command::SetPaused(!paused)]
-        }
+        Action::Pause => pause::ask_to(app, true),
+        Action::Resume => pause::ask_to(app, false),
         Action::Refresh => vec![Command::Redraw, Command::Refresh, Command::ReadMinutes],
         Action::Suspend => vec![Command::Suspend],
         Action::Back => back(app).unwrap_or_default(),
@@ -228,7 +194,7 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
         },
         (View::List, Action::RetryMatching) => {
             match app.dlq.all_matching(std::collections::HashSet::new()) {
-                Ok(chosen) => work::retry_asked(app, chosen),
+                Ok(chosen) => work::retry(app, chosen),
                 Err(why) => work::refuse(app, why),
             }
         }
@@ -255,7 +221,7 @@ fn on_dlq(app: &mut App, action: Action) -> Vec<Command> {
         (View::Groups, Action::Groups) => app.dlq.fold(),
         (View::Groups, Action::Open) => app.dlq.look_into_group(),
         (View::Groups, Action::Retry) => match app.dlq.chosen_group() {
-            Ok(chosen) => work::retry_asked(app, chosen),
+            Ok(chosen) => work::retry(app, chosen),
             Err(why) => work::refuse(app, why),
         },
         (View::Groups, Action::Drop) => match app.dlq.chosen_group() {
@@ -316,6 +282,10 @@ fn copy(app: &mut App, letter: Option<DeadLetter>) -> Vec<Command> {
 }
 
 fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> {
+    if !app.overlay_drawn && !may_be_ahead(&overlay, event) {
+        app.overlay = Some(overlay);
+        return Vec::new();
+    }
     match overlay {
         Overlay::Help(at) => {
             let (_, height) = layout::help(layout::areas(app.size).body);
@@ -354,6 +324,16 @@ fn on_overlay(app: &mut App, overlay: Overlay, event: KeyEvent) -> Vec<Command> 
             }
         },
         Overlay::Palette(palette) => on_palette(app, palette, event),
+    }
+}
+
+/// Whether a key can be meant for an overlay that nobody has seen yet: text can, and what leaves a
+/// question. No answer can, and nothing where the overlay came by itself.
+fn may_be_ahead(overlay: &Overlay, event: KeyEvent) -> bool {
+    match overlay {
+        Overlay::Help(_) | Overlay::File(..) | Overlay::Palette(_) => true,
+        Overlay::Confirm(_) => matches!(event.code, KeyCode::Esc | KeyCode::Char('n' | 'q')),
+        Overlay::Account(_) | Overlay::Trial(_) | Overlay::EditAgain { .. } => false,
     }
 }
 
@@ -403,12 +383,8 @@ fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Comma
     match event.code {
         KeyCode::Esc | KeyCode::Char('n' | 'q') => return Vec::new(),
         // Enter alone is no answer: it may be meant for what was there before the question.
-        KeyCode::Enter if !plain && confirm.is_ready() => {
-            return work::begin(app, confirm.work, confirm.words, confirm.count);
-        }
-        KeyCode::Char('y') if plain => {
-            return work::begin(app, confirm.work, confirm.words, confirm.count);
-        }
+        KeyCode::Enter if !plain && confirm.is_ready() => return confirmed(app, confirm.yes),
+        KeyCode::Char('y') if plain => return confirmed(app, confirm.yes),
         _ => {
             let word = matches!(event.code, KeyCode::Char(c) if !c.is_ascii_digit() && c != ',');
             if let Some((_, input)) = &mut confirm.typed
@@ -420,6 +396,13 @@ fn on_confirm(app: &mut App, mut confirm: Confirm, event: KeyEvent) -> Vec<Comma
     }
     app.overlay = Some(Overlay::Confirm(confirm));
     Vec::new()
+}
+
+fn confirmed(app: &mut App, yes: Yes) -> Vec<Command> {
+    match yes {
+        Yes::Begin { work, words, count } => work::begin(app, *work, words, count),
+        Yes::SetPaused(paused) => pause::set(app, paused),
+    }
 }
 
 fn on_palette(app: &mut App, mut palette: Palette, event: KeyEvent) -> Vec<Command> {
@@ -453,9 +436,9 @@ fn on_palette(app: &mut App, mut palette: Palette, event: KeyEvent) -> Vec<Comma
     Vec::new()
 }
 
-/// Asks before a piece of work, or begins it at once.
+/// Asks before anything is changed. The answer counts once the question has been drawn.
 pub(super) fn ask(app: &mut App, confirm: Confirm) -> Vec<Command> {
-    if app.work.is_some() {
+    if app.work.is_some() && matches!(confirm.yes, Yes::Begin { .. }) {
         app.notices.say(
             app.uptime,
             Level::Note,
@@ -464,6 +447,7 @@ pub(super) fn ask(app: &mut App, confirm: Confirm) -> Vec<Command> {
         return Vec::new();
     }
     app.overlay = Some(Overlay::Confirm(confirm));
+    app.overlay_drawn = false;
     Vec::new()
 }
 

@@ -2,6 +2,7 @@
 
 mod finding;
 mod pointing;
+mod queues;
 
 use bridge_shared::stats::Snapshot;
 
@@ -78,10 +79,13 @@ fn keys_go_from_screen_to_screen() {
 }
 
 #[test]
-fn one_dead_letter_is_retried_at_once_and_more_only_when_confirmed() {
+fn what_is_retried_is_asked_first_whatever_it_is() {
     for (keys, expected) in [
-        ("r", &["k3x-0"][..]),
-        ("j j r", &["k3x-2"]),
+        ("r", &[][..]),
+        ("r enter", &[]),
+        ("r r", &[]),
+        ("r y", &["k3x-0"]),
+        ("j j r y", &["k3x-2"]),
         ("space j space r", &[]),
         ("space j space r y", &["k3x-0", "k3x-2"]),
         ("space j space r enter", &[]),
@@ -92,9 +96,9 @@ fn one_dead_letter_is_retried_at_once_and_more_only_when_confirmed() {
         ("R y", &["all"]),
         ("R", &[]),
         ("* r y", &["all"]),
-        ("* * r", &["k3x-0"]),
-        ("enter r", &["k3x-0"]),
-        ("G r", &["k3x-45"]),
+        ("* * r y", &["k3x-0"]),
+        ("enter r y", &["k3x-0"]),
+        ("G r y", &["k3x-45"]),
     ] {
         let mut scene = dlq();
         scene.press(keys);
@@ -155,16 +159,16 @@ fn a_range_over_a_list_that_somebody_else_changed_marks_nothing() {
 fn where_the_answer_was_lost_the_trash_can_still_be_brought_back() {
     let mut scene = dlq();
     scene.press("C y");
-    let Some(Work::Clear(trash)) = begun(&scene).cloned() else {
+    let Some(Work::Clear(trash, asked)) = begun(&scene).cloned() else {
         panic!("{:?}", scene.commands);
     };
     scene.commands.clear();
     scene.send(Message::Ended(Ended {
-        work: Work::Clear(trash.clone()),
+        work: Work::Clear(trash.clone(), asked),
         report: Report::default(),
         error: Some("no answer in time".into()),
     }));
-    scene.press("u");
+    scene.press("u y");
     assert_eq!(begun(&scene), Some(&Work::Restore(trash)));
 }
 
@@ -183,7 +187,7 @@ fn more_than_a_hundred_ask_for_the_number() {
         scene.app.overlay = None;
         scene.press(keys);
         assert_eq!(
-            matches!(begun(&scene), Some(Work::Clear(_))),
+            matches!(begun(&scene), Some(Work::Clear(..))),
             begins,
             "{keys}"
         );
@@ -195,7 +199,7 @@ fn what_was_done_is_undone_last_first() {
     let mut scene = dlq();
     scene.press("u");
     assert_eq!(begun(&scene), None);
-    scene.press("d");
+    scene.press("d y");
     let Some(Work::Move {
         trash: Some(first), ..
     }) = begun(&scene).cloned()
@@ -203,7 +207,7 @@ fn what_was_done_is_undone_last_first() {
         panic!("{:?}", scene.commands);
     };
     end(&mut scene, moved(1));
-    scene.press("r");
+    scene.press("r y");
     let put = vec![("waiting".into(), "dead".into())];
     let retried = Report {
         put: put.clone(),
@@ -213,13 +217,13 @@ fn what_was_done_is_undone_last_first() {
     scene.press("C y");
     end(&mut scene, moved(45));
     assert_eq!(scene.app.dlq.undos.len(), 3);
-    scene.press("u");
+    scene.press("u y");
     assert!(matches!(begun(&scene), Some(Work::Restore(name)) if *name != first));
     end(&mut scene, moved(45));
-    scene.press("u");
+    scene.press("u y");
     assert_eq!(begun(&scene), Some(&Work::Recall(put)));
     end(&mut scene, moved(1));
-    scene.press("u");
+    scene.press("u y");
     assert_eq!(begun(&scene), Some(&Work::Restore(first)));
     end(&mut scene, moved(1));
     assert!(scene.app.dlq.undos.is_empty());
@@ -445,7 +449,7 @@ fn marks_survive_another_filter_and_work_on_something_else() {
     };
     let asked = "Put 3 marked dead letters, 2 of them not shown, back to work?";
     assert_eq!(confirm.question, asked);
-    scene.press("n enter r");
+    scene.press("n enter r y");
     end(
         &mut scene,
         Report {
@@ -550,7 +554,7 @@ fn a_read_only_or_locked_console_changes_nothing() {
         assert!(told.is_some_and(|told| told.contains("locked") || told.contains("read-only")));
     }
     let mut scene = dlq();
-    scene.press("L L r");
+    scene.press("L L r y");
     assert!(begun(&scene).is_some());
 }
 
@@ -599,18 +603,132 @@ fn a_lost_link_keeps_what_was_read_and_comes_back() {
 }
 
 #[test]
-fn pause_follows_what_redis_says() {
-    let mut scene = Scene::busy(80, 24);
-    scene.press("p");
-    assert_eq!(scene.commands.pop(), Some(Command::SetPaused(true)));
-    let paused = Snapshot {
-        paused: true,
-        now: NOW,
-        ..Snapshot::default()
+fn pausing_and_resuming_are_two_questions_with_two_commands() {
+    let paused = || {
+        let figures = Snapshot {
+            paused: true,
+            now: NOW,
+            ..Snapshot::default()
+        };
+        Message::Reading(Box::new(figures))
     };
-    scene.send(Message::Reading(Box::new(paused)));
+    let mut scene = Scene::busy(80, 24);
+    scene.commands.clear();
+    let asked = |scene: &Scene| match &scene.app.overlay {
+        Some(Overlay::Confirm(confirm)) => confirm.question.clone(),
+        _ => String::new(),
+    };
+    scene.press("p p enter");
+    assert_eq!(asked(&scene), "Pause the workers?");
+    assert_eq!(scene.commands, []);
+    // Somebody else pauses them meanwhile: yes is yes to what was asked.
+    scene.send(paused());
+    scene.press("y");
+    assert_eq!(scene.commands.pop(), Some(Command::SetPaused(true)));
     scene.press("p");
+    assert_eq!(asked(&scene), "Resume the workers?");
+    scene.press("n P");
+    assert_eq!(asked(&scene), "Resume the workers?");
+    scene.press("y");
     assert_eq!(scene.commands.pop(), Some(Command::SetPaused(false)));
+    // The answer counts before the next reading does.
+    scene.send(Message::Paused {
+        paused: false,
+        changed: Ok(true),
+    });
+    scene.press("p");
+    assert_eq!(asked(&scene), "Pause the workers?");
+    // By name it is what it is called, whatever was read last.
+    scene.press("n");
+    scene.send(paused());
+    scene.press(":");
+    scene.write("pause");
+    scene.press("enter");
+    assert_eq!(asked(&scene), "Pause the workers?");
+    // The question is no way around a lock.
+    scene.app.locked = true;
+    scene.commands.clear();
+    scene.press("y");
+    assert_eq!(scene.commands, []);
+}
+
+#[test]
+fn no_question_is_answered_before_it_was_drawn() {
+    for keys in [
+        "r y",
+        "d y",
+        "R y",
+        "C y",
+        "p y",
+        "* d y",
+        "f d y",
+        "enter r y",
+    ] {
+        let mut scene = dlq();
+        scene.app.drawn(scene.app.size);
+        scene.type_ahead(keys);
+        let question = matches!(scene.app.overlay, Some(Overlay::Confirm(_)));
+        assert!(question && begun(&scene).is_none(), "{keys}");
+        assert!(!scene.commands.contains(&Command::SetPaused(true)));
+        scene.press("y");
+        let done = scene.commands.contains(&Command::SetPaused(true));
+        assert!(done || begun(&scene).is_some(), "{keys}");
+    }
+    // What leaves a question may come early.
+    let mut scene = dlq();
+    scene.type_ahead("d n j");
+    assert!(scene.app.overlay.is_none() && scene.app.dlq.at.cursor == 1);
+    // What opens by itself takes no key that was meant for what is below it.
+    let mut scene = dlq();
+    scene.press("t");
+    let dead = scene.letters[0].clone();
+    let answer = serde_json::json!({"stations": [], "outcome": "done", "cost": 0.0});
+    scene.send(Message::Tried(dead, Ok(answer)));
+    scene.type_ahead("r esc q");
+    assert!(matches!(scene.app.overlay, Some(Overlay::Trial(_))));
+    scene.press("q");
+    assert!(scene.app.overlay.is_none() && !scene.app.quit);
+}
+
+#[test]
+fn where_nothing_can_be_seen_no_key_acts() {
+    let mut scene = dlq();
+    scene.press("d");
+    scene.send(Message::Size(59, 24));
+    scene.commands.clear();
+    scene.press("y j 1 L p : t enter esc");
+    scene.send(Message::Paste("y".into()));
+    assert_eq!(scene.commands, []);
+    assert!(!scene.app.locked && scene.app.screen == Screen::Dlq && !scene.app.quit);
+    scene.press("ctrl-z");
+    assert_eq!(scene.commands, [Command::Suspend]);
+    // The question is answered when it was seen again.
+    scene.send(Message::Size(80, 24));
+    scene.type_ahead("y");
+    assert_eq!(begun(&scene), None);
+    scene.press("y");
+    assert_eq!(ids(begun(&scene)), ["k3x-0"]);
+    for key in ["q", "ctrl-c"] {
+        let mut scene = dlq();
+        scene.press("enter");
+        scene.send(Message::Size(80, 14));
+        scene.press(key);
+        assert!(scene.app.quit, "{key}");
+    }
+}
+
+#[test]
+fn where_slips_cost_more_the_number_is_typed_from_two_on() {
+    let mut scene = dlq();
+    scene.app.options.confirm = true;
+    scene.press("space space r y");
+    assert_eq!(begun(&scene), None);
+    scene.press("2 enter");
+    assert_eq!(ids(begun(&scene)), ["k3x-0", "k3x-1"]);
+    let mut scene = dlq();
+    scene.app.options.confirm = true;
+    scene.press("r y");
+    assert_eq!(ids(begun(&scene)), ["k3x-0"]);
 }
 
 #[test]
@@ -635,7 +753,7 @@ fn a_lead_is_tried_by_a_worker_and_can_be_retried_from_there() {
     let answer = serde_json::json!({"stations": [], "outcome": "done", "cost": 0.0});
     scene.send(Message::Tried(dead.clone(), Ok(answer)));
     assert!(matches!(scene.app.overlay, Some(Overlay::Trial(_))) && scene.app.work.is_none());
-    scene.press("j r");
+    scene.press("j r y");
     assert_eq!(ids(begun(&scene)), ["k3x-1"]);
     let mut scene = dlq();
     scene.press("t");

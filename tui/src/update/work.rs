@@ -1,37 +1,30 @@
 //! Work that changes the dead letters: asked for, begun, stopped and accounted for.
 
+use bridge_shared::json::indented;
 use bridge_shared::lead::Lead;
 use bridge_shared::store::dead_letters::{DeadLetter, token};
+use bridge_shared::triage::{Asked, Matching};
 use bytes::Bytes;
 
 use super::press::{ask, changes};
 use crate::app::dlq::{Chosen, Unchosen, Undo, not_read};
 use crate::app::input::Input;
-use crate::app::overlay::{Confirm, Overlay};
+use crate::app::overlay::{Confirm, Overlay, Yes};
 use crate::app::trial::Trial;
 use crate::app::{App, UnderWay};
 use crate::message::{Command, Level, Which, Work};
 use crate::text::{plural, thousands};
 
-/// From this many on the number must be typed.
+/// Beyond this many the number must be typed.
 const MANY: u64 = 100;
+const BUSY: &str = "one thing at a time: esc stops what is under way";
+const KEPT: &str = "The trash is kept for a day; u brings them back.";
+const NEWEST: &str = "They come back as the newest dead letters, in their old order.";
 
 /// Says why nothing was done.
 pub(super) fn refuse(app: &mut App, why: Unchosen) -> Vec<Command> {
     app.notices.say(app.uptime, Level::Note, why.0);
     Vec::new()
-}
-
-/// Retries what was chosen; asks first where it is more than one.
-pub(super) fn retry(app: &mut App, chosen: Chosen) -> Vec<Command> {
-    if chosen.count == 1 && matches!(chosen.which, Which::These(_)) && !app.options.confirm {
-        let work = Work::Move {
-            which: chosen.which,
-            trash: None,
-        };
-        return begin(app, work, format!("retrying {}", chosen.words), 1);
-    }
-    retry_asked(app, chosen)
 }
 
 /// What there is to know of a choice before anything is done: that some of it is only like what was
@@ -48,51 +41,56 @@ fn notes(chosen: &Chosen, note: &str) -> Vec<String> {
 }
 
 /// Retries what was chosen, once that has been confirmed.
-pub(super) fn retry_asked(app: &mut App, chosen: Chosen) -> Vec<Command> {
+pub(super) fn retry(app: &mut App, chosen: Chosen) -> Vec<Command> {
     let confirm = Confirm {
         question: format!("Put {} back to work?", chosen.words),
         notes: notes(
             &chosen,
             "Entries that cannot be a lead stay where they are.",
         ),
-        typed: typed(chosen.count),
-        words: format!("retrying {}", chosen.words),
-        count: chosen.count,
-        work: Work::Move {
-            which: chosen.which,
-            trash: None,
+        typed: typed(app, chosen.count),
+        yes: Yes::Begin {
+            words: format!("retrying {}", chosen.words),
+            count: chosen.count,
+            work: Box::new(Work::Move {
+                which: as_asked(app, chosen.which),
+                trash: None,
+            }),
         },
     };
     ask(app, confirm)
 }
 
-/// Throws away what was chosen; asks first where it is more than one.
-pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
-    let words = format!("dropping {}", chosen.words);
-    let notes = notes(&chosen, "The trash is kept for a day; u brings them back.");
-    let work = Work::Move {
-        which: chosen.which,
-        trash: Some(token()),
-    };
-    if !app.options.confirm
-        && chosen.count == 1
-        && matches!(
-            &work,
-            Work::Move {
-                which: Which::These(_),
-                ..
-            }
-        )
-    {
-        return begin(app, work, words, 1);
+/// What matches is what matches now, while it is asked for, and nothing that dies later.
+fn as_asked(app: &App, which: Which) -> Which {
+    match which {
+        Which::Matching(matching) => Which::Matching(Matching {
+            asked: Some(app.asked()),
+            ..matching
+        }),
+        which => which,
     }
+}
+
+/// Throws away what was chosen, once that has been confirmed.
+pub(super) fn throw_away(app: &mut App, chosen: Chosen) -> Vec<Command> {
+    let brings = if chosen.count == 1 {
+        "The trash is kept for a day; u brings it back."
+    } else {
+        KEPT
+    };
     let confirm = Confirm {
         question: format!("Throw {} into the trash?", chosen.words),
-        notes,
-        typed: typed(chosen.count),
-        words,
-        count: chosen.count,
-        work,
+        notes: notes(&chosen, brings),
+        typed: typed(app, chosen.count),
+        yes: Yes::Begin {
+            words: format!("dropping {}", chosen.words),
+            count: chosen.count,
+            work: Box::new(Work::Move {
+                which: as_asked(app, chosen.which),
+                trash: Some(token()),
+            }),
+        },
     };
     ask(app, confirm)
 }
@@ -105,7 +103,7 @@ pub(super) fn clear(app: &mut App) -> Vec<Command> {
     if count == 0 {
         return refuse(app, Unchosen("there are no dead letters".into()));
     }
-    let mut notes = vec!["The trash is kept for a day; u brings them back.".into()];
+    let mut notes = vec![KEPT.into()];
     if !app.dlq.filter_text.is_empty() {
         notes.insert(
             0,
@@ -115,37 +113,68 @@ pub(super) fn clear(app: &mut App) -> Vec<Command> {
     let confirm = Confirm {
         question: format!("Throw all {} into the trash?", plural(count, "dead letter")),
         notes,
-        typed: typed(count),
-        words: format!("clearing {}", plural(count, "dead letter")),
-        count,
-        work: Work::Clear(token()),
+        typed: typed(app, count),
+        yes: Yes::Begin {
+            words: format!("clearing {}", plural(count, "dead letter")),
+            count,
+            work: Box::new(Work::Clear(
+                token(),
+                Asked {
+                    dead: count,
+                    ..app.asked()
+                },
+            )),
+        },
     };
     ask(app, confirm)
 }
 
-/// Undoes what was done last.
+/// Undoes what was done last, once that has been confirmed.
 pub(super) fn undo(app: &mut App) -> Vec<Command> {
-    let (work, words, count) = match app.dlq.undos.last().cloned() {
-        None => {
-            return refuse(
-                app,
-                Unchosen("nothing was done from this console that can be undone".into()),
-            );
-        }
-        Some(Undo::Trash(trash, count)) => {
-            let words = match count {
-                0 => "bringing back what is in the trash".into(),
-                count => format!("bringing back {}", plural(count, "dead letter")),
+    // What it does can be undone as soon as its account stands.
+    if app.work.is_some() {
+        return refuse(app, Unchosen(BUSY.into()));
+    }
+    let Some(last) = app.dlq.undos.last().cloned() else {
+        let why = "nothing was done from this console that can be undone";
+        return refuse(app, Unchosen(why.into()));
+    };
+    let confirm = match last {
+        Undo::Trash(trash, count) => {
+            let letters = match count {
+                0 => "what is in the trash".into(),
+                count => plural(count, "dead letter"),
             };
-            (Work::Restore(trash), words, count)
+            Confirm {
+                question: match count {
+                    0 => "Bring back what is in the trash?".into(),
+                    _ => format!("Bring {letters} back from the trash?"),
+                },
+                notes: vec![NEWEST.into()],
+                typed: typed(app, count),
+                yes: Yes::Begin {
+                    words: format!("bringing back {letters}"),
+                    count,
+                    work: Box::new(Work::Restore(trash)),
+                },
+            }
         }
-        Some(Undo::Retried(put)) => {
+        Undo::Retried(put) => {
             let count = put.len() as u64;
-            let words = format!("taking back {}", plural(count, "lead"));
-            (Work::Recall(put), words, count)
+            let leads = plural(count, "lead");
+            Confirm {
+                question: format!("Take {leads} back to the dead letters?"),
+                notes: vec!["What a worker has begun with stays with it.".into()],
+                typed: typed(app, count),
+                yes: Yes::Begin {
+                    words: format!("taking back {leads}"),
+                    count,
+                    work: Box::new(Work::Recall(put)),
+                },
+            }
         }
     };
-    begin(app, work, words, count)
+    ask(app, confirm)
 }
 
 /// Takes what came back from the editor.
@@ -174,25 +203,35 @@ pub(super) fn edited(
         return Vec::new();
     }
     dead.envelope.lead = lead;
+    let mut notes = vec!["The audit keeps the lead as it was.".to_owned()];
+    if dead.envelope.is_of_another(&app.options.queue) {
+        notes.insert(
+            0,
+            format!(
+                "It came from the queue {} and goes into {}, which may be another environment.",
+                dead.envelope.queue, app.options.queue
+            ),
+        );
+    }
     let confirm = Confirm {
         question: format!(
             "Put dead letter {} back to work with the lead as edited?",
             dead.id()
         ),
-        notes: vec!["The audit keeps the lead as it was.".into()],
+        notes,
         typed: None,
-        words: format!("retrying dead letter {} as edited", dead.id()),
-        count: 1,
-        work: Work::Edited(dead),
+        yes: Yes::Begin {
+            words: format!("retrying dead letter {} as edited", dead.id()),
+            count: 1,
+            work: Box::new(Work::Edited(dead)),
+        },
     };
     ask(app, confirm)
 }
 
-/// A lead as the editor shows it: indented where it is JSON, every number as it is.
+/// A lead as the editor shows it: indented if it is JSON, every part as it came.
 pub(crate) fn editable(dead: &DeadLetter) -> String {
-    serde_json::from_slice::<serde_json::Value>(&dead.envelope.lead)
-        .ok()
-        .and_then(|lead| serde_json::to_string_pretty(&lead).ok())
+    indented(&dead.envelope.lead)
         .unwrap_or_else(|| String::from_utf8_lossy(&dead.envelope.lead).into_owned())
 }
 
@@ -224,7 +263,7 @@ pub(super) fn try_out(app: &mut App, dead: Option<DeadLetter>) -> Vec<Command> {
     if app
         .figures
         .as_ref()
-        .is_some_and(|(figures, _)| figures.workers.is_empty())
+        .is_some_and(|(figures, _)| figures.registered().next().is_none())
     {
         return refuse(
             app,
@@ -232,10 +271,7 @@ pub(super) fn try_out(app: &mut App, dead: Option<DeadLetter>) -> Vec<Command> {
         );
     }
     if app.work.is_some() {
-        return refuse(
-            app,
-            Unchosen("one thing at a time: esc stops what is under way".into()),
-        );
+        return refuse(app, Unchosen(BUSY.into()));
     }
     app.notices.hush();
     app.work = Some(UnderWay {
@@ -294,12 +330,7 @@ pub(super) fn export(app: &mut App, which: Which, file: String) -> Vec<Command> 
 /// Begins a piece of work, unless another one is under way.
 pub(super) fn begin(app: &mut App, work: Work, words: String, total: u64) -> Vec<Command> {
     if app.work.is_some() {
-        app.notices.say(
-            app.uptime,
-            Level::Note,
-            "one thing at a time: esc stops what is under way",
-        );
-        return Vec::new();
+        return refuse(app, Unchosen(BUSY.into()));
     }
     // It may have been locked while the question stood there.
     if changes(&work) && !app.may_change() {
@@ -334,16 +365,19 @@ pub(super) fn restore(app: &mut App) -> Vec<Command> {
     let letters = plural(trash.count, "dead letter");
     let confirm = Confirm {
         question: format!("Bring {letters} back from the trash {}?", trash.name),
-        notes: vec!["They come back as the newest dead letters, in their old order.".into()],
-        typed: typed(trash.count),
-        words: format!("bringing back {letters}"),
-        count: trash.count,
-        work: Work::Restore(trash.name),
+        notes: vec![NEWEST.into()],
+        typed: typed(app, trash.count),
+        yes: Yes::Begin {
+            words: format!("bringing back {letters}"),
+            count: trash.count,
+            work: Box::new(Work::Restore(trash.name)),
+        },
     };
     ask(app, confirm)
 }
 
-/// The number that must be typed, where it is a large one.
-fn typed(count: u64) -> Option<(u64, Input)> {
-    (count > MANY).then(|| (count, Input::default()))
+/// The number that must be typed, where it is a large one, or the environment wants it.
+fn typed(app: &App, count: u64) -> Option<(u64, Input)> {
+    let most = if app.options.confirm { 1 } else { MANY };
+    (count > most).then(|| (count, Input::default()))
 }

@@ -1,7 +1,10 @@
 //! The console, driven through a pseudo-terminal as its user drives it.
 
+mod ahead;
+mod leaving;
 mod mouse;
 mod redis;
+mod safety;
 mod screen;
 mod terminal;
 mod together;

@@ -22,19 +22,6 @@ fn the_screen_follows_the_size_of_the_terminal() {
 }
 
 #[test]
-fn a_signal_gives_the_terminal_back() {
-    let redis = Redis::start();
-    for signal in ["TERM", "HUP"] {
-        let mut console = Terminal::open(&redis.server.url(), &[]);
-        console.sees("live");
-        assert!(!console.is_restored());
-        console.signal(signal);
-        assert_eq!(console.ends(), 0);
-        console.until("the terminal is restored", |_| console.is_restored());
-    }
-}
-
-#[test]
 fn a_suspended_console_gives_the_terminal_back_and_takes_it_again() {
     let redis = Redis::with_dead(3);
     let mut shell = Terminal::shell(&redis.server.url(), "");
@@ -51,6 +38,30 @@ fn a_suspended_console_gives_the_terminal_back_and_takes_it_again() {
     });
     shell.press("exit\r");
     assert_eq!(shell.ends(), 0);
+}
+
+#[test]
+fn a_demo_goes_on_when_all_its_leads_are_pushed() {
+    let mut demo = Terminal::run(
+        env!("CARGO_BIN_EXE_bridge"),
+        &["demo", "--leads", "4"],
+        "",
+        100,
+        30,
+        "xterm-256color",
+    );
+    demo.sees("live");
+    for (key, seen) in [
+        ("5", "in hand"),
+        ("7", "nobody has changed anything"),
+        ("4", "waiting 0"),
+    ] {
+        demo.press(key);
+        demo.sees(seen);
+    }
+    demo.press("q");
+    assert_eq!(demo.ends(), 0);
+    demo.sees("pushed");
 }
 
 #[test]

@@ -29,6 +29,8 @@ fn an_operator_filters_marks_retries_drops_and_brings_back() {
 
     console.sees("8 of 18 dead letters");
     console.press("d");
+    console.sees("Throw dead letter id-14 into the trash?");
+    console.press("y");
     console.sees("1 dead letter in the trash");
     redis.depths(2, 17);
     console.press("\x1b");
@@ -40,9 +42,13 @@ fn an_operator_filters_marks_retries_drops_and_brings_back() {
     console.sees("17 dead letters in the trash");
     redis.depths(2, 0);
     console.press("u");
+    console.sees("Bring 17 dead letters back from the trash?");
+    console.press("y");
     console.sees("17 dead letters brought back");
     redis.depths(2, 17);
     console.press("u");
+    console.sees("Bring 1 dead letter back from the trash?");
+    console.press("y");
     console.sees("1 dead letter brought back");
     redis.depths(2, 18);
     console.sees("Person14 Example");
@@ -108,6 +114,8 @@ fn an_operator_edits_a_lead_and_takes_a_retry_back() {
     );
     console.sees("u undoes");
     console.press("u");
+    console.sees("Take 1 lead back to the dead letters?");
+    console.press("y");
     redis.depths(0, 2);
     console.sees("Person1 Example");
     console.press("q");
@@ -171,9 +179,11 @@ fn an_undone_retry_leaves_the_dead_letters_in_their_order() {
     console.sees("Put all 5 dead letters back to work?");
     // Meant for what was there before the question, it is no answer.
     console.press("\ry");
-    console.sees("5 dead letters back to work");
+    console.sees("u undoes");
     redis.depths(5, 0);
     console.press("u");
+    console.sees("Take 5 leads back to the dead letters?");
+    console.press("y");
     redis.depths(0, 5);
     let after: Vec<String> = redis.ask(&["LRANGE", "failed_leads", "0", "-1"]);
     assert_eq!(after, before);

@@ -10,8 +10,9 @@ use crate::support::{
     worker,
 };
 
-/// Rights that other tests make use of: behind sentinels, on a cluster, and after an error.
-const ELSEWHERE: [&str; 4] = ["role", "cluster|keyslot", "cluster|slots", "type"];
+/// Rights that other tests make use of: behind sentinels, on a cluster, with replicas, and after an
+/// error.
+const ELSEWHERE: [&str; 5] = ["role", "cluster|keyslot", "cluster|slots", "type", "wait"];
 
 /// A Redis with the users as they are shipped, each with a password.
 fn server() -> Server {
@@ -242,7 +243,6 @@ fn a_worker_does_all_its_work_with_its_own_rights() {
             "XADD leads_to_enrich:audit * who x",
             "SUBSCRIBE another",
             "PUBLISH another x",
-            "SCAN 0",
         ],
     );
 }
@@ -336,7 +336,7 @@ fn a_console_does_all_its_work_with_its_own_rights() {
     succeeds(bridge(&url, &["resume"]));
     // Retry and undo, then a trial that nobody answers.
     bury(&mut server, 2);
-    succeeds(bridge(&url, &["--once", "text", "--keys", "3 r u"]));
+    succeeds(bridge(&url, &["--once", "text", "--keys", "3 r y u y"]));
     eventually("the retry was undone", || {
         server.run::<u64>("LLEN failed_leads") == 2
     });
@@ -421,7 +421,7 @@ fn a_viewer_sees_everything_and_changes_nothing() {
         );
     }
     eventually("the console says so too", || {
-        succeeds(bridge(&url, &["--once", "text", "--keys", "3 r"])).contains("may not")
+        succeeds(bridge(&url, &["--once", "text", "--keys", "3 r y"])).contains("may not")
     });
     assert_eq!(before, server.run::<String>("DEBUG DIGEST"));
     // And no command that writes, on any key.
@@ -606,7 +606,6 @@ fn a_worker_that_serves_the_api_does_all_of_its_work_as_one_user() {
             "LTRIM failed_leads:trash:t 0 0",
             "XREVRANGE leads_to_enrich:audit + -",
             "XTRIM enriched_leads MAXLEN 0",
-            "SCAN 0",
             "PUBLISH another x",
         ],
     );

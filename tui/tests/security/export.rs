@@ -1,5 +1,7 @@
 //! An export for spreadsheets holds no formula, and tells everything all the same.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::support::{Server, bridge, fails, succeeds};
 
 /// The rows of a table below its head.
@@ -52,6 +54,12 @@ fn a_table_of_dead_letters_is_whole_and_holds_no_formula() {
         .to_owned();
     let told = succeeds(bridge(&url, &["dlq", "export", &file]));
     assert_eq!(told, format!("11 dead letters written to {file}\n"));
+    let found = std::fs::metadata(&file).expect("a table");
+    assert_eq!(
+        found.permissions().mode() & 0o777,
+        0o600,
+        "others may read it"
+    );
     let text = std::fs::read_to_string(&file).expect("a table");
     assert_eq!(
         text,

@@ -232,6 +232,41 @@ fn both_programs_do_their_work_over_tls_with_certificates_of_their_own() {
     );
 }
 
+#[test]
+fn certificates_that_are_exchanged_while_a_worker_runs_need_no_restart() {
+    let (files, ca) = (Files::new(), Authority::new("The old CA"));
+    let (mut server, url) = server(&files, &ca, &ca.vouches("localhost", 2_999));
+    let [cert, key] = files.pair("client", &ca.vouches("bridge", 2_999));
+    let trusted = files.write("ca.pem", &ca.pem);
+    let mut command = worker(&url, &[]);
+    command.envs([
+        ("REDIS_CA_FILE", &trusted),
+        ("REDIS_CERT_FILE", &cert),
+        ("REDIS_KEY_FILE", &key),
+    ]);
+    let working = Running::start(command, server.path("log"));
+    let lead = r#"{"name":"Ada"}"#;
+    let done = |server: &mut Server, n: u64| {
+        let _: u64 = server.run(&format!("LPUSH leads_to_enrich {lead}"));
+        eventually("the lead is enriched", || {
+            server.run::<u64>("XLEN enriched_leads") == n
+        });
+    };
+    done(&mut server, 1);
+    // Everything is another one: whom the server trusts, what it shows, and the same on our side.
+    let ca = Authority::new("The new CA");
+    let [new_cert, new_key] = files.pair("new-server", &ca.vouches("localhost", 2_999));
+    let new_ca = files.write("new-server-ca.pem", &ca.pem);
+    let _: () = server.run(&format!(
+        "CONFIG SET tls-cert-file {new_cert} tls-key-file {new_key} tls-ca-cert-file {new_ca}"
+    ));
+    files.pair("client", &ca.vouches("bridge", 2_999));
+    files.write("ca.pem", &ca.pem);
+    let _: u64 = server.run("CLIENT KILL TYPE normal SKIPME yes");
+    done(&mut server, 2);
+    drop(working);
+}
+
 /// A lead goes its way over TLS, and nobody comes in without the right certificates.
 fn works_over_tls(
     server: &mut Server,

@@ -80,6 +80,7 @@ impl Dlq {
             which: Which::Matching(Matching {
                 filter: self.filter.clone(),
                 except,
+                asked: None,
             }),
             count,
             words,
@@ -100,7 +101,7 @@ impl Dlq {
         Ok(Chosen {
             which: Which::Matching(Matching {
                 filter: Filter::parse(&filter).map_err(|error| Unchosen(error.to_string()))?,
-                except: HashSet::new(),
+                ..Matching::default()
             }),
             count: group.count,
             loose: group.loose,

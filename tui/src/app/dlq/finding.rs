@@ -87,6 +87,8 @@ impl Dlq {
     /// Takes a part of a search.
     pub(crate) fn found(&mut self, part: Scanned, height: usize) {
         let row_before = self.at.cursor;
+        let group = self.groups().get(self.groups_at.cursor);
+        let group = group.map(|group| group.cause.id.clone());
         let number = part.search;
         if let Some(next) = self.next.as_mut().filter(|next| next.number == number) {
             next.learn(part);
@@ -99,6 +101,14 @@ impl Dlq {
             return;
         }
         self.follow(row_before, height);
+        // The cursor stays on its cause, wherever that is now; at the top it stays on the most
+        // frequent.
+        let there = |cause: String| self.groups().iter().position(|of| of.cause.id == cause);
+        if self.groups_at.cursor > 0
+            && let Some(there) = group.and_then(there)
+        {
+            self.groups_at.cursor = there;
+        }
         self.groups_at.keep(self.groups().len(), height);
         if self.search.as_ref().is_some_and(|search| search.finished) {
             self.stale = true;

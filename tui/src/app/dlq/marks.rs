@@ -28,6 +28,11 @@ impl Marks {
         self.all != self.ids.contains_key(id)
     }
 
+    /// Whether any are, as far as is known.
+    pub(crate) fn any(&self) -> bool {
+        self.all || !self.ids.is_empty()
+    }
+
     /// How many are, `matching` being how many there are in all.
     pub(crate) fn count(&self, matching: u64) -> u64 {
         let ids = self.ids.len() as u64;

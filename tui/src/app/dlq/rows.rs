@@ -7,6 +7,7 @@ use bridge_shared::stats::Snapshot;
 use bridge_shared::store::dead_letters::DeadLetter;
 
 use super::Dlq;
+use crate::keymap::Action;
 use crate::message::Command;
 
 /// Rows read beyond the screen on either side, so that a step needs no new reading.
@@ -38,6 +39,35 @@ impl Dlq {
     /// The dead letter under the cursor.
     pub(crate) fn under_cursor(&self) -> Option<&DeadLetter> {
         self.letter_at(self.at.cursor)
+    }
+
+    /// Whether what an action is about is still being read: the row under the cursor, the marks, the
+    /// end of the list, or all of it.
+    pub(crate) fn awaits(&self, action: Action) -> bool {
+        let searching = self.listed().is_some_and(|search| !search.finished);
+        let nothing_yet = match self.listed() {
+            Some(search) => searching && search.count() == 0,
+            None => self.total.is_none(),
+        };
+        let row = || {
+            let place = self.place(self.at.cursor);
+            nothing_yet || place.is_some_and(|place| !self.rows.contains_key(&place))
+        };
+        let marked = || self.marking.is_some() || (self.marks.all && searching);
+        match action {
+            Action::Mark | Action::MarkRange => self.marking.is_some() || row(),
+            Action::Retry | Action::Drop if self.marking.is_some() || self.marks.any() => marked(),
+            Action::Open
+            | Action::Edit
+            | Action::Try
+            | Action::Copy
+            | Action::Retry
+            | Action::Drop => row(),
+            Action::Export => nothing_yet || searching || marked(),
+            Action::RetryMatching | Action::ToBottom => nothing_yet || searching,
+            Action::ClearAll => self.total.is_none(),
+            action => action.moves() && nothing_yet,
+        }
     }
 
     /// The dead letters that are in memory.

@@ -1,11 +1,13 @@
 //! Where there is little room lines scroll, break or leave something out; nothing is cut unseen,
 //! and what is not known is not made up.
 
+use ratatui::style::Color;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::text;
+use super::{frame, text};
 use crate::app::scene::Scene;
 use crate::message::{Level, Message};
+use crate::theme::ThemeName;
 
 /// Every line that is typed keeps its caret in sight, however long it is and wherever the caret is.
 #[test]
@@ -159,4 +161,46 @@ fn how_many_there_are_is_unknown_before_it_was_read() {
             assert!(shown.contains("not read yet"), "{keys}\n{shown}");
         }
     }
+}
+
+#[test]
+fn a_pause_is_seen_on_every_screen_and_drained_is_said_when_it_is_true() {
+    for (columns, rows) in [(60, 15), (80, 24), (200, 60)] {
+        for screen in ["1", "2", "3", "4", "5", "6", "7"] {
+            let mut scene = Scene::busy(columns, rows);
+            let mut figures = scene.app.figures.clone().expect("read").0;
+            assert!(!text(&scene).contains("PAUSED"));
+            figures.paused = true;
+            scene.send(Message::Reading(Box::new(figures.clone())));
+            scene.press(screen);
+            let shown = text(&scene);
+            assert!(shown.contains("PAUSED"), "{shown}");
+            assert!(
+                shown.contains("paused: 87 in flight, not drained yet"),
+                "{shown}"
+            );
+            assert!(!shown.contains("safe to deploy") && !shown.contains("p pause"));
+            figures.in_flight = 0;
+            scene.send(Message::Reading(Box::new(figures)));
+            let frame = frame(&scene, ThemeName::Dark);
+            let row = |y| (0..columns).all(|x| frame[(x, y)].bg == Color::Indexed(214));
+            assert!(row(0) && row(rows - 1), "the frame is amber");
+            assert!(text(&scene).contains("drained: safe to deploy"));
+            assert!(text(&scene).contains("p resume"));
+            // What is old is no proof.
+            scene.break_link();
+            assert!(!text(&scene).contains("safe to deploy"));
+        }
+    }
+    // An environment keeps its colour at the top.
+    let mut scene = Scene::busy(80, 24);
+    scene.app.options.profile = Some(("prod".into(), Some(Color::Red)));
+    let mut figures = scene.app.figures.clone().expect("read").0;
+    figures.paused = true;
+    scene.send(Message::Reading(Box::new(figures)));
+    let frame = frame(&scene, ThemeName::Dark);
+    assert_eq!(
+        (frame[(0, 0)].bg, frame[(0, 23)].bg),
+        (Color::Red, Color::Indexed(214))
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::{begun, dlq};
 use crate::app::dlq::View;
-use crate::app::overlay::Overlay;
+use crate::app::overlay::{Overlay, Yes};
 use crate::app::scene::{DEAD, NOW, Scene};
 use crate::message::{Which, Work};
 
@@ -66,7 +66,10 @@ fn what_only_looks_alike_is_counted_before_it_is_acted_on() {
                 panic!("{keys} {text}");
             };
             let told = confirm.notes.iter().any(|note| {
-                note.starts_with(&format!("{} of them only have a word", confirm.count))
+                let Yes::Begin { count, .. } = &confirm.yes else {
+                    return false;
+                };
+                note.starts_with(&format!("{count} of them only have a word"))
             });
             assert_eq!(told, warned, "{keys} {text}: {:?}", confirm.notes);
         }

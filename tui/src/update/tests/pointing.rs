@@ -51,6 +51,8 @@ fn the_mouse_points_at_screens_rows_and_keys() {
     assert_eq!(scene.app.dlq.at.cursor, 6);
     // The footer begins with "r retry".
     click(&mut scene, 2, 23);
+    assert_eq!(begun(&scene), None, "the mouse answers no question");
+    scene.press("y");
     assert_eq!(ids(begun(&scene)), ["k3x-6"]);
     // A row that is not there, and other buttons, do nothing.
     let mut scene = Scene::empty(80, 24);
