@@ -96,7 +96,7 @@ fn a_route_that_turns_slow_keeps_no_more_than_one_batch_from_others() {
     let (waiting, hand) = (bridge.waiting(), bridge.hands()[0]);
     assert_eq!(waiting + hand, SLOW);
     assert!(hand >= SLOTS, "{hand} leads in hand");
-    assert!(bridge.stat("recovered") > 0);
+    assert!(bridge.stat("requeued") > 0);
     let line: Vec<String> = bridge.redis("LRANGE leads_to_enrich 0 -1");
     let numbers = line.iter().rev().map(|lead| {
         let (_, number) = lead.split_once(r#"{"n":"#).expect("a lead");

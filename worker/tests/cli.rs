@@ -39,6 +39,70 @@ fn a_wrong_flag_is_a_usage_error() {
 }
 
 #[test]
+fn a_usage_error_shows_the_usage_and_not_what_the_environment_sets() {
+    let (status, said) = run(&["api", "--listn", "127.0.0.1:0"], NOWHERE);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(
+        said.contains("Usage: scrapegoat-worker api [OPTIONS]\n") && !said.contains("--redis-url"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_flag_that_a_command_does_not_use_is_an_error_and_a_variable_is_none() {
+    for (flags, words) in [
+        (
+            &["api", "--http", "127.0.0.1:0"][..],
+            "--http is for `run`, and `api` does not use it; it listens where --listen says",
+        ),
+        (
+            &["--concurrency", "7", "api"],
+            "--concurrency is for `run`, and `api` does not use it",
+        ),
+        (
+            &["pipeline", "check", "--public-read"],
+            "--public-read is for `run`, and `pipeline` does not use it",
+        ),
+        (
+            &["healthcheck", "--http", "127.0.0.1:0"],
+            "--http is for `run`, and `healthcheck` does not use it",
+        ),
+    ] {
+        // Were it accepted, an API would say here that it may not listen, and end.
+        let listen = if flags.contains(&"api") {
+            &["--listen", "nowhere"][..]
+        } else {
+            &[]
+        };
+        let (status, said) = run(&[flags, listen].concat(), NOWHERE);
+        assert_eq!(status, Some(2), "{flags:?}: {said}");
+        assert!(said.contains(words), "{said}");
+    }
+    let output = command(&["pipeline", "check"])
+        .env("BRIDGE_HTTP", "127.0.0.1:0")
+        .output()
+        .expect("the worker runs");
+    assert!(output.status.success());
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let output = command(&["pipeline", "check"])
+        .envs([
+            ("CONCURRENCY", ""),
+            ("LEAD_TIMEOUT", " "),
+            ("QUEUE_NAME", ""),
+            ("LOG_FORMAT", ""),
+            ("BRIDGE_API_PUBLIC_READ", ""),
+            ("BRIDGE_API_MAX_WAITING", ""),
+        ])
+        .output()
+        .expect("the worker runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
 fn a_missing_route_file_is_named() {
     let (status, said) = run(&["--pipeline", "/nowhere/route.toml"], NOWHERE);
     assert_eq!(status, Some(1));

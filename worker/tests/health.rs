@@ -75,6 +75,77 @@ fn a_worker_that_redis_refuses_is_ill() {
 }
 
 #[test]
+fn a_worker_is_ill_while_redis_refuses_writes() {
+    let bridge = Bridge::start();
+    let file = bridge.folder.path().join("health");
+    let _worker = bridge.worker(&["--health-file", file.to_str().expect("a plain path")]);
+    eventually("registered", || says(&file, true, "registered as"));
+    let () = bridge.redis("CONFIG SET maxmemory 1");
+    eventually("ill", || says(&file, false, "OOM"));
+    let () = bridge.redis("CONFIG SET maxmemory 0");
+    eventually("well", || says(&file, true, "registered as"));
+    let () = bridge.redis("REPLICAOF 127.0.0.1 1");
+    eventually("ill", || says(&file, false, "replica"));
+}
+
+#[test]
+fn an_idle_worker_is_ill_while_a_key_holds_something_else() {
+    let bridge = Bridge::start();
+    let file = bridge.folder.path().join("health");
+    let _worker = bridge.worker(&["--health-file", file.to_str().expect("a plain path")]);
+    eventually("registered", || says(&file, true, "registered as"));
+    let () = bridge.redis("SET leads_to_enrich:stats x");
+    eventually("ill", || {
+        says(&file, false, "the key leads_to_enrich:stats is a string")
+    });
+    let _: u64 = bridge.redis("DEL leads_to_enrich:stats");
+    eventually("well", || says(&file, true, "registered as"));
+}
+
+#[test]
+fn a_worker_that_cannot_record_is_ill_and_says_so_with_its_heartbeats() {
+    let bridge = Bridge::start();
+    let file = bridge.folder.path().join("health");
+    let _: String =
+        bridge.redis("XADD enriched_leads 18446744073709551615-18446744073709551615 n 1");
+    let _worker = bridge.worker(&["--health-file", file.to_str().expect("a plain path")]);
+    bridge.push_numbered(3);
+    eventually("ill", || {
+        says(
+            &file,
+            false,
+            "cannot record outcomes: the stream has reached",
+        )
+    });
+    eventually("told", || {
+        let info: Vec<String> = bridge.redis("HVALS leads_to_enrich:workers:info");
+        info.iter().any(|info| info.contains("cannot record"))
+    });
+    let _: () = bridge.redis("RENAME enriched_leads full");
+    eventually("recorded", || bridge.done() == 3);
+    eventually("well", || says(&file, true, "registered as"));
+}
+
+#[test]
+fn a_worker_is_ill_where_scripts_cannot_be_run_or_loaded() {
+    for renamed in ["EVALSHA", "SCRIPT"] {
+        let bridge = Bridge::with_redis(&["--rename-command", renamed, ""]);
+        let file = bridge.folder.path().join("health");
+        let _worker = bridge.worker(&["--health-file", file.to_str().expect("a plain path")]);
+        eventually("ill", || {
+            says(&file, false, &format!("command '{renamed}'"))
+        });
+    }
+    let bridge = Bridge::start();
+    let file = bridge.folder.path().join("health");
+    let _worker = bridge.worker(&["--health-file", file.to_str().expect("a plain path")]);
+    eventually("registered", || says(&file, true, "registered as"));
+    // Those that are loaded still run.
+    let () = bridge.redis("ACL SETUSER default -script");
+    eventually("ill", || says(&file, false, "may not SCRIPT LOAD"));
+}
+
+#[test]
 fn a_health_file_that_cannot_be_written_is_an_error_at_the_start() {
     let output = command(&["--health-file", "/nowhere/health"])
         .output()

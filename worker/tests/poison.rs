@@ -132,3 +132,52 @@ fn a_lead_that_eats_memory_meets_its_programs_limit_and_not_the_workers() {
     let error = dead["error"].as_str().expect("an error");
     assert!(error.contains("memory exhausted"), "{error}");
 }
+
+/// A bridge with a lead in the hands of a dead worker, which two others died with before, the first of
+/// them that long ago; what comes of it at a worker that recovers it.
+fn recovered_after(hours: i64) -> (Bridge, Vec<Value>, Vec<Value>) {
+    let bridge = Bridge::start();
+    let (seconds, _): (i64, u64) = bridge.redis("TIME");
+    let mut envelope = Envelope::new("suspect", r#"{"n":1}"#.into(), None);
+    envelope.deaths = 2;
+    envelope.first_death = Some((seconds - hours * 3_600) * 1_000);
+    let _: usize = bridge.run(&[
+        b"HSET",
+        b"leads_to_enrich:active:gone",
+        b"1",
+        &envelope.encode()[..],
+    ]);
+    let _: usize = bridge.redis("ZADD leads_to_enrich:workers 1 gone");
+    let route = bridge.route(
+        "[[pipelines.p.stations]]\nkind = \"validate\"\nname = \"check\"\nschema = { required = [\"missing\"] }\n",
+    );
+    let flags = ["--pipeline", &route, "--lease-seconds", "1"];
+    let _worker = Worker::start(&bridge.redis.url(), &bridge.log(), &flags);
+    eventually("it is dead", || bridge.dead() == 1);
+    let letter = bridge.dead_letters().remove(0);
+    let attempts = letter["attempts"].as_array().expect("attempts").clone();
+    (bridge, vec![letter], attempts)
+}
+
+#[test]
+fn deaths_within_72_hours_of_the_first_make_a_lead_poison() {
+    let (bridge, letters, attempts) = recovered_after(71);
+    assert_eq!(letters[0]["error_kind"], json!("poison"));
+    assert_eq!((&letters[0]["deaths"], attempts.len()), (&json!(3), 1));
+    assert_eq!(bridge.stat("recovered"), 0);
+}
+
+#[test]
+fn a_death_more_than_72_hours_after_the_first_is_counted_as_the_first() {
+    let (bridge, letters, attempts) = recovered_after(73);
+    // It was worked on again, and failed there.
+    assert_eq!(letters[0]["error_kind"], json!("invalid"), "{letters:?}");
+    assert_eq!(letters[0]["deaths"], json!(1));
+    let kinds: Vec<&Value> = attempts.iter().map(|attempt| &attempt["kind"]).collect();
+    assert_eq!(kinds[0], &json!("worker_lost"), "{attempts:?}");
+    let first = letters[0]["first_death"].as_str().expect("a time");
+    let first = bridge_shared::clock::parse_rfc3339(first).expect("a time");
+    let (seconds, _): (i64, u64) = bridge.redis("TIME");
+    assert!(first > (seconds - 120) * 1_000, "counted anew: {letters:?}");
+    assert_eq!(bridge.stat("recovered"), 1);
+}

@@ -237,6 +237,9 @@ fn documented_end(kind: &str, minutes: u64, refused: u64) -> Option<u64> {
         // A few figures of each station for each hour, and the last batch of each worker.
         "leads_to_enrich:stations:#" => (64 + WORKERS as u64) * (minutes / 60 + 2).min(26),
         "leads_to_enrich:workers" | "leads_to_enrich:workers:info" => WORKERS as u64,
+        "leads_to_enrich:workers:lost" => 100,
+        // One pipeline, and a key that is written to see whether that works.
+        "leads_to_enrich:budgets" | "leads_to_enrich:probe" => 1,
         "leads_to_enrich:active:<worker>" => 50 * WORKERS as u64,
         // What waits is bounded by the rate and the few seconds that a retry takes.
         "leads_to_enrich" | "leads_to_enrich:retry" => RATE * PATIENCE.as_secs(),

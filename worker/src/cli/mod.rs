@@ -6,22 +6,25 @@
 pub(crate) mod api;
 pub(crate) mod pipeline;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_shared::arguments::{self, whole_number};
 use bridge_shared::config::RedisArgs;
-use bridge_shared::log::JsonLines;
 use bridge_shared::money::Money;
 use bridge_shared::store::Store;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::{self, Route, Settings};
+use crate::engine::{self, Keeper, Route, Settings, Thread};
+use crate::guardian;
 use crate::health::Health;
 use crate::http::Beside;
+use crate::log::LogFormat;
 use crate::pipeline::{Ledger, Pipeline, Source};
 use crate::traces::Traces;
 
@@ -64,6 +67,46 @@ pub(crate) struct Cli {
     pub(crate) health_file: Option<PathBuf>,
 }
 
+/// Reads the command line and the environment.
+///
+/// # Errors
+/// A mistake in either, or the help that was asked for.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let mut command = arguments::prepare(Cli::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    misplaced(&mut command, &matches).map_or_else(|| Cli::from_arg_matches(&matches), Err)
+}
+
+/// The error of a flag that the command does not use. Every flag may stand before and after every
+/// command, so clap takes them all. Environment variables are no mistake: all commands may share them.
+fn misplaced(command: &mut clap::Command, matches: &ArgMatches) -> Option<clap::Error> {
+    let name = matches.subcommand_name()?.to_owned();
+    let unused = |argument: &&clap::Arg| {
+        let heading = argument.get_help_heading().unwrap_or_default();
+        match name.as_str() {
+            "api" => heading == WORK || argument.get_id() == "http",
+            "healthcheck" => [WORK, api::HEADING].contains(&heading),
+            "pipeline" => heading == api::HEADING,
+            _ => false,
+        }
+    };
+    let is_flag = |argument: &&clap::Arg| {
+        matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let flag = command
+        .get_arguments()
+        .filter(unused)
+        .find(is_flag)?
+        .get_long()?
+        .to_owned();
+    let instead = match flag.as_str() {
+        "http" if name == "api" => "; it listens where --listen says",
+        _ => "",
+    };
+    let words = format!("--{flag} is for `run`, and `{name}` does not use it{instead}");
+    Some(command.error(ErrorKind::ArgumentConflict, words))
+}
+
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Command {
@@ -97,35 +140,29 @@ pub(crate) enum Command {
     Pipeline(pipeline::PipelineCommand),
 }
 
-/// How the log is written.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines, one object a line.
-    Json,
-}
-
 /// Leads that one worker works on at once at most. What a worker has in hand is listed in one step,
 /// which takes Redis some milliseconds for so many; for more there are more workers.
-const MOST_AT_ONCE: i64 = 10_000;
+const MOST_AT_ONCE: u64 = 10_000;
 
 /// Threads of one worker at most.
-const MOST_THREADS: i64 = 256;
+const MOST_THREADS: u64 = 256;
+
+/// The heading of [`RunArgs`] in the help.
+const WORK: &str = "Work";
 
 /// How to work.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Work")]
+#[command(next_help_heading = WORK)]
 pub(crate) struct RunArgs {
     /// How many leads to work on at once
     #[arg(long, global = true, env = "CONCURRENCY", value_name = "N", default_value_t = 50,
-          value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE))]
+          value_parser = whole_number::<u32>(1..=MOST_AT_ONCE))]
     concurrency: u32,
 
     /// Threads that the leads share. One is fastest where leads mostly wait; use more for a route that
     /// computes a lot, on a machine with cores to spare
     #[arg(long, global = true, env = "WORKER_THREADS", value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=MOST_THREADS))]
+          value_parser = whole_number::<u32>(1..=MOST_THREADS))]
     pub(crate) threads: u32,
 
     /// Retries after the first attempt of a lead
@@ -134,7 +171,8 @@ pub(crate) struct RunArgs {
         global = true,
         env = "MAX_RETRIES",
         value_name = "N",
-        default_value_t = 3
+        default_value_t = 3,
+        value_parser = whole_number::<u32>(0..=u64::from(u32::MAX))
     )]
     max_retries: u32,
 
@@ -160,7 +198,7 @@ pub(crate) struct RunArgs {
 
     /// The largest lead that is worked on, in bytes; a larger one goes to the dead letters
     #[arg(long, global = true, env = "MAX_LEAD_BYTES", value_name = "BYTES", default_value_t = 1_048_576,
-          value_parser = clap::value_parser!(u32).range(1_024..=536_870_912))]
+          value_parser = whole_number::<u32>(1_024..=536_870_912))]
     max_lead_bytes: u32,
 
     /// The route file [default: a built-in route that needs no outside service]
@@ -220,68 +258,42 @@ pub(crate) async fn run(
         shutdown_timeout: args.shutdown_timeout,
         max_lead_bytes: args.max_lead_bytes as usize,
     };
-    let health = Health::start(health_file.filter(|file| !file.as_os_str().is_empty()))?;
+    let _reaper = AbortOnDropHandle::new(tokio::spawn(guardian::reap_orphans()));
+    let keeper = Keeper::start()?;
+    let health = {
+        let _on_its_thread = keeper.handle().enter();
+        Health::start(health_file.filter(|file| !file.as_os_str().is_empty()))?
+    };
     let route = Route {
         source,
         text,
         pipeline,
     };
     let Some(listen) = api.beside() else {
-        let work = engine::run(store, settings, route, ledger, health, traces);
+        let work = engine::run(&keeper, store, settings, route, ledger, health, traces);
         return work.await.map_err(|error| error.to_string());
     };
     let beside = Beside {
         health: health.reader(),
         ledger: Arc::clone(&ledger),
     };
-    let (server, stop) = (api.bind(listen).await?, CancellationToken::new());
-    let serving = tokio::spawn(server.serve(store.clone(), Some(beside), stop.clone()));
-    let worked = engine::run(store, settings, route, ledger, health, traces).await;
+    // On a thread of its own, so that it answers also while the engine computes.
+    let thread = Thread::start("api")?;
+    let bound = thread
+        .handle()
+        .spawn(async move { api.bind(listen).await })
+        .await;
+    let server = bound.map_err(|error| format!("the API cannot start: {error}"))??;
+    let api_store = store.beside().map_err(|error| error.to_string())?;
+    let stop = CancellationToken::new();
+    let serving = thread
+        .handle()
+        .spawn(server.serve(api_store, Some(beside), stop.clone()));
+    let worked = engine::run(&keeper, store, settings, route, ledger, health, traces).await;
     // It answers until the last lead is through.
     stop.cancel();
     let _ = serving.await;
     worked.map_err(|error| error.to_string())
-}
-
-/// Starts the log, on standard error, at the level of `RUST_LOG`, or `info`.
-pub(crate) fn start_log(format: Option<LogFormat>) {
-    // What a collector of spans answers may say back the secrets of its headers. The library keeps
-    // those answers for the level `debug`, and no level is a reason to tell a secret.
-    let answers = "opentelemetry-otlp=info".parse().expect("a directive");
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy()
-        .add_directive(answers);
-    let format = format.unwrap_or(if std::io::stderr().is_terminal() {
-        LogFormat::Text
-    } else {
-        LogFormat::Json
-    });
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
-    match format {
-        LogFormat::Json => log
-            .with_writer(JsonLines(std::io::stderr))
-            .json()
-            .flatten_event(true)
-            .init(),
-        LogFormat::Text => log
-            .with_writer(std::io::stderr)
-            .fmt_fields(bridge_shared::log::fields())
-            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .with_target(false)
-            .init(),
-    }
-    // A station that panics fails its lead; where it did belongs into the log, in one line. What it
-    // said only where that is plain: words put together at run time may hold a secret. The lead's
-    // failure has them, with the secrets hidden.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let words = panic.payload().downcast_ref::<&str>().copied();
-        tracing::error!(place, "{}", words.unwrap_or("a panic"));
-    }));
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

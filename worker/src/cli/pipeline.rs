@@ -1,7 +1,7 @@
 //! The commands that prove, show and try a route.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bridge_shared::config::RedisArgs;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::RunArgs;
+use crate::output;
 use crate::pipeline::trial::{self, Limits};
 use crate::pipeline::{Fault, Ledger, Pipeline, RouteError, SinkOutline, Source, outlines};
 
@@ -289,18 +290,10 @@ fn dollars(dollars: f64) -> String {
 
 fn print_json(value: &impl Serialize) -> Result<(), String> {
     let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
-    write_out(&format!("{}\n", harmless_json(json)))
+    output::print(&format!("{}\n", harmless_json(json)))
 }
 
 /// Prints a text for eyes, without anything that a terminal would take for an order.
 fn print(text: &str) -> Result<(), String> {
-    write_out(&harmless_lines(text))
-}
-
-fn write_out(text: &str) -> Result<(), String> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| format!("cannot print: {error}")),
-    }
+    output::print(&harmless_lines(text))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge_shared::clock::Millis;
 use bridge_shared::event::EventKind;
+use bridge_shared::store::Store;
 use bridge_shared::store::work::{Outcome, Record};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use super::runner::Ended;
 use super::saver::Saving;
 use super::{Backoff, Context};
+use crate::health::Task;
 
 /// Outcomes that may wait to be recorded; beyond that no slot becomes free.
 pub(super) const BACKLOG: usize = 512;
@@ -89,14 +91,35 @@ pub(super) async fn record_all(
     doubt: bool,
     delays: &mpsc::UnboundedSender<Millis>,
 ) {
-    let (mut lost, mut left) = (Vec::new(), records);
-    while !left.is_empty() {
-        let (step, rest) = left.split_at(that_fit(left));
-        let Some(more) = commit(context, step, doubt).await else {
-            return;
-        };
-        lost.extend(more);
-        left = rest;
+    let mut lost = Vec::new();
+    let (mut at, mut backoff) = (0, Backoff::default());
+    // Before this one they may be recorded already. What was sent and what was not never goes out
+    // together: of the former nobody knows what was lost.
+    let mut sent = if doubt { records.len() } else { 0 };
+    while at < records.len() {
+        let in_doubt = at < sent;
+        let left = &records[at..if in_doubt { sent } else { records.len() }];
+        // Less after each loss, or a slow link would never take it.
+        let step = &left[..that_fit(left, &context.store)];
+        let worker = context.id.as_str();
+        match context.store.commit(worker, step, in_doubt).await {
+            Ok(more) => {
+                backoff.reset("commit");
+                context.health.succeeded(Task::Record);
+                lost.extend(more);
+                at += step.len();
+            }
+            Err(error) => {
+                backoff.tell(&error, "commit");
+                context.health.failed(Task::Record, &error);
+                sent = sent.max(at + step.len());
+                let wait = context.end.run_until_cancelled(backoff.wait());
+                if wait.await.is_none() {
+                    // They are in the worker's hands as far as the store knows, and go to another.
+                    return;
+                }
+            }
+        }
     }
     if !lost.is_empty() {
         tracing::warn!(
@@ -119,7 +142,7 @@ pub(super) fn tell(
         .in_hand
         .over(records.iter().map(|record| record.number));
     let now = context.store.now();
-    let mut finished = 0;
+    let mut postponed = 0;
     let mut counts = [0_u64; EventKind::ALL.len()];
     let times = metrics::histogram!("bridge_worker_attempt_seconds");
     for (Record { number, id, .. }, ended) in records.iter().zip(told) {
@@ -128,7 +151,6 @@ pub(super) fn tell(
         } else {
             ended.kind
         };
-        finished += u64::from(kind.is_end());
         counts[kind as usize] += 1;
         if let (EventKind::Succeeded | EventKind::Skipped, Some(ms)) = (kind, ended.ms) {
             times.record(Duration::from_millis(ms));
@@ -139,6 +161,14 @@ pub(super) fn tell(
             // Fails only when the scheduler has ended, and then another worker's will do it.
             let _ = delays.send(now + i64::try_from(ms).unwrap_or(i64::MAX / 2));
         }
+        if kind == EventKind::RetryScheduled && ended.retry.is_none() {
+            postponed += 1;
+        }
+        if kind == EventKind::Dead {
+            let (station, error) = (ended.station.as_deref(), ended.error.as_deref());
+            let (station, error) = (station.unwrap_or_default(), error.unwrap_or_default());
+            context.deaths.note(station, ended.error_kind, error);
+        }
         context.emit(now, kind, id, |news| {
             news.station = ended.station.as_deref();
             news.error = ended.error.as_deref();
@@ -146,44 +176,21 @@ pub(super) fn tell(
             news.ms = ended.ms;
         });
     }
-    context.count_finished(finished);
     for (kind, n) in EventKind::ALL.into_iter().zip(counts) {
         if n > 0 {
+            context.totals.add(kind, n, postponed);
             metrics::counter!("bridge_worker_leads_total", "outcome" => kind.as_str()).increment(n);
         }
     }
 }
 
 /// How many outcomes fit into one step.
-fn that_fit(records: &[Record]) -> usize {
-    let mut bytes = 0;
-    let fit = records.iter().take(BATCH).take_while(|record| {
+fn that_fit(records: &[Record], store: &Store) -> usize {
+    let (mut bytes, most) = (0, BYTES.min(store.bytes_at_once()));
+    let fit = records.iter().take(store.leads_at_once(BATCH));
+    let fit = fit.take_while(|record| {
         bytes += record.outcome.size();
-        bytes <= BYTES
+        bytes <= most
     });
     fit.count().max(1)
-}
-
-/// Tries until the store has the outcomes; `None` where the engine ends before that. They are
-/// then still in the worker's hands as far as the store knows, and go to another worker.
-async fn commit(context: &Context, records: &[Record], doubt: bool) -> Option<Vec<u64>> {
-    let mut backoff = Backoff::default();
-    let mut resend = doubt;
-    loop {
-        match context
-            .store
-            .commit(context.id.as_str(), records, resend)
-            .await
-        {
-            Ok(lost) => {
-                backoff.reset("commit");
-                return Some(lost);
-            }
-            Err(error) => {
-                backoff.tell(&error, "commit");
-                resend = true;
-                context.end.run_until_cancelled(backoff.wait()).await?;
-            }
-        }
-    }
 }

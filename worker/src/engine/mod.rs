@@ -7,11 +7,16 @@
 //! - `saver`: enriched leads -> the sinks of their pipeline, until they are durable there
 //! - `committer`: outcomes -> the store, in batches, until they are recorded
 //! - `heartbeat`: the lease, and what the store has to say
+//! - `keeper`: a thread beside the engine's, for the heartbeat and the signals; it watches the engine
+//! - `finder`: leads of workers that are not registered -> the register; `grace`, when no worker
+//!   counts as dead
 //! - `recoverer`: dead workers' leads -> back to work
 //! - `scheduler`: due retries -> waiting
 //! - `publisher`: events
+//! - `deaths`: dead letters -> the log, by their causes; `totals`, the worker's last word
 //! - `accountant`: what the stations did and cost -> the store
 //! - `reloader`: a changed route file -> the route in force
+//! - `self_check`: whether Redis can be worked with, beyond what the heartbeat needs
 //! - `shutdown`: the signals, and the way out
 //!
 //! ```text
@@ -28,20 +33,25 @@
 mod accountant;
 mod appetite;
 mod committer;
+mod deaths;
 mod fetcher;
+mod finder;
+mod grace;
 mod heartbeat;
 mod in_hand;
+mod keeper;
 mod publisher;
 mod recoverer;
 mod reloader;
 mod runner;
 mod saver;
 mod scheduler;
+mod self_check;
 mod shutdown;
+mod totals;
 mod trier;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::clock::Millis;
@@ -52,11 +62,13 @@ use bridge_shared::store::{Store, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::health::Health;
 use crate::pipeline::{Ledger, Pipeline, Source};
 use crate::traces::Traces;
+use keeper::Lease;
+pub(crate) use keeper::{Keeper, Thread};
 use publisher::Publisher;
 
 /// How the worker works.
@@ -119,6 +131,10 @@ fn lead_id(worker: &str, number: u64) -> String {
 /// What every role needs.
 struct Context {
     store: Store,
+    /// The same with the connections of the keeper's thread.
+    keeper_store: Store,
+    /// What the keeper's thread sees of the engine.
+    watch: Arc<keeper::EngineWatch>,
     settings: Settings,
     id: WorkerId,
     /// The route in force.
@@ -133,8 +149,10 @@ struct Context {
     /// The deliveries that are worked on here.
     in_hand: in_hand::InHand,
     events: Publisher,
-    /// Leads brought to their end, done or dead.
-    finished: AtomicU64,
+    /// What became of the leads.
+    totals: totals::Totals,
+    /// The dead letters that the log is told of.
+    deaths: deaths::Deaths,
     /// What the last heartbeat brought; `None` before the first and while Redis is away.
     pulse: watch::Sender<Option<Pulse>>,
     /// Asks the heartbeat to beat now.
@@ -166,10 +184,6 @@ impl Context {
     fn pipeline(&self) -> Arc<Pipeline> {
         Arc::clone(&self.route.borrow())
     }
-
-    fn count_finished(&self, n: u64) {
-        self.finished.fetch_add(n, Ordering::Relaxed);
-    }
 }
 
 /// What to work along.
@@ -187,6 +201,7 @@ pub(crate) struct Route {
 /// # Errors
 /// A [`StoreError`] that no waiting can mend: a wrong password, a Redis that is too old.
 pub(crate) async fn run(
+    keeper: &Keeper,
     store: Store,
     settings: Settings,
     route: Route,
@@ -196,7 +211,12 @@ pub(crate) async fn run(
 ) -> Result<(), StoreError> {
     let stop = CancellationToken::new();
     let give_back = CancellationToken::new();
-    shutdown::listen(stop.clone(), give_back.clone());
+    {
+        let _on_its_thread = keeper.handle().enter();
+        let last = keeper.watch().clone().before_the_end();
+        shutdown::listen(stop.clone(), give_back.clone(), last);
+    }
+    let _ticks = keeper.watch().tick();
     let watch = reloader::Watch {
         hangup: signal(SignalKind::hangup()).ok(),
         text: route.text,
@@ -209,9 +229,18 @@ pub(crate) async fn run(
     }
 
     let id = WorkerId::new();
-    let (events, publish) = publisher::new(id.as_str());
+    let (keeper_store, end) = (store.beside()?, CancellationToken::new());
+    keeper.watch().keep(Lease {
+        store: keeper_store.clone(),
+        worker: id.as_str().to_owned(),
+        whole: settings.whole(),
+        end: end.clone(),
+    });
+    let (events, publish) = publisher::new(id.as_str(), store.database());
     let context = Arc::new(Context {
         store,
+        keeper_store,
+        watch: Arc::clone(keeper.watch()),
         settings,
         id,
         route: watch::Sender::new(Arc::new(route.pipeline)),
@@ -221,40 +250,56 @@ pub(crate) async fn run(
         traces,
         in_hand: in_hand::InHand::default(),
         events,
-        finished: AtomicU64::new(0),
+        totals: totals::Totals::default(),
+        deaths: deaths::Deaths::default(),
         pulse: watch::Sender::new(None),
         beat: tokio::sync::Notify::new(),
         stop,
         give_back,
-        end: CancellationToken::new(),
+        end,
     });
     tracing::info!(
         worker = context.id.as_str(),
         redis = context.store.url(),
         queue = context.store.keys().queue,
+        dead_letters = context.store.keys().failed,
+        enriched = context.store.keys().enriched,
         pipeline = context.pipeline().name(),
         concurrency = context.settings.concurrency,
         "worker started"
     );
-    work(&context, publish, watch).await;
+    for former in context.store.former_lists().await {
+        tracing::warn!("{former}");
+    }
+    work(&context, keeper, publish, watch).await;
     if let Some(traces) = &context.traces {
         traces.close().await;
     }
     Ok(())
 }
 
-async fn work(context: &Arc<Context>, publish: publisher::Inbox, watch: reloader::Watch) {
+async fn work(
+    context: &Arc<Context>,
+    keeper: &Keeper,
+    publish: publisher::Inbox,
+    watch: reloader::Watch,
+) {
     let (outcomes, to_save, to_commit) = saver::new(context);
     let (delays, delayed) = mpsc::unbounded_channel::<Millis>();
     let slots = Arc::new(Semaphore::new(context.settings.concurrency as usize));
 
     let roles = TaskTracker::new();
-    roles.spawn(heartbeat::run(Arc::clone(context)));
+    roles.spawn_on(heartbeat::run(Arc::clone(context)), keeper.handle());
+    let watching = keeper.handle().spawn(keeper::run(Arc::clone(context)));
+    let _watching = AbortOnDropHandle::new(watching);
     roles.spawn(recoverer::run(Arc::clone(context)));
+    roles.spawn(finder::run(Arc::clone(context)));
     roles.spawn(scheduler::run(Arc::clone(context), delayed));
     roles.spawn(reloader::run(Arc::clone(context), watch));
     roles.spawn(accountant::run(Arc::clone(context)));
     roles.spawn(trier::run(Arc::clone(context)));
+    roles.spawn(self_check::run(Arc::clone(context)));
+    roles.spawn(deaths::run(Arc::clone(context)));
     let publisher = tokio::spawn(publisher::run(Arc::clone(context), publish));
     let committer = tokio::spawn(committer::run(
         Arc::clone(context),
@@ -281,10 +326,7 @@ async fn work(context: &Arc<Context>, publish: publisher::Inbox, watch: reloader
     // Nobody can tell anything any more: the publisher sends what it has and ends.
     context.events.close();
     let _ = publisher.await;
-    tracing::info!(
-        finished = context.finished.load(Ordering::Relaxed),
-        "worker stopped"
-    );
+    context.totals.tell();
 }
 
 /// Waits until Redis answers, for as long as it takes; `false` where a stop came first.

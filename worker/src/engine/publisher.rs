@@ -44,6 +44,7 @@ struct Told {
     /// it costs no memory of its own. Never empty.
     messages: Mutex<VecDeque<Message>>,
     worker: String,
+    db: i64,
     /// There is something to send.
     some: Notify,
     /// There is a message with no room left in it, or nothing more may be told.
@@ -60,11 +61,12 @@ pub(super) struct Inbox {
     closed: CancellationToken,
 }
 
-/// A publisher for a worker, and its inbox.
-pub(super) fn new(worker: &str) -> (Publisher, Inbox) {
+/// A publisher for a worker in this database, and its inbox.
+pub(super) fn new(worker: &str, db: i64) -> (Publisher, Inbox) {
     let told = Arc::new(Told {
-        messages: Mutex::new(VecDeque::from([Message::new(worker)])),
+        messages: Mutex::new(VecDeque::from([Message::new(worker, db)])),
         worker: worker.to_owned(),
+        db,
         some: Notify::new(),
         full: Notify::new(),
         left: AtomicI64::new(SAMPLE),
@@ -108,7 +110,7 @@ impl Told {
     fn add(&self, news: &News<'_>) {
         let mut messages = self.messages();
         let next = match messages.back() {
-            None => Some(Message::new(&self.worker)),
+            None => Some(Message::new(&self.worker, self.db)),
             Some(last) => (last.len() >= CHUNK).then(|| last.following()),
         };
         messages.extend(next);

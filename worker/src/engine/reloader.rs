@@ -3,7 +3,7 @@
 //! The file is read every second and compared with what is in force: no notice of the file system
 //! is as sure, where editors replace files, containers bind them, and clusters swap links. SIGHUP
 //! reads it at once, and makes the route anew even where the text is the same, because the files
-//! it names may have changed.
+//! it names may have changed. So may those of the Redis login, which are read again as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Context;
 use crate::pipeline::{Pipeline, RouteError};
+use crate::signals;
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -40,6 +41,9 @@ pub(super) async fn run(context: Arc<Context>, mut watch: Watch) {
             () = heard(&mut watch.hangup) => true,
             _ = time.tick(), if context.source.file.is_some() => false,
         };
+        if asked {
+            signals::log_in_again(&context.store).await;
+        }
         // Off the threads that work on leads: a file system may hang.
         let source = context.source.clone();
         let Ok(read) = tokio::task::spawn_blocking(move || source.text()).await else {

@@ -10,7 +10,7 @@ use bridge_shared::clock::{Millis, rfc3339};
 use bridge_shared::envelope::{Attempt, Envelope, ErrorKind, Opened, Origin};
 use bridge_shared::event::{EventKind, News};
 use bridge_shared::money::Money;
-use bridge_shared::store::work::{Delivery, Outcome, Record};
+use bridge_shared::store::work::{Completion, Delivery, Outcome, Record};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -126,25 +126,27 @@ async fn attempt(context: Arc<Context>, delivery: Delivery, started: Instant) ->
     let journey = Journey::new(spent_before);
     let traces = context.traces.as_ref();
     let span = traces.map(|traces| traces.attempt(&envelope, pipeline.name(), context.id.as_str()));
-    let work = async {
-        let is_suspect = is_suspect(&envelope);
-        if is_suspect && !context.in_hand.is_alone(number).await {
-            return Ok(Arrival::Later {
-                station: String::new(),
-                wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
-                reason: format!("its turn alone: {} workers died with it", envelope.deaths),
-            });
+    let result = {
+        let work = pin!(async {
+            let is_suspect = is_suspect(&envelope);
+            if is_suspect && !context.in_hand.is_alone(number).await {
+                return Ok(Arrival::Later {
+                    station: String::new(),
+                    wait: ASIDE.mul_f64(1.0 + fastrand::f64()),
+                    reason: format!("its turn alone: {} workers died with it", envelope.deaths),
+                });
+            }
+            // A look at the clock costs what two texts do, so one serves all that happens at once. Only a
+            // suspect can have waited for its turn.
+            let since = if is_suspect { Instant::now() } else { started };
+            let span = span.as_ref();
+            limited(&context, &pipeline, &envelope, &journey, since, span).await
+        });
+        tokio::select! {
+            biased;
+            result = context.watch.during(number, work) => Some(result),
+            () = context.give_back.cancelled() => None,
         }
-        // A look at the clock costs what two texts do, so one serves all that happens at once. Only a
-        // suspect can have waited for its turn.
-        let since = if is_suspect { Instant::now() } else { started };
-        let span = span.as_ref();
-        limited(&context, &pipeline, &envelope, &journey, since, span).await
-    };
-    let result = tokio::select! {
-        biased;
-        result = work => Some(result),
-        () = context.give_back.cancelled() => None,
     };
     let ms = |now: Instant| millis(now.duration_since(started));
     let id = envelope.id.clone();
@@ -208,6 +210,7 @@ fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
     context.emit(now, EventKind::Received, &envelope.id, |_| {});
     let size = opened.lead_bytes().unwrap_or(delivery.size);
     let error = admission::too_large(size, context.settings.max_lead_bytes);
+    envelope.queue.clone_from(&context.store.keys().queue);
     envelope.fail(
         now,
         Attempt {
@@ -229,6 +232,7 @@ fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
         event: Ended {
             kind: EventKind::Dead,
             error: Some(error),
+            error_kind: ErrorKind::Invalid,
             ..Ended::default()
         },
         saving: None,
@@ -239,7 +243,11 @@ fn set_aside(context: &Context, delivery: &Delivery) -> Committed {
 fn finished(lead: Vec<u8>, skipped: Option<Skip>, ms: u64) -> (Outcome, Ended) {
     let outcome = Outcome::Done {
         lead: lead.into(),
-        skipped: skipped.is_some(),
+        completion: match &skipped {
+            None => Completion::Full,
+            Some(skip) if skip.over_budget => Completion::OverBudget,
+            Some(_) => Completion::Skipped,
+        },
     };
     let (station, reason) = skipped.map(|skip| (skip.station, skip.reason)).unzip();
     let kind = if station.is_some() {
@@ -285,7 +293,7 @@ pub(super) fn give_back(mut envelope: Envelope, spent_before: Money) -> (Outcome
 /// Back to the front of the line.
 fn requeue(envelope: Bytes) -> (Outcome, Ended) {
     let ended = Ended {
-        kind: EventKind::Recovered,
+        kind: EventKind::Requeued,
         ..Ended::default()
     };
     (Outcome::Requeue { envelope }, ended)
@@ -319,6 +327,8 @@ pub(super) struct Ended {
     pub(super) kind: EventKind,
     pub(super) station: Option<String>,
     pub(super) error: Option<String>,
+    /// Of what kind that is, where the lead is dead of it.
+    pub(super) error_kind: ErrorKind,
     pub(super) retry: Option<u32>,
     pub(super) ms: Option<u64>,
 }
@@ -329,6 +339,7 @@ impl Default for Ended {
             kind: EventKind::Unknown,
             station: None,
             error: None,
+            error_kind: ErrorKind::Unknown,
             retry: None,
             ms: None,
         }
@@ -352,6 +363,7 @@ async fn limited(
     let mut observe = |progress: Progress<'_>| match progress {
         Progress::Arrived { station, .. } => {
             tracing::trace!(lead = id, station, "at a station");
+            context.watch.at_station(station);
             station.clone_into(&mut at_station);
         }
         Progress::Left {
@@ -420,7 +432,8 @@ pub(super) fn judge(
     let now = context.store.now();
     let may_pass = failure.may_pass();
     let retry_after = failure.retry_after;
-    let (station, error) = (failure.station.clone(), failure.error.clone());
+    let (station, error, kind) = (failure.station.clone(), failure.error.clone(), failure.kind);
+    envelope.queue.clone_from(&context.store.keys().queue);
     envelope.fail(
         now,
         Attempt {
@@ -436,6 +449,7 @@ pub(super) fn judge(
         kind: EventKind::Dead,
         station: (!station.is_empty()).then_some(station),
         error: Some(error),
+        error_kind: kind,
         ..Ended::default()
     };
     if may_pass && envelope.retry_count < context.settings.max_retries {
@@ -478,8 +492,13 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 /// The envelope of a delivery, as far as it is known, whose worker is gone: the death stands in its
-/// history.
-pub(super) fn bereaved(delivery: &Delivery, worker: &str, now: i64) -> Envelope {
+/// history, and counts unless the worker was stopping: then it was killed for that.
+pub(super) fn bereaved(
+    delivery: &Delivery,
+    worker: &str,
+    was_draining: bool,
+    now: i64,
+) -> Envelope {
     let known = if delivery.is_whole() {
         Envelope::from_payload(&delivery.payload)
     } else {
@@ -490,8 +509,10 @@ pub(super) fn bereaved(delivery: &Delivery, worker: &str, now: i64) -> Envelope 
         let id = lead_id(worker, delivery.number);
         Envelope::new(id, delivery.payload.clone(), Some(now))
     });
-    envelope.deaths = envelope.deaths.saturating_add(1);
-    let poison = envelope.deaths >= super::recoverer::DEATHS;
+    if !was_draining {
+        envelope.count_death(now, super::recoverer::DEATH_WINDOW_MS);
+    }
+    let poison = !was_draining && envelope.deaths >= super::recoverer::DEATHS;
     let (kind, error) = if poison {
         (
             ErrorKind::Poison,
@@ -500,7 +521,11 @@ pub(super) fn bereaved(delivery: &Delivery, worker: &str, now: i64) -> Envelope 
     } else {
         (
             ErrorKind::WorkerLost,
-            "the worker died, or lost its lease, with this lead in hand".into(),
+            if was_draining {
+                "the worker was killed while it was stopping, with this lead in hand".into()
+            } else {
+                "the worker died, or lost its lease, with this lead in hand".into()
+            },
         )
     };
     envelope.fail(
@@ -582,10 +607,10 @@ mod tests {
     fn a_lead_that_is_too_large_keeps_its_id_when_its_worker_dies() {
         let lead = Bytes::from(vec![0xfe; 100_000]);
         let payload = Envelope::new("tok-7", lead, None).encode();
-        let envelope = bereaved(&delivery(&payload, 50_000), "host-1-token", 1_000);
+        let envelope = bereaved(&delivery(&payload, 50_000), "host-1-token", false, 1_000);
         assert_eq!((envelope.id.as_str(), envelope.deaths), ("tok-7", 1));
         let bare = Bytes::from(vec![b'x'; 100_000]);
-        let envelope = bereaved(&delivery(&bare, 50_000), "host-1-token", 1_000);
+        let envelope = bereaved(&delivery(&bare, 50_000), "host-1-token", false, 1_000);
         assert_eq!(envelope.id, "token-9");
     }
 
@@ -593,7 +618,7 @@ mod tests {
     fn the_third_death_makes_a_lead_poison() {
         let mut payload = Bytes::from_static(b"{\"name\":\"Ada\"}");
         for death in 1..=3 {
-            let envelope = bereaved(&delivery(&payload, 0), "host-1-token", 1_000);
+            let envelope = bereaved(&delivery(&payload, 0), "host-1-token", false, 1_000);
             assert_eq!(envelope.id, "token-9");
             assert_eq!(envelope.deaths, death);
             assert_eq!(envelope.attempts.len(), death as usize);
@@ -602,7 +627,7 @@ mod tests {
         }
         let mut forged = Envelope::new("a-1", payload, None);
         forged.deaths = u32::MAX;
-        let envelope = bereaved(&delivery(&forged.encode(), 0), "host-1-token", 1_000);
+        let envelope = bereaved(&delivery(&forged.encode(), 0), "host-1-token", false, 1_000);
         assert_eq!(envelope.error_kind, ErrorKind::Poison);
     }
 }

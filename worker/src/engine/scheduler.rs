@@ -7,6 +7,7 @@ use bridge_shared::clock::Millis;
 use tokio::sync::mpsc;
 
 use super::{Backoff, Context};
+use crate::health::Task;
 
 /// Retries moved in one step.
 const BATCH: usize = 200;
@@ -39,10 +40,12 @@ pub(super) async fn run(context: Arc<Context>, mut delays: mpsc::UnboundedReceiv
                 match promote(&context).await {
                     Ok(due) => {
                         backoff.reset("retries");
+                        context.health.succeeded(Task::Retry);
                         next = due;
                     }
                     Err(error) => {
                         backoff.tell(&error, "retries");
+                        context.health.failed(Task::Retry, &error);
                         backoff.wait().await;
                     }
                 }

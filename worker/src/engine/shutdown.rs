@@ -11,11 +11,15 @@ use super::Context;
 use crate::signals;
 
 /// How long the last outcomes may take to be recorded after the time of the leads is up.
-const LAST_COMMITS: Duration = Duration::from_secs(5);
+pub(super) const LAST_COMMITS: Duration = Duration::from_secs(5);
 
 /// The first SIGTERM or SIGINT stops the worker, the second gives back at once what is in hand,
 /// the third ends the process.
-pub(super) fn listen(stop: CancellationToken, give_back: CancellationToken) {
+pub(super) fn listen(
+    stop: CancellationToken,
+    give_back: CancellationToken,
+    last: impl Future<Output = ()> + Send + 'static,
+) {
     signals::listen(
         move |signal| {
             tracing::info!(signal, "stopping: leads in hand are finished first");
@@ -25,6 +29,7 @@ pub(super) fn listen(stop: CancellationToken, give_back: CancellationToken) {
             tracing::warn!(signal, "stopping at once: leads in hand are given back");
             give_back.cancel();
         },
+        last,
     );
 }
 
@@ -37,6 +42,8 @@ pub(super) async fn drain(
     committer: JoinHandle<()>,
 ) {
     context.stop.cancelled().await;
+    // Said at once: if the worker is killed while it stops, its leads are not to blame.
+    context.beat.notify_one();
     let timeout = context.settings.shutdown_timeout;
     let timer = tokio::spawn({
         let context = Arc::clone(context);

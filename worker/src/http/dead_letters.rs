@@ -12,13 +12,13 @@ use bridge_shared::row::Row;
 use bridge_shared::store::dead_letters::{DeadLetter, DeadWalk, Destination, Looked, token};
 use bridge_shared::store::{Store, StoreError};
 use bridge_shared::terminal::harmless_json;
-use bridge_shared::triage::{Matching, Move, Report, SCAN_WINDOW, WINDOW};
+use bridge_shared::triage::{Matching, Move, OfAnother, Report, SCAN_WINDOW, WINDOW};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::problem::{Answer, Asked, Named, Problem, whole_number};
+use super::problem::{Answer, Asked, Named, Problem, whole_number, yes_or_no};
 
 /// The furthest place that Redis can be asked for.
 const LAST_PLACE: u64 = i64::MAX as u64;
@@ -102,6 +102,8 @@ pub(super) struct RetryAnswer {
     kept: Vec<String>,
     /// The ids of what somebody else took first.
     gone: Vec<String>,
+    /// What came from another queue and stayed.
+    other_queue: Vec<OfAnother>,
     /// The ids of what is too large to be looked into for the filter and stayed.
     too_large: Vec<String>,
 }
@@ -123,6 +125,10 @@ pub(super) struct ClearAnswer {
 pub(super) struct Expected {
     /// The id that stood at the index; where another one stands there by now nothing happens.
     expect: Option<String>,
+    /// Put it into this queue even if it came from another one.
+    #[serde(default, deserialize_with = "yes_or_no")]
+    #[param(required = false, value_type = bool)]
+    into_this_queue: bool,
 }
 
 /// Which dead letters go back.
@@ -134,6 +140,21 @@ pub(super) struct Which {
     #[serde(default)]
     #[param(required = false)]
     filter: String,
+    /// Put even those that came from another queue into this one.
+    #[serde(default, deserialize_with = "yes_or_no")]
+    #[param(required = false, value_type = bool)]
+    into_this_queue: bool,
+}
+
+/// Where a dead letter may go.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Allowed {
+    /// Put it into this queue even if it came from another one.
+    #[serde(default, deserialize_with = "yes_or_no")]
+    #[param(required = false, value_type = bool)]
+    into_this_queue: bool,
 }
 
 /// Dead letters, the newest first.
@@ -171,7 +192,7 @@ pub(super) async fn count(State(api): State<Arc<Api>>) -> Result<Answer<CountAns
     (status = OK, body = RetryAnswer),
     (status = BAD_REQUEST, description = "It cannot be a lead", body = Problem, content_type = "application/problem+json"),
     (status = NOT_FOUND, description = "Beyond the end", body = Problem, content_type = "application/problem+json"),
-    (status = CONFLICT, description = "Another one stands there by now", body = Problem, content_type = "application/problem+json"),
+    (status = CONFLICT, description = "Another one stands there by now, or it came from another queue", body = Problem, content_type = "application/problem+json"),
     (status = UNPROCESSABLE_ENTITY, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry_at(
@@ -200,20 +221,21 @@ pub(super) async fn retry_at(
         );
         return Err(Problem::new(StatusCode::CONFLICT, detail).with("found", letter.id()));
     }
-    retry_one(&api, letter).await
+    retry_one(&api, letter, expected.into_this_queue).await
 }
 
 /// Puts the dead letter of an id back to work.
-#[utoipa::path(post, path = "/dlq/items/{id}/retry", tag = "dead letters", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/dlq/items/{id}/retry", tag = "dead letters", params(("id" = String, Path), Allowed), responses(
     (status = OK, body = RetryAnswer),
     (status = BAD_REQUEST, description = "It cannot be a lead", body = Problem, content_type = "application/problem+json"),
     (status = NOT_FOUND, description = "None has this id", body = Problem, content_type = "application/problem+json"),
-    (status = CONFLICT, description = "Somebody else was faster", body = Problem, content_type = "application/problem+json"),
+    (status = CONFLICT, description = "Somebody else was faster, or it came from another queue", body = Problem, content_type = "application/problem+json"),
     (status = UNPROCESSABLE_ENTITY, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry(
     State(api): State<Arc<Api>>,
     Named(id): Named<String>,
+    Asked(allowed): Asked<Allowed>,
 ) -> Result<Answer<RetryAnswer>, Problem> {
     api.fresh().await?;
     let found = api.store.find_dead(std::slice::from_ref(&id)).await?;
@@ -223,13 +245,17 @@ pub(super) async fn retry(
             format!("no dead letter has the id {id}; /dlq/items lists those there are"),
         ));
     };
-    retry_one(&api, letter).await
+    retry_one(&api, letter, allowed.into_this_queue).await
 }
 
-async fn retry_one(api: &Api, letter: DeadLetter) -> Result<Answer<RetryAnswer>, Problem> {
+async fn retry_one(
+    api: &Api,
+    letter: DeadLetter,
+    into_this_queue: bool,
+) -> Result<Answer<RetryAnswer>, Problem> {
     let id = letter.id().to_owned();
     let mut progress = |_| true;
-    let mut work = api.redrive(&mut progress);
+    let mut work = api.redrive(&mut progress, into_this_queue);
     let moved = work.letters(vec![letter]).await;
     moved.map_err(|error| unsure(error, &id))?;
     let report = work.report;
@@ -240,6 +266,14 @@ async fn retry_one(api: &Api, letter: DeadLetter) -> Result<Answer<RetryAnswer>,
                 "{id} cannot be a lead, so it stays; `bridge dlq retry --force` puts it back all the same"
             ),
         ));
+    }
+    if let Some(other) = report.other_queue.first() {
+        let detail = format!(
+            "{id} came from the queue {} and not {}, so it stays; retry it there, or here with ?into_this_queue",
+            other.queue,
+            api.store.keys().queue
+        );
+        return Err(Problem::new(StatusCode::CONFLICT, detail).with("queue", &*other.queue));
     }
     if report.moved == 0 {
         return Err(Problem::new(
@@ -254,7 +288,7 @@ async fn retry_one(api: &Api, letter: DeadLetter) -> Result<Answer<RetryAnswer>,
 /// What went wrong with putting one back. Where the answer was lost it may be done: no header may
 /// then invite to do the same again, for at that index may stand another one by now.
 fn unsure(error: StoreError, id: &str) -> Problem {
-    if !matches!(error, StoreError::Unreachable { .. }) {
+    if !error.is_unreachable() {
         return error.into();
     }
     let detail = format!(
@@ -281,7 +315,7 @@ pub(super) async fn retry_all(
         let api = Arc::clone(&api);
         async move {
             let mut progress = |_| !api.stop.is_cancelled();
-            let mut work = api.redrive(&mut progress);
+            let mut work = api.redrive(&mut progress, which.into_this_queue);
             let ended = work.matching(&wanted).await;
             (work.report, ended)
         }
@@ -311,6 +345,11 @@ pub(super) async fn retry_all(
         let stay = report.refused.len();
         message = format!("{message}; {stay} cannot be a lead and stay");
     }
+    if !report.other_queue.is_empty() {
+        let others = OfAnother::in_words(&report.other_queue);
+        message =
+            format!("{message}; {others} stay: retry them there, or here with ?into_this_queue");
+    }
     if !report.too_large.is_empty() {
         let stay = report.too_large.len();
         message = format!("{message}; {stay} too large to be looked into stay");
@@ -325,6 +364,7 @@ fn retried(report: Report, message: String) -> RetryAnswer {
         retried_count: report.moved,
         kept: report.refused,
         gone: report.gone,
+        other_queue: report.other_queue,
         too_large: report.too_large,
     }
 }
@@ -376,12 +416,17 @@ pub(super) async fn clear(
 }
 
 impl Api {
-    fn redrive<'a>(&'a self, progress: &'a mut (dyn FnMut(u64) -> bool + Send)) -> Move<'a> {
+    fn redrive<'a>(
+        &'a self,
+        progress: &'a mut (dyn FnMut(u64) -> bool + Send),
+        into_this_queue: bool,
+    ) -> Move<'a> {
         Move {
             store: &self.store,
             who: self.who.clone(),
             destination: Destination::Redrive,
             force: false,
+            into_this_queue,
             progress,
             report: Report::default(),
         }

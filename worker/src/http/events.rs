@@ -3,16 +3,14 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use bridge_shared::event::EventBatch;
-use bridge_shared::store::{Store, StoreError};
+use bridge_shared::store::listen::{Heard, Listener};
 use bridge_shared::terminal::harmless_json;
-use bytes::Bytes;
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
@@ -22,13 +20,10 @@ use super::problem::Problem;
 
 /// Messages of workers that may wait for a slow reader.
 const BACKLOG: usize = 16;
-/// Silence after which the subscription is made anew: a connection whose other end has gone without
-/// a word is as silent as a bridge where nothing happens.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Before the next try where listening failed.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// News of leads, until the reader hangs up. `lost` says how many a slow reader missed, and
+/// News of leads, until the reader hangs up. The name of each is what happened: `received`, `started`,
+/// `station`, `succeeded`, `skipped`, `retry_scheduled`, `dead`, `recovered` (taken from a lost worker),
+/// `requeued` (handed back by a living one), `lease_lost`, `redriven`, `dropped`; skip those that you do
+/// not know, since a newer version may tell more. `lost` says how many a slow reader missed, and
 /// `interrupted` that Redis was away, so that nobody knows what was missed.
 #[utoipa::path(get, path = "/events", tag = "figures", responses(
     (status = OK, body = String, content_type = "text/event-stream"),
@@ -43,17 +38,16 @@ pub(super) async fn events(
     };
     // What goes wrong so far can still be told with a status.
     api.fresh().await?;
-    let first = subscribe(&api.store).await?;
+    let listener = api.store.listen().await?;
     let (sender, news) = mpsc::channel(BACKLOG);
     let pump = Pump {
-        store: api.store.clone(),
         news: sender,
         missed: 0,
     };
     let reader = Reader {
         news,
         ready: VecDeque::from([Message::default().comment("listening")]),
-        _pump: AbortOnDropHandle::new(tokio::spawn(pump.run(first))),
+        _pump: AbortOnDropHandle::new(tokio::spawn(pump.run(listener))),
         _place: place,
     };
     let messages = futures::stream::unfold(reader, async |mut reader| {
@@ -63,12 +57,6 @@ pub(super) async fn events(
     let messages = messages.take_until(api.stop.clone().cancelled_owned());
     let heartbeat = KeepAlive::new().interval(api.heartbeat).text("heartbeat");
     Ok(Sse::new(messages).keep_alive(heartbeat))
-}
-
-type Subscription = futures::stream::BoxStream<'static, Bytes>;
-
-async fn subscribe(store: &Store) -> Result<Subscription, StoreError> {
-    Ok(store.subscribe().await?.boxed())
 }
 
 /// What there is to tell.
@@ -81,18 +69,17 @@ enum News {
 
 /// Takes the news from Redis as fast as they come, so that they pile up nowhere.
 struct Pump {
-    store: Store,
     news: mpsc::Sender<News>,
     /// Events that found no room, and of which the reader does not know yet.
     missed: u64,
 }
 
 impl Pump {
-    async fn run(mut self, mut batches: Subscription) {
+    async fn run(mut self, mut listener: Listener) {
         let news = self.news.clone();
         loop {
-            let batch = tokio::select! {
-                batch = tokio::time::timeout(SILENCE, batches.next()) => batch,
+            let heard = tokio::select! {
+                heard = listener.next() => heard,
                 room = news.reserve(), if self.missed > 0 => {
                     // Fails only when the reader has hung up, and this task ends with it.
                     if let Ok(room) = room {
@@ -101,39 +88,19 @@ impl Pump {
                     continue;
                 }
             };
-            match batch {
-                Ok(Some(batch)) => self.pass_on(&batch),
-                Ok(None) => batches = self.again().await,
-                Err(_) => match subscribe(&self.store).await {
-                    Ok(fresh) => {
-                        // What came in before the new one began.
-                        while let Some(Some(batch)) = batches.next().now_or_never() {
-                            self.pass_on(&batch);
-                        }
-                        batches = fresh;
-                    }
-                    Err(_) => batches = self.again().await,
-                },
+            match heard {
+                Ok(Heard::Batch(batch)) => self.pass_on(batch),
+                // A message that is none of ours is no news.
+                Ok(Heard::Unread) => {}
+                Ok(Heard::Interrupted) => {
+                    let _ = news.send(News::Interrupted).await;
+                }
+                Err(error) => tracing::warn!(%error, "no events"),
             }
         }
     }
 
-    /// Listens again once that works, and says that something may be missing.
-    async fn again(&self) -> Subscription {
-        loop {
-            tokio::time::sleep(PAUSE).await;
-            if let Ok(batches) = subscribe(&self.store).await {
-                let _ = self.news.send(News::Interrupted).await;
-                return batches;
-            }
-        }
-    }
-
-    fn pass_on(&mut self, batch: &Bytes) {
-        // A message that is none of ours is no news.
-        let Ok(batch) = EventBatch::decode(batch) else {
-            return;
-        };
+    fn pass_on(&mut self, batch: EventBatch) {
         let events = batch.events.len() as u64;
         // What was missed is told first.
         if self.missed > 0 || self.news.try_send(News::Batch(batch)).is_err() {

@@ -71,8 +71,20 @@ impl Guard {
         self.token.is_some()
     }
 
+    /// Whether requests that only read are answered without the token.
+    pub(crate) fn has_public_read(&self) -> bool {
+        self.has_token() && self.public_read
+    }
+
+    /// Whether a request shows that its connection is no stranger's: it may be made, and not by everybody
+    /// as those of health.
+    pub(super) fn knows<B>(&self, request: &axum::http::Request<B>) -> bool {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        !is_of_health(uri) && self.admit(method, uri, headers).is_ok()
+    }
+
     fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        if matches!(uri.path(), "/healthz" | "/readyz") {
+        if is_of_health(uri) {
             return Ok(());
         }
         if let Some(token) = &self.token {
@@ -122,6 +134,10 @@ impl Guard {
             || PRIVATE.contains(&last)
             || self.hosts.contains(&host)
     }
+}
+
+fn is_of_health(uri: &Uri) -> bool {
+    matches!(uri.path(), "/healthz" | "/readyz")
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -17,6 +17,7 @@ use bridge_shared::known::Known;
 use bridge_shared::producer::{Producer, next_or_send};
 use bridge_shared::source::{Format, Item, Options, Source, SourceError};
 use bridge_shared::store::StoreError;
+use bridge_shared::store::produce::Durability;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::problem::{Answer, Asked, Problem, whole_number};
+use super::problem::{Answer, Asked, Problem, whole_number, yes_or_no};
 
 /// The longest lead, in bytes.
 const LEAD_LIMIT: usize = 1 << 20;
@@ -38,6 +39,8 @@ const AHEAD: usize = 64;
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a batch is sent again, a full waiting list waited out, or another upload with `dedupe`.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The most replicas that an upload may wait for.
+const MOST_REPLICAS: u32 = 100;
 /// The most days that `dedupe` may look back.
 const MOST_DAYS: u32 = 36_500;
 /// What is read of a body after a mistake in it, in bytes, so that its sender comes to the answer.
@@ -59,6 +62,27 @@ pub(super) struct How {
     #[serde(default = "thirty", deserialize_with = "days")]
     #[param(required = false, default = 30, maximum = 36500)]
     dedupe_days: u32,
+    /// How many replicas must have the leads before they are accepted: all of them, or a failover
+    /// may still lose what was accepted in its last moments. 0 waits for none; without it the
+    /// setting of the API counts.
+    #[serde(default, deserialize_with = "replicas")]
+    #[param(required = false, value_type = u32, maximum = 100)]
+    wait_replicas: Option<u32>,
+    /// Whether the leads must be on the disk of the primary before they are accepted, and of as many
+    /// replicas as `wait_replicas` says: needs Redis 7.2 with `appendonly yes`. Without it the setting
+    /// of the API counts.
+    #[serde(default, deserialize_with = "maybe")]
+    #[param(required = false, value_type = bool)]
+    wait_fsync: Option<bool>,
+}
+
+fn maybe<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    yes_or_no(from).map(Some)
+}
+
+fn replicas<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let replicas = whole_number(from, u64::from(MOST_REPLICAS))?;
+    Ok(u32::try_from(replicas).ok())
 }
 
 fn thirty() -> u32 {
@@ -69,17 +93,6 @@ fn thirty() -> u32 {
 fn days<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     let days = whole_number(from, u64::from(MOST_DAYS))?;
     Ok(u32::try_from(days).unwrap_or(MOST_DAYS))
-}
-
-/// `?dedupe` alone means yes.
-fn yes_or_no<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    match &*String::deserialize(from)? {
-        "" | "true" | "1" | "yes" => Ok(true),
-        "false" | "0" | "no" => Ok(false),
-        other => Err(serde::de::Error::custom(format!(
-            "must be true or false, not {other:?}"
-        ))),
-    }
 }
 
 /// What only the description of the API needs.
@@ -141,19 +154,25 @@ pub(super) async fn push(
     // Until the leads are in, and until nobody reads the body any more.
     let one_of_few = Arc::new(one_of_few);
     let mut known = None;
-    let mut _one_at_a_time = None;
     if how.dedupe {
-        // One after the other, so that each sees what the one before it pushed.
+        // One look at a time. What others push after it is left out in the step that pushes.
         let turn = tokio::time::timeout(PATIENCE, api.dedupe.acquire()).await;
-        let turn = turn.map_err(|_| busy("another upload with dedupe is under way"))?;
-        _one_at_a_time = turn.ok();
+        let _turn = turn.map_err(|_| busy("another upload looks at what is there"))?;
         api.fresh().await?;
-        known = Some(Known::scan(&api.store, how.dedupe_days).await?);
+        let scanned = Known::scan(&api.store, how.dedupe_days).await?;
+        if let Some(gap) = scanned.gap() {
+            tracing::warn!("{gap}");
+        }
+        known = Some(scanned);
     }
+    let durability = Durability {
+        replicas: how.wait_replicas.unwrap_or(api.durability.replicas),
+        fsync: how.wait_fsync.unwrap_or(api.durability.fsync),
+    };
     let seen = Arc::new(Seen::default());
     let body = patient(body, api.stop.clone(), Arc::clone(&seen));
     let mut upload = Upload {
-        producer: Producer::new(&api.store, known),
+        producer: Producer::new(&api.store, known).waiting_for(durability),
         max_waiting: api.max_waiting,
         accepted: 0,
         skipped: 0,
@@ -352,9 +371,13 @@ impl Upload<'_> {
     /// Sends what is in hand, as far as there is room.
     async fn send(&mut self) -> Result<(), Problem> {
         while self.producer.gathered() > 0 {
+            self.skipped += self.producer.leave_out_known().await? as u64;
             let n = self.producer.gathered().min(self.room().await?);
-            self.send_batch(n).await?;
-            self.accepted += n as u64;
+            if n > 0 {
+                let left_out = self.send_batch(n).await?;
+                self.skipped += left_out as u64;
+                self.accepted += (n - left_out) as u64;
+            }
         }
         Ok(())
     }
@@ -374,14 +397,22 @@ impl Upload<'_> {
             })
     }
 
-    /// Sends a batch until it is in, or for as long as patience lasts.
-    async fn send_batch(&mut self, n: usize) -> Result<(), Problem> {
-        // A server that was reached and whose answer was lost may have done it.
-        let is_doubtful = |error: &StoreError| matches!(error, StoreError::Unreachable { .. });
+    /// Sends a batch until it is in, or for as long as patience lasts; returns how many of it
+    /// another run had pushed.
+    async fn send_batch(&mut self, n: usize) -> Result<usize, Problem> {
+        // A server that was reached and whose answer was lost may have done it, and so may a primary
+        // whose replicas have not heard of it.
+        let is_doubtful = |error: &StoreError| {
+            let is_unsafe = matches!(
+                error,
+                StoreError::TooFewReplicas { .. } | StoreError::NotOnDisk { .. }
+            );
+            error.is_unreachable() || is_unsafe
+        };
         let mut in_doubt = false;
         let again = |error: &StoreError| in_doubt |= is_doubtful(error);
-        let waiting = self.producer.send(n, PATIENCE, again).await;
-        self.waiting = Some(waiting.map_err(|error| {
+        let pushed = self.producer.send(n, PATIENCE, again).await;
+        let pushed = pushed.map_err(|error| {
             let in_doubt = in_doubt || is_doubtful(&error);
             let problem = Problem::from(error);
             if in_doubt {
@@ -389,8 +420,9 @@ impl Upload<'_> {
             } else {
                 problem
             }
-        })?);
-        Ok(())
+        })?;
+        self.waiting = Some(pushed.waiting);
+        Ok(pushed.left_out)
     }
 }
 

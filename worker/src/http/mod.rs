@@ -1,8 +1,10 @@
 //! The HTTP API: dead letters, leads and figures for programs that speak no Redis.
 //!
 //! - `server`: connections, and the way out
+//! - `strangers`: places for connections, apart for those that have not shown that they may ask
 //! - `guard`: who may ask
 //! - `dead_letters`, `leads`, `events`, `status`: the answers
+//! - `look`: the state of Redis, once a second at most
 //! - `prometheus`, `page`: figures for Prometheus
 //! - `problem`: errors, as RFC 9457 tells them
 //! - `request`: what is known of every request: its id, its time, its end
@@ -14,12 +16,14 @@ mod dead_letters;
 mod events;
 mod guard;
 mod leads;
+mod look;
 mod page;
 mod problem;
 mod prometheus;
 mod request;
 mod server;
 mod status;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +33,10 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::{Router, middleware};
 use bridge_shared::clock::Millis;
-use bridge_shared::store::Store;
+use bridge_shared::stats::Snapshot;
+use bridge_shared::store::produce::Durability;
+use bridge_shared::store::survey::Survey;
+use bridge_shared::store::{Store, StoreError};
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -61,6 +68,9 @@ const STREAMS: usize = 64;
 const FRESH_TRIES: u32 = 3;
 /// Between two of these tries.
 const FRESH_PAUSE: Duration = Duration::from_millis(50);
+/// How long an answer waits for a search for in-flight leads of workers that are not registered, which
+/// goes on behind it.
+const SEARCH_WAIT: Duration = Duration::from_millis(300);
 /// How often the figures of this process are made smaller.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -75,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) insecure: bool,
     /// How many leads may wait before no more are taken.
     pub(crate) max_waiting: Option<u64>,
+    /// How safe leads must be before they are accepted, unless a request says otherwise.
+    pub(crate) durability: Durability,
     /// Between two signs of life of a stream of events.
     pub(crate) heartbeat: Duration,
 }
@@ -91,12 +103,15 @@ pub(crate) struct Beside {
 /// What every answer needs.
 struct Api {
     store: Store,
+    survey: Arc<Survey>,
     /// Who changes things here, for the audit.
     who: String,
     worker: Option<Reader>,
     max_waiting: Option<u64>,
+    durability: Durability,
     heartbeat: Duration,
     figures: prometheus::Figures,
+    looks: look::Looks,
     uploads: Arc<Semaphore>,
     dedupe: Semaphore,
     streams: Arc<Semaphore>,
@@ -116,6 +131,11 @@ impl Api {
             }
         }
         Ok(self.store.observe_time().await?)
+    }
+
+    /// Reads every figure, with the in-flight leads of workers that are not registered.
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.survey.settled(SEARCH_WAIT).await
     }
 }
 
@@ -147,6 +167,10 @@ impl Server {
         let guard = Arc::new(self.settings.guard);
         if !guard.has_token() {
             tracing::warn!("the API is open to whoever reaches it: BRIDGE_API_TOKEN is not set");
+        } else if guard.has_public_read() {
+            tracing::warn!(
+                "reading needs no token: BRIDGE_API_PUBLIC_READ or --public-read is set; whoever reaches the API can read leads"
+            );
         }
         let address = self
             .listener
@@ -156,13 +180,17 @@ impl Server {
         let tasks = TaskTracker::new();
         let health = beside.as_ref().map(|beside| beside.health.clone());
         let figures = prometheus::Figures::new(store.clone(), self.recorder, beside);
+        let survey = Arc::new(Survey::new(store.clone()));
         let api = Arc::new(Api {
             store,
+            survey: Arc::clone(&survey),
             who: format!("api@{}", gethostname::gethostname().to_string_lossy()),
             worker: health,
             max_waiting: self.settings.max_waiting,
+            durability: self.settings.durability,
             heartbeat: self.settings.heartbeat,
             figures,
+            looks: look::Looks::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             dedupe: Semaphore::new(1),
             streams: Arc::new(Semaphore::new(STREAMS)),
@@ -170,8 +198,11 @@ impl Server {
             stop: stop.clone(),
         });
         let tidying = AbortOnDropHandle::new(tokio::spawn(tidy(Arc::clone(&api))));
-        server::serve(self.listener, router(api, guard), stop, tasks).await;
-        drop(tidying);
+        let searching =
+            AbortOnDropHandle::new(tokio::spawn(async move { survey.run(|| ()).await }));
+        let router = router(api, Arc::clone(&guard));
+        server::serve(self.listener, router, guard, stop, tasks).await;
+        drop((tidying, searching));
         tracing::info!("the API stopped");
     }
 }

@@ -1,6 +1,10 @@
 //! A page in Prometheus' text format, for figures that are read from elsewhere.
 
-use bridge_shared::stats::{LATENCY_BOUNDS_US, Snapshot, StationStats, Worker};
+use std::collections::BTreeSet;
+
+use bridge_shared::findings::{Finding, NAMES};
+use bridge_shared::stats::{LATENCY_BOUNDS_US, Snapshot, StationStats, WorkerState};
+use bridge_shared::store::condition::{Condition, Eviction, Writes};
 use metrics::{Key, Label};
 use metrics_exporter_prometheus::LabelSet;
 use metrics_exporter_prometheus::formatting::{
@@ -64,13 +68,18 @@ impl Page {
         clippy::cast_precision_loss,
         reason = "counts of leads and spans of time"
     )]
-    pub(super) fn depths(&mut self, now: &Snapshot) {
+    pub(super) fn depths(&mut self, now: &Snapshot, writes: &Writes) {
         for (name, help, value) in [
             ("bridge_waiting", "Leads that wait.", now.waiting),
             (
                 "bridge_in_flight",
-                "Leads in the hands of workers.",
+                "Leads in the hands of workers, registered or not.",
                 now.in_flight,
+            ),
+            (
+                "bridge_in_flight_complete",
+                "Whether bridge_in_flight counts the leads of all workers that are not registered.",
+                u64::from(now.search.gap().is_none()),
             ),
             ("bridge_retry", "Leads that wait for a retry.", now.retry),
             ("bridge_dead_letters", "Leads that were given up.", now.dead),
@@ -82,30 +91,29 @@ impl Page {
         ] {
             self.gauge(name, help, value as f64);
         }
-        let state = |worker: &Worker| match worker {
-            Worker { lease_ms: ..=0, .. } => "lost",
-            worker if worker.info.draining => "draining",
-            _ => "working",
-        };
+        self.rates_and_budgets(now);
         self.head("bridge_workers", "gauge", "Workers, by how they are.");
-        for wanted in ["working", "draining", "lost"] {
-            let n = now
-                .workers
-                .iter()
-                .filter(|worker| state(worker) == wanted)
+        for wanted in WorkerState::ALL {
+            let workers = now.workers.iter();
+            let n = workers
+                .filter(|worker| worker.state_with(writes) == wanted)
                 .count();
-            self.line("bridge_workers", &[("state", wanted)], n);
+            self.line("bridge_workers", &[("state", wanted.as_str())], n);
         }
+        self.gauge(
+            "bridge_workers_lost_last_day",
+            "Workers that were lost in the last 24 hours, up to 100.",
+            now.lost.len() as f64,
+        );
         let slots = now
-            .workers
-            .iter()
+            .registered()
             .map(|worker| u64::from(worker.info.concurrency));
         self.gauge(
             "bridge_slots",
             "Leads that all workers work on at once.",
             slots.sum::<u64>() as f64,
         );
-        if let Some(lease) = now.workers.iter().map(|worker| worker.lease_ms).min() {
+        if let Some(lease) = now.registered().map(|worker| worker.lease_ms).min() {
             self.gauge(
                 "bridge_lease_seconds_min",
                 "Time until the first lease of a worker ends; below 0 it is overdue.",
@@ -118,6 +126,90 @@ impl Page {
                 "Time until the next retry is due; below 0 it is overdue.",
                 (due - now.now) as f64 / 1e3,
             );
+        }
+    }
+
+    /// How fast it goes, and which budgets are spent.
+    fn rates_and_budgets(&mut self, now: &Snapshot) {
+        self.gauge(
+            "bridge_rate_per_second",
+            "Leads that came to an end per second over the last minute.",
+            now.rate_per_s,
+        );
+        self.gauge(
+            "bridge_failed_per_second",
+            "Attempts that failed per second over the last minute.",
+            now.failed_per_s,
+        );
+        self.head(
+            "bridge_budget_spent",
+            "gauge",
+            "Pipelines whose daily budget refused calls today.",
+        );
+        let spent = now.budgets.iter().map(|budget| budget.pipeline.as_str());
+        let spent: BTreeSet<&str> = spent.collect();
+        let running = now.registered().map(|worker| &*worker.info.pipeline);
+        for pipeline in spent
+            .iter()
+            .copied()
+            .chain(running)
+            .collect::<BTreeSet<_>>()
+        {
+            let is_spent = u8::from(spent.contains(pipeline));
+            self.line("bridge_budget_spent", &[("pipeline", pipeline)], is_spent);
+        }
+    }
+
+    /// The state of the server.
+    #[allow(clippy::cast_precision_loss, reason = "bytes, shown as a float")]
+    pub(super) fn redis(&mut self, condition: &Condition, now: &Snapshot) {
+        let writable = match condition.writes(&now.workers) {
+            Writes::Accepted => Some(1.0),
+            Writes::Refused(_) => Some(0.0),
+            Writes::NotTried => None,
+        };
+        if let Some(writable) = writable {
+            let help = "Whether Redis accepts writes, by a write.";
+            self.gauge("bridge_redis_writable", help, writable);
+        }
+        let Some(server) = &condition.server else {
+            return;
+        };
+        self.gauge(
+            "bridge_redis_memory_used_bytes",
+            "Memory of Redis that counts against its limit.",
+            server.used_memory as f64,
+        );
+        self.gauge(
+            "bridge_redis_memory_limit_bytes",
+            "maxmemory of Redis; 0 for no limit.",
+            server.max_memory as f64,
+        );
+        self.head(
+            "bridge_redis_evicting",
+            "gauge",
+            "Whether Redis may evict keys of the bridge.",
+        );
+        let evicting = u8::from(server.eviction() != Eviction::Never);
+        let labels = [("policy", server.policy.as_str())];
+        self.line("bridge_redis_evicting", &labels, evicting);
+        self.counter(
+            "bridge_redis_evicted_keys_total",
+            "Keys that Redis has evicted since its start.",
+            server.evicted_keys,
+        );
+    }
+
+    /// How much is wrong, as `bridge status` tells it.
+    pub(super) fn findings(&mut self, found: &[Finding]) {
+        self.head(
+            "bridge_findings",
+            "gauge",
+            "What is wrong, by name, as `bridge status` tells it.",
+        );
+        for name in NAMES {
+            let n = found.iter().filter(|finding| finding.name == name).count();
+            self.line("bridge_findings", &[("name", name)], n);
         }
     }
 
@@ -137,8 +229,13 @@ impl Page {
             ),
             (
                 "skipped",
-                "Leads that ended early, on purpose.",
+                "Leads that ended early, by design or for want of money.",
                 totals.skipped,
+            ),
+            (
+                "over_budget",
+                "Leads stored without enrichment because a budget did not allow a call.",
+                totals.over_budget,
             ),
             ("dead", "Leads given up.", totals.dead),
             ("retried", "Retries scheduled.", totals.retried),
@@ -149,8 +246,13 @@ impl Page {
             ),
             (
                 "recovered",
-                "Leads given back by workers that died, stopped or had taken too many.",
+                "In-flight leads of workers that died, back to waiting.",
                 totals.recovered,
+            ),
+            (
+                "requeued",
+                "Leads handed back by living workers that stopped or had taken too many.",
+                totals.requeued,
             ),
             (
                 "lease_lost",

@@ -8,6 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bridge_shared::boolean;
 use bridge_shared::filter::FilterError;
 use bridge_shared::store::StoreError;
 use bridge_shared::terminal::harmless_json;
@@ -119,6 +120,16 @@ pub(super) fn whole_number<'de, D: Deserializer<'de>>(from: D, most: u64) -> Res
             "must be a whole number from 0 to {most}, not {text:?}"
         ))
     })
+}
+
+/// Reads a boolean out of a query; the name of the parameter alone means yes.
+pub(super) fn yes_or_no<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() {
+        return Ok(true);
+    }
+    boolean::read(&text)
+        .ok_or_else(|| D::Error::custom(format!("must be {}, not {text:?}", boolean::WORDS)))
 }
 
 /// What is wrong with a query, without the words of the library that reads it.

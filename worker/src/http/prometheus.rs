@@ -11,7 +11,9 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use bridge_shared::stats::LATENCY_BOUNDS_US;
+use bridge_shared::findings::{Finding, findings, of_redis};
+use bridge_shared::stats::{LATENCY_BOUNDS_US, Snapshot};
+use bridge_shared::store::condition::Condition;
 use bridge_shared::store::figures::Stations;
 use bridge_shared::store::{Store, StoreError};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -110,12 +112,16 @@ impl Figures {
         let _ = self.counted.lock().await.read(&self.store).await;
     }
 
-    async fn text(&self, asked: Instant) -> String {
+    async fn text(
+        &self,
+        asked: Instant,
+        condition: Option<Condition>,
+        snapshot: Result<Snapshot, StoreError>,
+    ) -> String {
         if let Some(worker) = &self.worker {
             let lease = worker.health.lease().as_secs_f64();
             metrics::gauge!("bridge_worker_lease_seconds").set(lease);
         }
-        let snapshot = self.store.snapshot().await;
         let mut counted = self.counted.lock().await;
         let known = counted.read_since(asked, &self.store).await;
         // Now the calls that this took are counted too.
@@ -124,11 +130,24 @@ impl Figures {
             let stations = worker.ledger.stations();
             page.stations("bridge_worker_station", "of this worker", &stations.list());
         }
-        let up = if snapshot.is_ok() { 1.0 } else { 0.0 };
-        page.gauge("bridge_redis_up", "Whether Redis answers.", up);
+        let number = |truth| if truth { 1.0 } else { 0.0 };
+        let is_up = !snapshot.as_ref().is_err_and(StoreError::is_outage);
+        page.gauge("bridge_redis_up", "Whether Redis answers.", number(is_up));
+        let is_usable = snapshot.is_ok()
+            && condition
+                .as_ref()
+                .is_some_and(|condition| !of_redis(condition, &[]).iter().any(Finding::stops_work));
+        page.gauge(
+            "bridge_redis_usable",
+            "Whether Redis accepts writes and scripts, and its keys are as they should be.",
+            number(is_usable),
+        );
         if let Ok(snapshot) = snapshot {
-            page.depths(&snapshot);
+            let condition = condition.unwrap_or_default();
+            page.depths(&snapshot, &condition.writes(&snapshot.workers));
             page.totals(&snapshot);
+            page.redis(&condition, &snapshot);
+            page.findings(&findings(&snapshot, &condition));
         }
         if known {
             let stations = counted.since_the_beginning();
@@ -144,7 +163,9 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResp
     let asked = Instant::now();
     // Where it does not work, the page says so.
     let _ = api.fresh().await;
-    let page = api.figures.text(asked).await;
+    let condition = api.looks.look(&api.store).await.ok();
+    let snapshot = api.snapshot().await;
+    let page = api.figures.text(asked, condition, snapshot).await;
     Ok(([(header::CONTENT_TYPE, TEXT)], page))
 }
 

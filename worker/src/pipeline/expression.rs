@@ -2,7 +2,7 @@
 //!
 //! Both are compiled when the route is read, and name the field and the line where that fails. A
 //! lead's fields stand under their own names; `lead` is the whole lead, for names that are no
-//! identifiers: `lead["first name"]`.
+//! identifiers: `lead["first name"]`. Neither takes more work or memory than the lead's [`Budget`].
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -17,6 +17,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 
 use super::Failure;
+use super::arithmetic;
+use super::budget::{self, Budget};
 use super::secrets::{Piece, Secrets, pieces};
 use super::vocabulary;
 
@@ -29,16 +31,12 @@ const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// A field that is not there is as good as false, and so is a part of it.
-static CONDITIONS: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-    environment
-});
+static CONDITIONS: LazyLock<Environment<'static>> =
+    LazyLock::new(|| limited(UndefinedBehavior::Chainable));
 
 /// A text is not made from what is not there.
 static TEXTS: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    let mut environment = limited(UndefinedBehavior::SemiStrict);
     environment.set_auto_escape_callback(|name| match name {
         "json" => AutoEscape::Json,
         "url" => AutoEscape::Custom("url".into()),
@@ -47,6 +45,16 @@ static TEXTS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_formatter(write_value);
     environment
 });
+
+/// The language with the limits of a small lead.
+fn limited(undefined: UndefinedBehavior) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(undefined);
+    environment.set_fuel(Some(Budget::of(0).fuel));
+    arithmetic::add_to(&mut environment);
+    budget::add_to(&mut environment);
+    environment
+}
 
 /// Why an expression or a template cannot be compiled.
 #[derive(Debug)]
@@ -81,6 +89,8 @@ impl Unreadable {
 #[derive(Debug)]
 pub(super) struct Expression {
     source: String,
+    /// The same as it is run.
+    guarded: String,
     code: minijinja::Expression<'static, 'static>,
     fields: Fields,
 }
@@ -90,8 +100,9 @@ impl Expression {
     /// [`Unreadable`].
     pub(super) fn compile(source: &str) -> Result<Self, Unreadable> {
         let environment: &'static Environment<'static> = &CONDITIONS;
+        let guarded = arithmetic::guarded(source);
         let code = environment
-            .compile_expression_owned(source.to_owned())
+            .compile_expression_owned(guarded.clone())
             .map_err(|error| {
                 Unreadable::new(&error, "write it like country == \"US\" and not email")
             })?;
@@ -101,6 +112,7 @@ impl Expression {
         let fields = Fields::new(code.undeclared_variables(false));
         Ok(Self {
             source: source.to_owned(),
+            guarded,
             code,
             fields,
         })
@@ -124,7 +136,8 @@ impl Expression {
     /// # Errors
     /// [`Failure`] of kind [`ErrorKind::Invalid`] where it makes no sense for this lead.
     pub(super) fn holds(&self, lead: &Lead) -> Result<bool, Failure> {
-        self.eval(lead).map(|value| value.is_true())
+        self.eval(lead, self.fields.budget(lead))
+            .map(|value| value.is_true())
     }
 
     /// Its value for a lead, as JSON; `None` where it is what is not there.
@@ -133,19 +146,30 @@ impl Expression {
     /// As [`Expression::holds`].
     #[allow(dead_code, reason = "each kind of station uses its own part of it")]
     pub(super) fn value(&self, lead: &Lead) -> Result<Option<Box<RawValue>>, Failure> {
-        let value = self.eval(lead)?;
+        let budget = self.fields.budget(lead);
+        let value = self.eval(lead, budget)?;
         if value.is_undefined() {
             return Ok(None);
         }
-        serde_json::value::to_raw_value(&value)
+        budget::to_json(&value, budget.made)
+            .map_err(|error| self.makes_no_sense(&error.to_string()))?
+            .ok_or_else(|| self.makes_no_sense(&budget::exceeded(budget)))
             .map(Some)
-            .map_err(|error| self.makes_no_sense(&error.to_string()))
     }
 
-    fn eval(&self, lead: &Lead) -> Result<Value, Failure> {
-        self.code
-            .eval(self.fields.of(lead))
-            .map_err(|error| self.makes_no_sense(&words(&error)))
+    fn eval(&self, lead: &Lead, budget: Budget) -> Result<Value, Failure> {
+        let fields = self.fields.of(lead);
+        let value = if budget.is_least() {
+            self.code.eval(fields)
+        } else {
+            // To compile it anew costs nothing beside reading such a lead.
+            let mut environment = CONDITIONS.clone();
+            environment.set_fuel(Some(budget.fuel));
+            environment
+                .compile_expression(&self.guarded)
+                .and_then(|code| code.eval(fields))
+        };
+        value.map_err(|error| self.makes_no_sense(&why(&error, budget)))
     }
 
     fn makes_no_sense(&self, why: &str) -> Failure {
@@ -236,7 +260,7 @@ impl Template {
         }
         let mut environment = TEXTS.clone();
         environment
-            .add_template_owned(escape.name(), source)
+            .add_template_owned(escape.name(), arithmetic::guarded_text(&source))
             .map_err(|error| Unreadable::new(&error, "write fields as {{ name }}"))?;
         let template = environment
             .get_template(escape.name())
@@ -263,27 +287,40 @@ impl Template {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
-        self.environment
-            .get_template(self.escape.name())
-            .and_then(|template| template.render(Value::from(context)))
-            .map_err(|error| {
-                let lacking: Vec<&str> = self
-                    .fields
-                    .names
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|name| lead.get(name).is_none())
-                    .collect();
-                let why = if lacking.is_empty() {
-                    words(&error)
-                } else {
-                    format!("it lacks {}", lacking.join(", "))
-                };
-                Failure::new(
-                    ErrorKind::Invalid,
-                    format!("a text cannot be made from this lead: {why}"),
-                )
-            })
+        let budget = self.fields.budget(lead);
+        let render = |environment: &Environment<'_>| {
+            let template = environment.get_template(self.escape.name())?;
+            let text = template.render(Value::from(context))?;
+            if text.len() > budget.made {
+                return Err(minijinja::ErrorKind::OutOfFuel.into());
+            }
+            Ok(text)
+        };
+        let text = if budget.is_least() {
+            render(&self.environment)
+        } else {
+            let mut environment = self.environment.clone();
+            environment.set_fuel(Some(budget.fuel));
+            render(&environment)
+        };
+        text.map_err(|error| {
+            let lacking: Vec<&str> = self
+                .fields
+                .names
+                .iter()
+                .map(String::as_str)
+                .filter(|name| lead.get(name).is_none())
+                .collect();
+            let why = if lacking.is_empty() || is_exceeded(&error) {
+                why(&error, budget)
+            } else {
+                format!("it lacks {}", lacking.join(", "))
+            };
+            Failure::new(
+                ErrorKind::Invalid,
+                format!("a text cannot be made from this lead: {why}"),
+            )
+        })
     }
 
     /// Whether it is the same text for every lead.
@@ -315,6 +352,18 @@ impl Fields {
 
     fn is_empty(&self) -> bool {
         self.names.is_empty() && !self.whole
+    }
+
+    /// What may be taken for a lead: as much as what is read of it allows.
+    fn budget(&self, lead: &Lead) -> Budget {
+        let size = |name: &str| lead.get(name).map_or(0, str::len);
+        let named: usize = self.names.iter().map(|name| size(name)).sum();
+        let all: usize = if self.whole {
+            lead.names().map(size).sum()
+        } else {
+            0
+        };
+        Budget::of(named + all)
     }
 
     fn map(&self, lead: &Lead) -> BTreeMap<String, Value> {
@@ -378,6 +427,10 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
+    // Fuel pays for a text once it is written, which is too late for a list that has no items until then.
+    if budget::weigh(value, Budget::of_state(state).made).is_err() {
+        return Err(minijinja::ErrorKind::OutOfFuel.into());
+    }
     let url = matches!(state.auto_escape(), AutoEscape::Custom(name) if name == "url");
     if !url || value.is_safe() || value.is_undefined() {
         return escape_formatter(out, state, value);
@@ -396,6 +449,19 @@ fn write_value(
     }
     out.write_str(&utf8_percent_encode(&text, URL_PART).to_string())
         .map_err(Error::from)
+}
+
+fn is_exceeded(error: &Error) -> bool {
+    error.kind() == minijinja::ErrorKind::OutOfFuel
+}
+
+/// Why it makes no sense for a lead that may take so much.
+fn why(error: &Error, budget: Budget) -> String {
+    if is_exceeded(error) {
+        budget::exceeded(budget)
+    } else {
+        words(error)
+    }
 }
 
 fn words(error: &Error) -> String {

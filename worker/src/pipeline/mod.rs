@@ -13,9 +13,12 @@
 //! - [`expression`], [`vocabulary`]: conditions and texts over a lead's fields; words unknown in them
 //! - [`secrets`]: what comes from the environment, and keeping it out of what is shown
 //! - [`outline`]: a route as it is shown
+//! - [`budget`], [`arithmetic`]: how much work and memory one lead may take; lists in sums and products
 //! - [`rate`], [`cache`]: how often; what was found before
 
 pub(crate) mod admission;
+mod arithmetic;
+mod budget;
 mod cache;
 mod contract;
 mod expression;
@@ -27,6 +30,7 @@ mod provider;
 mod rate;
 mod route;
 mod secrets;
+mod shortage;
 pub(crate) mod sink;
 mod station;
 mod step;
@@ -119,13 +123,15 @@ pub(crate) enum Arrival {
     },
 }
 
-/// Where and why a lead ended early, on purpose.
+/// Where and why a lead ended early.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Skip {
     /// The station that ended it, or that it could not afford.
     pub(crate) station: String,
     /// Why.
     pub(crate) reason: String,
+    /// Whether a budget did not allow a call, rather than the design of the pipeline.
+    pub(crate) over_budget: bool,
 }
 
 /// Why a lead did not come through.
@@ -141,6 +147,8 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<Duration>,
     /// Whether the route wants no retry, whatever the kind.
     pub(crate) is_final: bool,
+    /// Whether this machine lacked something: the lead is put off.
+    pub(crate) is_shortage: bool,
 }
 
 impl Failure {
@@ -152,6 +160,19 @@ impl Failure {
             error: error.into(),
             retry_after: None,
             is_final: false,
+            is_shortage: false,
+        }
+    }
+
+    /// The same, made of an error that may be a shortage of this machine.
+    pub(crate) fn because_of(
+        kind: ErrorKind,
+        error: impl Into<String>,
+        cause: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        Self {
+            is_shortage: shortage::is_cause_of(cause),
+            ..Self::new(kind, error)
         }
     }
 
@@ -226,6 +247,13 @@ impl Pipeline {
         stations.chain(self.sinks.figures())
     }
 
+    /// The station whose name stands at this address in memory.
+    pub(crate) fn station_named_at(&self, address: usize) -> Option<&str> {
+        let mut providers = self.steps.iter().flat_map(|step| &step.waterfall);
+        let found = providers.find(|provider| provider.name.as_ptr().addr() == address)?;
+        Some(&found.name)
+    }
+
     /// Where its enriched leads go.
     pub(crate) fn sinks(&self) -> &Arc<Sinks> {
         &self.sinks
@@ -272,15 +300,26 @@ impl Pipeline {
             executed: Vec::with_capacity(self.steps.len()),
             passed_by: Vec::new(),
             errors: Vec::new(),
+            grown: budget::grown(bytes.len()),
         };
         let mut skipped = None;
         for step in &self.steps {
             match step.call(&mut trip, &mut lead).await? {
                 Passed::On | Passed::Over(_) => continue,
-                Passed::Ended { station, reason } => skipped = Some(Skip { station, reason }),
+                Passed::Ended { station, reason } => {
+                    skipped = Some(Skip {
+                        station,
+                        reason,
+                        over_budget: false,
+                    });
+                }
                 Passed::TooDear { reason } => {
                     let station = step.name().to_owned();
-                    skipped = Some(Skip { station, reason });
+                    skipped = Some(Skip {
+                        station,
+                        reason,
+                        over_budget: true,
+                    });
                 }
                 Passed::Later {
                     station,
@@ -311,7 +350,10 @@ fn seal(mut lead: Lead, trip: &Trip<'_>, skipped: Option<&Skip>) -> Vec<u8> {
     lead.set("_pipeline_cost", &trip.journey.spent().dollars());
     lead.set("_pipeline_stations_executed", &trip.executed);
     lead.set("_pipeline_errors", &trip.errors);
-    if let Some(Skip { station, reason }) = skipped {
+    if let Some(Skip {
+        station, reason, ..
+    }) = skipped
+    {
         lead.set("_pipeline_skipped", &format!("{station}: {reason}"));
     }
     lead.to_json()

@@ -14,6 +14,7 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use toml::Spanned;
 
+use super::budget;
 use super::cache::{self, Cache};
 use super::expression::Expression;
 use super::journey::AWAY;
@@ -22,7 +23,7 @@ use super::ledger::{BadEnd, Count, Debt, Ledger, Tally};
 use super::rate::Rate;
 use super::station::{Call, KINDS, Kind, Outcome, Station};
 use super::trip::{Passed, Trip};
-use super::{Failure, Journey, Progress, has};
+use super::{Failure, Journey, Progress, has, shortage};
 
 /// A field that a station cannot work without.
 #[derive(Debug)]
@@ -199,7 +200,15 @@ impl Provider {
         trip: &mut Trip<'a>,
         lead: &mut Lead,
     ) -> Result<Passed, Failure> {
-        let passed = self.pass(trip, lead).await.map_err(|failure| Failure {
+        let passed = self.pass(trip, lead).await;
+        let passed = passed.and_then(|passed| {
+            let (size, most) = (lead.size(), trip.grown);
+            if size > most {
+                return Err(budget::too_large(size, most));
+            }
+            Ok(passed)
+        });
+        let passed = passed.map_err(|failure| Failure {
             station: self.name.clone(),
             error: trip.secrets.hide(failure.error),
             ..failure
@@ -374,6 +383,16 @@ impl Provider {
             None => self.station.work(&call, lead).await,
             Some(limit) => Box::pin(self.work_within(limit, trip.journey, &call, lead)).await,
         };
+        let result = result.or_else(|failure| {
+            if !failure.is_shortage {
+                return Err(failure);
+            }
+            let error = trip.secrets.hide(failure.error);
+            Ok(Outcome::Postpone {
+                wait: shortage::tell(&self.name, &error),
+                reason: format!("this machine: {error}"),
+            })
+        });
         let at = Instant::now();
         let (took, cost, debt) = running.end(at, &result);
         let said = result

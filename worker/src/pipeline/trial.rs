@@ -182,7 +182,9 @@ impl Watch {
 }
 
 fn value(json: &[u8]) -> Value {
-    serde_json::from_slice(json).unwrap_or(Value::Null)
+    // What this reader refuses, such as half a surrogate pair, is shown as the text it is.
+    serde_json::from_slice(json)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(json).into_owned()))
 }
 
 /// Replaces what came from the environment wherever it may have got to.

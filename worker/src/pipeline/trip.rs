@@ -63,6 +63,8 @@ pub(super) struct Trip<'a> {
     pub(super) passed_by: Vec<&'a str>,
     /// What went wrong on the way and was passed over.
     pub(super) errors: Vec<String>,
+    /// Bytes that the lead may have by now.
+    pub(super) grown: usize,
 }
 
 impl<'a> Trip<'a> {
@@ -155,6 +157,7 @@ mod tests {
             executed: Vec::new(),
             passed_by: Vec::new(),
             errors: Vec::new(),
+            grown: usize::MAX,
         };
         let debt = |more| Debt {
             pipeline: "p".into(),

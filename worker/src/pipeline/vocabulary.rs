@@ -115,7 +115,7 @@ fn tokens(code: &str) -> Vec<Token<'_>> {
 }
 
 /// The length of a quoted text at the beginning, quotes included.
-fn text_length(code: &str, quote: char) -> usize {
+pub(super) fn text_length(code: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in code.char_indices().skip(1) {
         if !escaped && c == quote {

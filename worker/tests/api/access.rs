@@ -1,6 +1,8 @@
 //! Who may ask, and who hears no.
 
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::client::Api;
 use crate::common::{Bridge, command};
@@ -43,6 +45,45 @@ fn with_a_token_every_request_needs_it_but_those_for_health() {
 }
 
 #[test]
+fn strangers_that_say_nothing_keep_nobody_out() {
+    let (_bridge, api) = with_token(&[]);
+    let right = ("Authorization", &*format!("Bearer {TOKEN}"));
+    // One that has the token keeps its connection.
+    let mut events = api.connect();
+    api.head(&mut events, "GET", "/events", &[right]);
+    events.write_all(b"\r\n").expect("sent");
+    let mut head = [0; 12];
+    events.read_exact(&mut head).expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let strangers: Vec<_> = (0..1_024)
+        .map(|n| {
+            let mut stream = api.connect();
+            if n % 2 == 0 {
+                let _ = stream.write_all(b"GET /status HTTP/1.1\r\nHost: ");
+            }
+            stream
+        })
+        .collect();
+    for (path, headers) in [
+        ("/healthz", &[][..]),
+        ("/readyz", &[]),
+        ("/status", &[right]),
+    ] {
+        let asked = Instant::now();
+        api.send("GET", path, headers, b"").ok();
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(2), "{path}: {took:?}");
+    }
+    events
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("a limit");
+    let end = events.read_to_end(&mut Vec::new());
+    let still_open = end.expect_err("the events have not ended").kind();
+    assert_eq!(still_open, std::io::ErrorKind::WouldBlock);
+    drop(strangers);
+}
+
+#[test]
 fn public_read_opens_what_reads_and_nothing_else() {
     let (bridge, api) = with_token(&["--public-read"]);
     let _: u64 = bridge.run(&[b"LPUSH", b"failed_leads", b"{\"name\":\"Ada\"}"]);
@@ -52,6 +93,65 @@ fn public_read_opens_what_reads_and_nothing_else() {
     api.send("DELETE", "/dlq/clear", &[], b"").problem(401);
     api.push("/leads", "application/json", b"{}").problem(401);
     assert_eq!((bridge.dead(), bridge.waiting()), (1, 0));
+}
+
+#[test]
+fn only_words_that_mean_yes_open_the_api_and_reading_without_a_token_is_logged() {
+    let bridge = Bridge::start();
+    for (name, value) in [
+        ("BRIDGE_API_PUBLIC_READ", "nope"),
+        ("BRIDGE_API_PUBLIC_READ", "\"false\""),
+        ("BRIDGE_API_PUBLIC_READ", "false # comment"),
+        ("BRIDGE_API_INSECURE", "disabled"),
+        ("BRIDGE_API_INSECURE", "'true'"),
+    ] {
+        for flags in [&["api"][..], &["run", "--http", "127.0.0.1:0"]] {
+            let mut process = command(flags)
+                .env("REDIS_URL", bridge.redis.url())
+                .env("BRIDGE_API_LISTEN", "127.0.0.1:0")
+                .env("BRIDGE_API_TOKEN", TOKEN)
+                .env(name, value)
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the worker starts");
+            let said = ended(&mut process);
+            let words = format!("{name} must be true, false, yes, no, on, off, 1 or 0, not ");
+            assert!(said.contains(&words), "{name}={value}: {said}");
+        }
+    }
+    let told = "reading needs no token";
+    let settings = |value| {
+        [
+            ("BRIDGE_API_TOKEN", TOKEN),
+            ("BRIDGE_API_PUBLIC_READ", value),
+        ]
+    };
+    for value in ["no", "OFF", ""] {
+        let api = Api::with(&bridge, &[], &settings(value));
+        api.get("/status").problem(401);
+        assert!(!api.process.log().contains(told));
+    }
+    let api = Api::with(&bridge, &[], &settings("On"));
+    api.get("/status").ok();
+    api.post("/dlq/retry-all").problem(401);
+    assert!(api.process.log().contains(told));
+}
+
+/// What a process says that ends by itself; one that goes on is stopped and fails the test.
+fn ended(process: &mut std::process::Child) -> String {
+    let begun = std::time::Instant::now();
+    while process.try_wait().expect("its status").is_none() {
+        if begun.elapsed() > crate::common::PATIENCE / 3 {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("it did not refuse its settings");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let mut said = String::new();
+    let mut errors = process.stderr.take().expect("its errors");
+    std::io::Read::read_to_string(&mut errors, &mut said).expect("text");
+    said
 }
 
 #[test]
@@ -204,7 +304,7 @@ fn what_is_wrong_with_a_request_is_told_in_plain_words() {
         (
             "POST",
             "/leads?dedupe=perhaps",
-            "dedupe must be true or false, not \"perhaps\"".into(),
+            "dedupe must be true, false, yes, no, on, off, 1 or 0, not \"perhaps\"".into(),
         ),
         (
             "POST",

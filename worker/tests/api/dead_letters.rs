@@ -57,6 +57,47 @@ fn audit(bridge: &Bridge) -> Vec<String> {
 }
 
 #[test]
+fn a_letter_of_another_queue_stays_unless_the_parameter_allows_it() {
+    let bridge = Bridge::start();
+    let api = Api::start(&bridge);
+    let of = |id: &str, queue: &str| {
+        let (mut envelope, _) = Envelope::from_dead_letter(&letter(id, "Ada", "HTTP 503").into());
+        envelope.queue = queue.into();
+        kill(&bridge, &envelope.encode());
+    };
+    of("t-1", "acme_leads");
+    of("t-2", "leads_to_enrich");
+    let (detail, problem) = api.post("/dlq/items/t-1/retry").problem(409);
+    assert_eq!(problem["queue"], "acme_leads");
+    assert!(
+        detail.contains("came from the queue acme_leads and not leads_to_enrich")
+            && detail.contains("?into_this_queue"),
+        "{detail}"
+    );
+    api.post("/dlq/retry/1").problem(409);
+    let all = api.post("/dlq/retry-all").ok();
+    assert_eq!(
+        (&all["retried_count"], &all["other_queue"][0]["id"]),
+        (&json!(1), &json!("t-1"))
+    );
+    assert!(
+        all["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("1 from acme_leads stay"))
+    );
+    assert_eq!((bridge.dead(), bridge.waiting()), (1, 1));
+    api.post("/dlq/items/t-1/retry?into_this_queue=no")
+        .problem(409);
+    api.post("/dlq/items/t-1/retry?into_this_queue=perhaps")
+        .problem(422);
+    api.post("/dlq/items/t-1/retry?into_this_queue").ok();
+    of("t-3", "acme_leads");
+    let all = api.post("/dlq/retry-all?into_this_queue=true").ok();
+    assert_eq!(all["retried_count"], 1);
+    assert_eq!((bridge.dead(), bridge.waiting()), (0, 3));
+}
+
+#[test]
 fn rows_have_the_shape_that_old_readers_know() {
     let bridge = Bridge::start();
     let api = Api::start(&bridge);

@@ -3,10 +3,10 @@
 use bridge_shared::event::{Event, EventBatch, EventKind};
 
 use crate::client::Api;
-use crate::common::{Bridge, eventually};
+use crate::common::{Bridge, Worker, connect, eventually};
 
 fn publish(bridge: &Bridge, events: Vec<Event>) -> u64 {
-    let batch = EventBatch::new("w-1", events).encode();
+    let batch = EventBatch::new("w-1", 0, events).encode();
     bridge.run(&[b"PUBLISH", b"leads_to_enrich:events", &batch])
 }
 
@@ -98,4 +98,47 @@ fn a_break_of_redis_is_told_and_listening_goes_on() {
             vec![Event::new(2, EventKind::Succeeded, "nobody"); 500],
         ) == 0
     });
+}
+
+#[test]
+fn events_of_another_database_are_heard_by_nobody_else() {
+    let bridge = Bridge::start();
+    let other = format!("redis://127.0.0.1:{}/1", bridge.redis.port());
+    let here = Api::start(&bridge);
+    let there = Api::with(&bridge, &["--redis-url", &other], &[]);
+    let (mut events, mut others) = (here.listen(), there.listen());
+    let log = bridge.log();
+    let workers = [
+        bridge.worker(&[]),
+        Worker::start(&other, &log, &["--concurrency", "1"]),
+    ];
+    bridge.push(r#"{"name":"Ada"}"#);
+    let first = loop {
+        let (kind, data) = events.next();
+        if kind == "succeeded" {
+            break data["worker"].clone();
+        }
+    };
+    // Only now, so that whatever the first database tells comes before it.
+    let mut connection = connect(&bridge.redis);
+    let pushed: redis::RedisResult<()> = redis::pipe()
+        .cmd("SELECT")
+        .arg(1)
+        .ignore()
+        .cmd("LPUSH")
+        .arg("leads_to_enrich")
+        .arg(r#"{"name":"Grace"}"#)
+        .ignore()
+        .query(&mut connection);
+    pushed.expect("pushed");
+    let mut kinds = Vec::new();
+    while kinds.last().map(String::as_str) != Some("succeeded") {
+        let (kind, data) = others.next();
+        assert_ne!(data["worker"], first, "heard in the other database: {data}");
+        kinds.push(kind);
+    }
+    assert_eq!(kinds, ["received", "started", "station", "succeeded"]);
+    publish(&bridge, vec![Event::new(2, EventKind::Succeeded, "last")]);
+    assert_eq!(events.next().1["lead"], "last");
+    drop(workers);
 }

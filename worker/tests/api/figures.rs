@@ -270,3 +270,29 @@ fn one_reading_serves_all_who_ask_at_once() {
     let more = readings() - before;
     assert!(more < 8, "{more} readings for 12 at once and one more");
 }
+
+#[test]
+fn readiness_asks_for_more_than_an_answer() {
+    let bridge = Bridge::with_redis(&[]);
+    let api = Api::start(&bridge);
+    eventually("ready", || api.get("/readyz").status == 200);
+    let not_ready = |words: &str| {
+        eventually(words, || {
+            let answer = api.get("/readyz");
+            answer.status == 503 && answer.text().contains(words)
+        });
+    };
+    let _: () = bridge.redis("SET leads_to_enrich:stats x");
+    not_ready("a key of the bridge holds something else");
+    let _: u64 = bridge.redis("DEL leads_to_enrich:stats");
+    eventually("ready", || api.get("/readyz").status == 200);
+    let _: String =
+        bridge.redis("XADD enriched_leads 18446744073709551615-18446744073709551615 n 1");
+    not_ready("the stream of enriched leads takes no more");
+    let _: u64 = bridge.redis("DEL enriched_leads");
+    eventually("ready", || api.get("/readyz").status == 200);
+    let () = bridge.redis("ACL SETUSER default -evalsha");
+    not_ready("Redis refuses scripts");
+    let () = bridge.redis("ACL SETUSER default +evalsha -script");
+    not_ready("Redis refuses scripts");
+}

@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
+use bridge_shared::sandbox::Sandbox;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Api};
-use crate::common::{Bridge, eventually};
+use crate::common::{Bridge, connect, eventually};
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -328,4 +329,38 @@ fn a_redis_without_room_is_waited_out() {
     let () = bridge.redis("CONFIG SET maxmemory 0");
     assert_eq!(accepted(&upload.end()).0, 1);
     assert_eq!(bridge.waiting(), 2);
+}
+
+#[test]
+fn leads_are_accepted_when_as_many_replicas_as_asked_for_have_them() {
+    let bridge = Bridge::with_redis(&["--repl-diskless-sync-delay", "0"]);
+    let port = bridge.redis.port().to_string();
+    let replica = Sandbox::start(&["--replicaof", "127.0.0.1", &port]).expect("a replica");
+    eventually("the replica follows", || {
+        let info: String = bridge.redis("INFO replication");
+        info.contains("state=online")
+    });
+    let api = Api::start(&bridge);
+    let lead = br#"{"name":"Ada"}"#;
+    let answer = api.push("/leads?wait_replicas=1", NDJSON, lead);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let there: u64 = redis::cmd("LLEN")
+        .arg("leads_to_enrich")
+        .query(&mut connect(&replica))
+        .expect("LLEN");
+    assert_eq!(there, 1);
+    // More than there are: it is pushed, and that is in doubt.
+    let answer = api.push("/leads?wait_replicas=2", NDJSON, lead);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(
+        answer.text().contains("only 1 of 2 replicas"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(answer.json()["in_doubt"], 1);
+    assert_eq!(bridge.waiting(), 2, "once, however often it was sent");
+    for wrong in ["-1", "many", "101"] {
+        let answer = api.push(&format!("/leads?wait_replicas={wrong}"), NDJSON, lead);
+        assert_eq!(answer.status, 422, "{}", answer.text());
+    }
 }

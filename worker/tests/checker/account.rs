@@ -14,7 +14,7 @@ use crate::operators::Deeds;
 use crate::plan::{Fate, Plan, Wrap, ms};
 use crate::producers::{Known, Pushed};
 use crate::reading::{Place, Reading};
-use crate::record::{Effect, Fault, On, Record, UNTOLD};
+use crate::record::{CLOCK_MOVED, Effect, Fault, On, Record, UNTOLD};
 use crate::station::Call;
 
 /// How long after a fault's end what was sent before it may still arrive.
@@ -76,6 +76,9 @@ impl Account<'_> {
         if self.plan.wrap(n) == Wrap::Newer && !calls.is_empty() {
             wrong.push("is a newer version's and was worked on".into());
         }
+        if self.plan.fate(n) == Fate::Hostile && !calls.is_empty() {
+            wrong.push("is hostile and was worked on".into());
+        }
         let pairs = calls.windows(2).map(|pair| (&pair[0], &pair[1]));
         for (earlier, later) in pairs {
             if !self.explains(n, earlier, later) {
@@ -125,6 +128,9 @@ impl Account<'_> {
         let calls = self.calls(n);
         let newer = self.plan.wrap(n) == Wrap::Newer;
         match place.at {
+            "enriched" if self.plan.fate(n) == Fate::Hostile => {
+                Some("is hostile and came out".into())
+            }
             "enriched" => {
                 let text = String::from_utf8_lossy(&place.lead);
                 let enriched = (!self.plan.quick).then_some("\"enriched\":true");
@@ -146,7 +152,7 @@ impl Account<'_> {
                     return Some("is dead with other bytes than were pushed".into());
                 }
                 let fits = match place.kind {
-                    ErrorKind::Invalid => newer,
+                    ErrorKind::Invalid => newer || self.plan.fate(n) == Fate::Hostile,
                     ErrorKind::Permanent => matches!(self.plan.fate(n), Fate::Refused(_)),
                     ErrorKind::Poison => place.deaths >= 3 && self.faults.len() >= 3,
                     _ => false,
@@ -170,7 +176,7 @@ impl Account<'_> {
         let (from, to) = (earlier.from, later.from);
         let pause = to.saturating_duration_since(earlier.to);
         match earlier.status {
-            503 if pause >= ms(95) => return true,
+            503 if pause >= ms(95) || self.clock_moved(earlier.from, later.from) => return true,
             400 if self.deeds.was_retried(n, from, to) => return true,
             _ => {}
         }
@@ -190,6 +196,14 @@ impl Account<'_> {
             || self.late(later).is_some_and(|since| since <= from)
     }
 
+    /// Whether the server's clock was moved in that time: then retries are due at once.
+    fn clock_moved(&self, from: Instant, to: Instant) -> bool {
+        let moved = |fault: &Fault| {
+            fault.name == CLOCK_MOVED && fault.from <= to && fault.to + AFTERMATH >= from
+        };
+        self.faults.iter().any(moved)
+    }
+
     /// Where a call may have come late, because of what was done to its worker: since when that was
     /// done. The worker may have taken the lead before.
     fn late(&self, call: &Call) -> Option<Instant> {
@@ -201,13 +215,16 @@ impl Account<'_> {
             .next()
     }
 
-    /// What was done to a worker, or to all.
+    /// What was done to a worker, or to all, that may cost a lease.
     fn concern(&self, worker: usize) -> Vec<&Fault> {
         let concerns = |fault: &&Fault| match fault.on {
             On::Everybody => true,
             On::Worker(number) => number == worker,
         };
-        self.faults.iter().filter(concerns).collect()
+        let faults = self.faults.iter().filter(concerns);
+        faults
+            .filter(|fault| fault.effect != Effect::KeepsLease)
+            .collect()
     }
 
     /// Whether the figures agree with each other and with what is there.
@@ -241,10 +258,17 @@ impl Account<'_> {
             (
                 "received",
                 stat("received"),
-                ["done", "dead", "retried", "postponed", "recovered"]
-                    .map(stat)
-                    .iter()
-                    .sum::<i64>()
+                [
+                    "done",
+                    "dead",
+                    "retried",
+                    "postponed",
+                    "recovered",
+                    "requeued",
+                ]
+                .map(stat)
+                .iter()
+                .sum::<i64>()
                     + in_flight,
             ),
             ("pushed", stat("pushed"), number(pushed.count())),
@@ -321,7 +345,7 @@ impl Account<'_> {
             format!("worked on {from:.3} - {to:.3} by worker {worker}: {status} ({key})")
         };
         let place = |place: &&Place| {
-            let entry = String::from_utf8_lossy(&place.entry);
+            let entry = String::from_utf8_lossy(&place.entry[..place.entry.len().min(2_000)]);
             format!("in {} as {entry}", place.at)
         };
         let known = accepted.into_iter();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::common::proxy::Proxy;
 use crate::crew::Crew;
-use crate::plan::{Act, Plan, Step, ms};
-use crate::record::{Effect, Fault, On, Record, UNTOLD};
+use crate::plan::{Act, Log, Plan, Step, ms};
+use crate::record::{CLOCK_MOVED, Effect, Fault, On, Record, UNTOLD};
 use crate::site::Site;
 
 /// How long silent connections may go unnoticed: 10 s until a call counts as unanswered, and the
@@ -35,18 +35,20 @@ impl Stage<'_> {
         match act {
             Act::Kill(post) => self.kill(post),
             Act::Freeze(post, time) => self.freeze(post, time),
-            Act::Terminate(post, times) => self.terminate(&[post], times),
+            Act::Terminate(post, times) => self.terminate(&[post], times, None),
             Act::TerminateAll => {
                 let all: Vec<usize> = (0..self.crew.posts.len()).collect();
-                self.terminate(&all, 1);
+                self.terminate(&all, 1, None);
             }
+            Act::Log(post, log) => self.spoil_log(post, log),
             Act::Cut(_)
             | Act::CutAt(..)
             | Act::CutPush(..)
             | Act::Silence(_)
             | Act::Hold(..)
             | Act::Slow(..)
-            | Act::Dribble(..) => self.disturb(act),
+            | Act::Dribble(..)
+            | Act::Narrow(..) => self.disturb(act),
             _ => self.shake(act),
         }
     }
@@ -73,7 +75,7 @@ impl Stage<'_> {
         self.note("worker kill -9", on, from, Effect::Repeats);
         self.crew.see_off(post, &[]);
         std::thread::sleep(ms(200));
-        self.crew.hire(post);
+        self.crew.hire(post, None);
     }
 
     fn freeze(&self, post: usize, time: Duration) {
@@ -84,7 +86,7 @@ impl Stage<'_> {
         self.note("worker SIGSTOP, SIGCONT", on, from, Effect::None);
     }
 
-    fn terminate(&self, posts: &[usize], times: u32) {
+    fn terminate(&self, posts: &[usize], times: u32, log: Option<Log>) {
         let from = Instant::now();
         let on: Vec<On> = posts.iter().map(|post| self.worker(*post)).collect();
         for i in 0..times {
@@ -105,8 +107,21 @@ impl Stage<'_> {
                 Effect::None
             };
             self.note("worker SIGTERM", on, from, effect);
-            self.crew.hire(*post);
+            self.crew.hire(*post, log);
         }
+    }
+
+    /// A worker whose log cannot be written works like any other.
+    fn spoil_log(&self, post: usize, log: Log) {
+        self.terminate(&[post], 1, Some(log));
+        let (on, from) = (self.worker(post), Instant::now());
+        let (name, time) = match log {
+            Log::Closed => ("log's reader gone", ms(0)),
+            Log::Full => ("log on a full disk", ms(0)),
+            Log::Stalled(time) => ("log that nobody reads", time),
+        };
+        std::thread::sleep(time);
+        self.note(name, on, from, Effect::KeepsLease);
     }
 
     /// What is done to Redis.
@@ -150,9 +165,28 @@ impl Stage<'_> {
                 site.flush_scripts();
                 "SCRIPT FLUSH (NOSCRIPT)"
             }
+            Act::StepClock(seconds) => {
+                effect = Effect::KeepsLease;
+                site.step_clock(seconds);
+                CLOCK_MOVED
+            }
+            Act::Deregister => {
+                effect = Effect::KeepsLease;
+                site.deregister();
+                "register of workers deleted"
+            }
             Act::ReadOnly(time) => {
                 site.read_only(time);
                 "primary demoted (READONLY)"
+            }
+            Act::OutputLimit(time) => {
+                effect = Effect::KeepsLease;
+                site.limit_replies(time);
+                "replies limited"
+            }
+            Act::RotatePassword(late) => {
+                site.rotate_password(late);
+                "password rotated"
             }
             Act::DiskFull(time) if site.has_disk() => {
                 site.disk_full(time);
@@ -172,6 +206,9 @@ impl Stage<'_> {
             }
         };
         self.note(name, On::Everybody, from, effect);
+        if matches!(act, Act::RotatePassword(_)) {
+            self.crew.replace_refused();
+        }
     }
 
     /// What is done to the network.
@@ -218,6 +255,13 @@ impl Stage<'_> {
                 proxy(post).slow_down(by, time);
                 std::thread::sleep(time);
                 self.note("network slow", self.worker(post), from, Effect::None);
+            }
+            Act::Narrow(post, rate, time) => {
+                proxy(post).narrow(rate);
+                std::thread::sleep(time);
+                proxy(post).widen();
+                let on = self.worker(post);
+                self.note("link too narrow", on, from, Effect::KeepsLease);
             }
             _ => {
                 let Act::Dribble(post, time) = act else {

@@ -5,16 +5,20 @@
 //! - `site`, `crew`, `station`: Redis, the workers behind their proxies, the service they call
 //! - `producers`, `operators`, `news`: those who push, those at the consoles, one who listens
 //! - `acts`, `record`: doing it, and writing down what was done
+//! - `secret`: the password, which may change
 //! - `disk`, `sinks`: a disk that can be full; where leads go besides the stream
 //! - `run`, `reading`, `account`: all of it at once; what is there at the end; whether it must be so
 //! - `clock`: wrong clocks; `planted`: bugs planted between workers and Redis, each of them found
 //! - `alone`: how long it takes after each fault by itself
 //!
 //! `CHECKER_SEED=7` replays a seed, `CHECKER_SECONDS=600` goes on for so long; `make faults` does.
+//! `CHECKER_FAULT=Narrow` takes only faults whose names begin so of `alone`.
 //! `CHECKER_OLD_WORKER=/path` puts the worker of an older build beside this one's.
 
 #![allow(unreachable_pub)] // As in `common`.
 
+#[path = "../clock/mod.rs"]
+mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../database/mod.rs"]
@@ -23,7 +27,6 @@ mod database;
 mod account;
 mod acts;
 mod alone;
-mod clock;
 mod crew;
 mod disk;
 mod news;
@@ -34,6 +37,7 @@ mod producers;
 mod reading;
 mod record;
 mod run;
+mod secret;
 mod sinks;
 mod site;
 mod station;

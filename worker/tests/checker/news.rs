@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bridge_shared::config::RedisArgs;
 use bridge_shared::event::{Event, EventBatch, EventKind};
 use bridge_shared::store::Store;
 use futures::StreamExt as _;
 
 use crate::operators::OPERATOR;
 use crate::plan::ms;
-use crate::site::args;
 
 /// What was heard of workers.
 #[derive(Default)]
@@ -23,8 +23,8 @@ pub struct News {
 
 impl News {
     /// Listens until it is over, again whenever the connection breaks.
-    pub async fn listen(&self, url: String, over: &AtomicBool) {
-        let store = Store::new(&args(url)).expect("a store");
+    pub async fn listen(&self, args: &RedisArgs, over: &AtomicBool) {
+        let store = Store::new(args).expect("a store");
         while !over.load(Ordering::SeqCst) {
             let Ok(events) = store.subscribe().await else {
                 tokio::time::sleep(ms(50)).await;
@@ -34,7 +34,7 @@ impl News {
             let mut events = Box::pin(events);
             while !over.load(Ordering::SeqCst) {
                 match tokio::time::timeout(Duration::from_millis(100), events.next()).await {
-                    Ok(Some(message)) => self.hear(&message),
+                    Ok(Some(batch)) => self.hear(batch.expect("an event of this version")),
                     Ok(None) => break,
                     Err(_) => {}
                 }
@@ -42,8 +42,7 @@ impl News {
         }
     }
 
-    fn hear(&self, message: &bytes::Bytes) {
-        let batch = EventBatch::decode(message).expect("an event of this version");
+    fn hear(&self, batch: EventBatch) {
         // What an operator brings back is told as dead again, and nobody gave it up anew.
         if batch.worker == OPERATOR {
             return;

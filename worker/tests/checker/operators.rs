@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
 use bridge_shared::store::dead_letters::{DeadLetter, Destination, token};
 use tokio::runtime::Handle;
 
 use crate::account::number_of;
 use crate::plan::ms;
-use crate::site::args;
 
 /// Who retries, throws away and brings back.
 pub const OPERATOR: &str = "operator";
@@ -31,9 +31,9 @@ impl Deeds {
 }
 
 /// Works through the dead letters until it is over.
-pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Handle) {
+pub fn operate(seed: u64, args: &RedisArgs, deeds: &Deeds, over: &AtomicBool, on: &Handle) {
     let _inside = on.enter();
-    let store = Store::new(&args(url.to_owned())).expect("a store");
+    let store = Store::new(args).expect("a store");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut trash = None;
     while !over.load(Ordering::SeqCst) {
@@ -47,8 +47,7 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
         let picked: Vec<DeadLetter> = letters.into_iter().filter(|_| rng.u32(..3) == 0).collect();
         match rng.u32(..12) {
             10 => pause(&store, rng.u64(20..400), on),
-            // A power cut may have brought a pause back.
-            11 => _ = on.block_on(store.set_paused(false, OPERATOR)),
+            11 => resume(&store, on),
             0 => {
                 let name = token();
                 on.block_on(store.take_dead(
@@ -67,6 +66,8 @@ pub fn operate(seed: u64, url: &str, deeds: &Deeds, over: &AtomicBool, on: &Hand
             _ => retry(&store, &picked, deeds, on),
         }
     }
+    // A power cut may have brought a pause back.
+    resume(&store, on);
 }
 
 /// Pauses all work for a moment, and does not rest before it goes on.
@@ -74,6 +75,11 @@ fn pause(store: &Store, time: u64, on: &Handle) {
     if on.block_on(store.set_paused(true, OPERATOR)).is_ok() {
         std::thread::sleep(ms(time));
     }
+    resume(store, on);
+}
+
+/// Resumes work, however often that is refused.
+fn resume(store: &Store, on: &Handle) {
     while on.block_on(store.set_paused(false, OPERATOR)).is_err() {
         std::thread::sleep(ms(20));
     }

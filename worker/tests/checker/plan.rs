@@ -40,6 +40,28 @@ pub enum Fate {
     Flaky(usize),
     /// The first calls fail with 400: dead until an operator retries it.
     Refused(usize),
+    /// It makes an expression before the station go over its budget: dead without a call, each time.
+    Hostile,
+}
+
+/// The expressions that hostile leads are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expressions {
+    /// Before the station.
+    Before,
+    /// Left out: hostile leads pass, which must be found.
+    Missing,
+}
+
+/// A worker's log that cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// Its reader goes away once the worker has started.
+    Closed,
+    /// Its reader does not read for this long.
+    Stalled(Duration),
+    /// Its disk is full.
+    Full,
 }
 
 /// How a lead comes in.
@@ -64,6 +86,8 @@ pub enum Act {
     Terminate(usize, u32),
     /// All workers get a SIGTERM, as at a deployment.
     TerminateAll,
+    /// A worker is replaced by one with a log that cannot be written.
+    Log(usize, Log),
     /// Redis is killed, and started again after a pause.
     Restart(Duration),
     /// The power fails: Redis is killed and what its file got last is gone too.
@@ -82,6 +106,10 @@ pub enum Act {
     NoMemory(Duration),
     /// `SCRIPT FLUSH`.
     FlushScripts,
+    /// The server's clock is moved so many seconds.
+    StepClock(i64),
+    /// The register of workers is deleted.
+    Deregister,
     /// The primary becomes a replica for a while.
     ReadOnly(Duration),
     /// Snapshots fail: writes are refused.
@@ -90,6 +118,11 @@ pub enum Act {
     DiskFull(Duration),
     /// Too few replicas: writes are refused.
     NoReplicas(Duration),
+    /// Redis ends connections whose replies wait for more than 2 MB.
+    OutputLimit(Duration),
+    /// Redis has another password, the password file has it this much later, and all connections are
+    /// cut.
+    RotatePassword(Duration),
     /// Every connection of a worker is cut.
     Cut(usize),
     /// A worker's connection is cut at its next call of a script.
@@ -104,6 +137,8 @@ pub enum Act {
     Slow(usize, Duration, Duration),
     /// A worker's answers come a few bytes at a time for a while.
     Dribble(usize, Duration),
+    /// Only this many bytes a second pass between a worker and Redis.
+    Narrow(usize, u64, Duration),
 }
 
 /// A deed and the pause before it.
@@ -127,6 +162,11 @@ pub struct Plan {
     pub pushers: usize,
     pub plain: usize,
     pub leads: usize,
+    /// Whether an older worker is among them, which does not survive every fault.
+    pub old: bool,
+    /// Whether some leads are large.
+    pub large: bool,
+    pub expressions: Expressions,
     /// Whether leads are over as soon as they are started, without a call, and go by whole batches.
     pub quick: bool,
     /// How long the producers take.
@@ -173,6 +213,9 @@ impl Plan {
             pushers: rng.usize(1..=2),
             plain: rng.usize(1..=2),
             leads: rng.usize(300..=700),
+            old: crate::crew::older().is_some(),
+            large: false,
+            expressions: Expressions::Before,
             quick: false,
             span: ms(4_500),
             operators: 2,
@@ -180,6 +223,7 @@ impl Plan {
             patience: Duration::from_secs(60),
             tracks: Vec::new(),
         };
+        plan.large = !plan.old && rng.u32(..4) == 0;
         let mut tracks = vec![plan.workers_track(&mut rng), plan.redis_track(&mut rng)];
         if kind != Kind::Sentinel {
             tracks.push(plan.network_track(&mut rng));
@@ -209,20 +253,28 @@ impl Plan {
             // Enough that some wait for workers all the time.
             leads: 30_000,
             sinks: Sinks::Stream,
+            large: false,
             ..Self::new(seed)
         }
     }
 
     pub fn fate(&self, n: usize) -> Fate {
+        let mut rng = Rng::with_seed(self.seed ^ (n as u64 * 7_919));
         if self.quick {
-            return Fate::Good;
+            let is_hostile = !self.old && rng.u32(..1_000) == 0;
+            return if is_hostile {
+                Fate::Hostile
+            } else {
+                Fate::Good
+            };
         }
-        match Rng::with_seed(self.seed ^ (n as u64 * 7_919)).u32(..100) {
+        match rng.u32(..100) {
             0..12 => Fate::Flaky(1),
             12..18 => Fate::Flaky(2),
             18..20 => Fate::Flaky(3),
             20..26 => Fate::Refused(1),
             26..30 => Fate::Refused(2),
+            30..32 if !self.old => Fate::Hostile,
             _ => Fate::Good,
         }
     }
@@ -233,6 +285,15 @@ impl Plan {
             3..5 => Wrap::Newer,
             _ => Wrap::Bare,
         }
+    }
+
+    /// How many bytes a lead has besides those of every lead. Large ones come several in a row, so that
+    /// a reply holds more than one.
+    pub fn weight(&self, n: usize) -> usize {
+        if !self.large || (n / 8) % 16 != 5 {
+            return 0;
+        }
+        Rng::with_seed(self.seed ^ n as u64).usize(100_000..700_000)
     }
 
     /// Whether the lease of somebody who is not heard for so long may run out: there are three
@@ -251,14 +312,23 @@ impl Plan {
     fn workers_track(&self, rng: &mut Rng) -> Vec<Step> {
         steps(rng, 3, 5, |rng| {
             let worker = rng.usize(..self.workers);
-            match rng.u32(..10) {
+            match rng.u32(..12) {
                 0..4 => Act::Kill(worker),
                 4..7 => {
                     let lease = u64::try_from(self.lease.as_millis()).expect("seconds");
                     Act::Freeze(worker, ms(rng.u64(lease / 4..lease * 3 / 2)))
                 }
                 7..9 => Act::Terminate(worker, rng.u32(1..=3)),
-                _ => Act::TerminateAll,
+                9 => Act::TerminateAll,
+                _ if !self.old => Act::Log(
+                    worker,
+                    match rng.u32(..3) {
+                        0 => Log::Closed,
+                        1 => Log::Full,
+                        _ => Log::Stalled(ms(rng.u64(500..3_000))),
+                    },
+                ),
+                _ => Act::Kill(worker),
             }
         })
     }
@@ -266,7 +336,7 @@ impl Plan {
     fn redis_track(&self, rng: &mut Rng) -> Vec<Step> {
         if self.kind == Kind::Sentinel {
             // A sentinel would take one that says it is a replica for misled.
-            let gentle = |rng: &mut Rng| match Self::gentle(rng) {
+            let gentle = |rng: &mut Rng| match self.gentle(rng) {
                 Act::ReadOnly(_) => Act::FlushScripts,
                 act => act,
             };
@@ -278,17 +348,27 @@ impl Plan {
             return track;
         }
         steps(rng, 3, 5, |rng| match rng.u32(..13) {
-            12 => Act::DiskFull(ms(rng.u64(100..1_500))),
+            // The small disk has no room for large leads.
+            12 if !self.large => Act::DiskFull(ms(rng.u64(100..1_500))),
             0..2 => Act::Restart(ms(rng.u64(20..1_500))),
             2..4 if self.kind == Kind::EverySecond => Act::PowerCut,
-            _ => Self::gentle(rng),
+            _ => self.gentle(rng),
         })
     }
 
     /// What Redis may be put through without being killed.
-    fn gentle(rng: &mut Rng) -> Act {
+    fn gentle(&self, rng: &mut Rng) -> Act {
         let time = ms(rng.u64(100..1_500));
-        match rng.u32(..10) {
+        if self.large && rng.u32(..3) == 0 {
+            return Act::OutputLimit(time * 2);
+        }
+        match rng.u32(..13) {
+            // An older worker takes the others for dead, and knows no leads but those of the register.
+            12 if !self.old && self.kind != Kind::Sentinel => {
+                Act::StepClock(*rng.choice(&[-20, -5, 5, 20]).expect("one"))
+            }
+            11 if !self.old => Act::Deregister,
+            10 if !self.old => Act::RotatePassword(time / 3),
             0 => Act::Sleep(time),
             1 => Act::Busy(time),
             2 => Act::Pause(time),
@@ -310,6 +390,9 @@ impl Plan {
                 1..4 => Cut::After,
                 _ => Cut::Late(ms(rng.u64(100..2_500))),
             };
+            if self.large && rng.u32(..3) == 0 {
+                return Act::Narrow(worker, rng.u64(300_000..900_000), time * 2);
+            }
             match rng.u32(..16) {
                 0 | 1 => Act::Cut(worker),
                 2..8 => Act::CutAt(worker, rng.choice(SCRIPTS).expect("one"), cut),

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use bridge_shared::config::RedisArgs;
 use bridge_shared::store::Store;
 use bridge_shared::store::produce::PUSH_BATCH;
 use bytes::Bytes;
 use redis::Connection;
 use tokio::runtime::Handle;
 
-use crate::plan::{Plan, Wrap, ms};
-use crate::site::args;
+use crate::plan::{Fate, Plan, Wrap, ms};
 
 /// What a producer knows of a lead it pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Ledger {
     fn note(&self, plan: &Plan, n: usize, known: Known, counted: bool) {
         let pushed = Pushed {
             payload: payload(plan, n),
-            lead: lead(n),
+            lead: lead(plan, n),
             known,
             counted,
         };
@@ -59,15 +59,30 @@ impl Ledger {
 }
 
 /// A lead's own bytes, spaced and with numbers that no encoder would write so.
-fn lead(n: usize) -> Bytes {
+fn lead(plan: &Plan, n: usize) -> Bytes {
+    let more = match (plan.fate(n), plan.weight(n)) {
+        (Fate::Hostile, _) => hostile(n),
+        (_, 0) => String::new(),
+        (_, bytes) => format!(", \"notes\":\"{}\"", "x".repeat(bytes)),
+    };
     format!(
-        "{{\"name\":\"Lead {n}\",  \"n\":{n}, \"score\":1.50, \"big\":12345678901234567890123}}"
+        "{{\"name\":\"Lead {n}\",  \"n\":{n}, \"score\":1.50, \"big\":12345678901234567890123{more}}}"
     )
     .into()
 }
 
+/// What one of the expressions before the station goes over its budget for: with the memory or with
+/// the time that it would take.
+fn hostile(n: usize) -> String {
+    match n % 3 {
+        0 => ", \"price\":[\"x\",\"y\"], \"quantity\":100000000".into(),
+        1 => ", \"names\":[\"x\",\"y\"], \"copies\":100000000".into(),
+        _ => format!(", \"rows\":[{}0]", "0,".repeat(3_000)),
+    }
+}
+
 fn payload(plan: &Plan, n: usize) -> Bytes {
-    let lead = lead(n);
+    let lead = lead(plan, n);
     let wrapped = |version: u32, more: &str| {
         let lead = String::from_utf8_lossy(&lead);
         format!("{{\"envelope\":{version},\"id\":\"w{version}-{n}\",\"lead\":{lead}{more}}}").into()
@@ -80,9 +95,16 @@ fn payload(plan: &Plan, n: usize) -> Bytes {
 }
 
 /// Pushes through the bridge, each batch again until it is accepted.
-pub fn push(plan: &Plan, url: &str, run: &str, numbers: &[usize], ledger: &Ledger, on: &Handle) {
+pub fn push(
+    plan: &Plan,
+    args: &RedisArgs,
+    run: &str,
+    numbers: &[usize],
+    ledger: &Ledger,
+    on: &Handle,
+) {
     let _inside = on.enter();
-    let store = Store::new(&args(url.to_owned())).expect("a store");
+    let store = Store::new(args).expect("a store");
     let mut rng = fastrand::Rng::with_seed(plan.seed + numbers.len() as u64);
     let (mut rest, mut batch) = (numbers, 0);
     while !rest.is_empty() {

@@ -19,12 +19,16 @@ pub enum On {
 pub enum Effect {
     /// Nothing that anybody would see in the outcomes.
     None,
+    /// Not even a lease runs out, however long it lasts.
+    KeepsLease,
     /// Leads in hand may be worked on again.
     Repeats,
     /// Redis may not know any more what it acknowledged from this moment on.
     Forgets(Instant),
 }
 
+/// The name of a move of the server's clock.
+pub const CLOCK_MOVED: &str = "server's clock moved";
 /// The name of what follows from a fault and is none of its own.
 pub const UNTOLD: &str = "(unnoticed)";
 
@@ -97,6 +101,7 @@ impl Record {
         let line = |fault: &Fault| {
             let effect = match fault.effect {
                 Effect::None => String::new(),
+                Effect::KeepsLease => "  keeps leases".into(),
                 Effect::Repeats => "  leads may repeat".into(),
                 Effect::Forgets(since) => format!("  forgets since {:.3}", self.at(since)),
             };

@@ -15,7 +15,7 @@ use crate::common::proxy::scripts::{Bug, Scripts};
 use crate::crew::Crew;
 use crate::news::News;
 use crate::operators::{Deeds, operate};
-use crate::plan::{Kind, Plan, Sinks, Step, ms};
+use crate::plan::{Expressions, Kind, Plan, Sinks, Step, ms};
 use crate::producers::{Ledger, lpush, push};
 use crate::reading::Reading;
 use crate::record::Record;
@@ -67,7 +67,8 @@ pub fn run(plan: &Plan, bug: Option<Bug>) -> Outcome {
         (account.pushed.len(), calls, account.faults.len()),
     );
     let faults = scene.record.tell();
-    let planted = bug.is_some() || plan.sinks == Sinks::Bad;
+    let planted =
+        bug.is_some() || plan.sinks == Sinks::Bad || plan.expressions == Expressions::Missing;
     let wrong = !violations.is_empty() && !planted;
     Outcome {
         violations,
@@ -120,13 +121,14 @@ impl<'a> Scene<'a> {
             scope.spawn(|| self.site.mark());
             scope.spawn(|| self.record.watch_the_machine(self.plan.lease, over));
             scope.spawn(|| {
-                let listen = self.news.listen(self.site.url(), &self.over);
+                let args = self.site.args(self.site.url());
+                let listen = self.news.listen(&args, &self.over);
                 self.runtime.block_on(listen);
             });
             while !self.news.listening.load(Ordering::SeqCst) {
                 std::thread::sleep(ms(1));
             }
-            posts.clone().for_each(|post| self.crew.hire(post));
+            posts.clone().for_each(|post| self.crew.hire(post, None));
             let producers = self.plan.pushers + self.plan.plain;
             let operators: Vec<_> = (0..self.plan.operators)
                 .map(|i| scope.spawn(move || self.operate(producers + i)))
@@ -145,6 +147,7 @@ impl<'a> Scene<'a> {
                 }
             };
             wait(work);
+            self.crew.replace_refused();
             self.quiet.store(true, Ordering::SeqCst);
             wait(operators);
             let left = drain(&self.site, self.plan.patience);
@@ -159,13 +162,14 @@ impl<'a> Scene<'a> {
     fn url(&self, proxy: usize) -> String {
         match self.plan.kind {
             Kind::Sentinel => self.site.url(),
-            _ => self.proxies[proxy].url(),
+            _ => self.site.url_of(self.proxies[proxy].port()),
         }
     }
 
     fn operate(&self, number: usize) {
         let (seed, url) = (self.plan.seed + number as u64, self.url(number));
-        operate(seed, &url, &self.deeds, &self.quiet, self.runtime.handle());
+        let args = self.site.args(url);
+        operate(seed, &args, &self.deeds, &self.quiet, self.runtime.handle());
     }
 
     fn produce(&self, number: usize) {
@@ -176,7 +180,7 @@ impl<'a> Scene<'a> {
             let run = format!("run{number}");
             push(
                 plan,
-                &url,
+                &self.site.args(url),
                 &run,
                 &leads,
                 &self.ledger,
@@ -188,8 +192,7 @@ impl<'a> Scene<'a> {
             if plan.kind == Kind::Sentinel {
                 return self.site.connect().ok();
             }
-            let client = redis::Client::open(url.as_str()).ok()?;
-            client.get_connection_with_timeout(ms(2_000)).ok()
+            self.site.connect_to(self.proxies[number].port()).ok()
         };
         lpush(plan, connect, &leads, &self.ledger);
     }

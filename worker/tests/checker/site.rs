@@ -11,12 +11,15 @@ use bridge_shared::sandbox::Sandbox;
 use bridge_shared::store::dead_letters::token;
 use redis::{Connection, FromRedisValue, RedisResult};
 
+use crate::clock::Clock;
 use crate::common::eventually;
 use crate::common::proxy::scripts::Scripts;
 use crate::common::proxy::{Proxy, url};
+use crate::crew::older;
 use crate::disk::Disk;
 use crate::plan::{Kind, Plan, ms};
 use crate::record::Effect;
+use crate::secret::Secret;
 
 /// A key whose number grows all the time: what it is after a break tells from when on Redis has
 /// forgotten.
@@ -27,9 +30,9 @@ const UNWRITTEN: Duration = Duration::from_secs(1);
 /// One Redis, or a primary with its replica.
 pub struct Site {
     kind: Kind,
-    /// A password that no other run has: a sentinel, or a worker that outlived its run, that comes
-    /// to a port which has another owner by now is turned away.
-    password: String,
+    secret: Secret,
+    /// The clock of a server that follows nobody.
+    clock: Clock,
     servers: Mutex<Servers>,
     sentinel: Option<Sandbox>,
     /// The port of the primary.
@@ -76,11 +79,19 @@ impl Site {
         let with = ["--appendonly", "yes", "--appendfsync", fsync];
         let place = disk.as_ref().map(|disk| disk.folder().to_string_lossy());
         let place: Vec<&str> = place.iter().flat_map(|place| ["--dir", place]).collect();
-        let password = token();
-        let secret = ["--requirepass", &password, "--masterauth", &password];
+        let secret = Secret::new();
+        let password = secret.password();
+        let login = ["--requirepass", &password, "--masterauth", &password];
+        // A replica writes its own settings, and is never started again.
+        let file = secret.settings();
+        let login = if kind == Kind::Sentinel {
+            &login[..]
+        } else {
+            &[file.to_str().expect("a plain path")]
+        };
         let settings = [
+            login,
             &common[..],
-            &secret[..],
             &place[..],
             if kind == Kind::Sentinel {
                 &[]
@@ -89,7 +100,12 @@ impl Site {
             },
         ]
         .concat();
-        let primary = Sandbox::start(&settings).expect("a private Redis");
+        let clock = Clock::new(0);
+        let environment = match kind {
+            Kind::Sentinel => Vec::new(),
+            _ => clock.environment().to_vec(),
+        };
+        let primary = Sandbox::start_within(&environment, &settings).expect("a private Redis");
         let port = primary.port();
         let (mut replica, mut sentinel) = (None, None);
         if kind == Kind::Sentinel {
@@ -113,7 +129,8 @@ impl Site {
             .then(|| folder.join("appendonlydir/appendonly.aof.1.incr.aof"));
         Self {
             kind,
-            password,
+            secret,
+            clock,
             servers: Mutex::new(Servers { primary, replica }),
             sentinel,
             port: AtomicU16::new(port),
@@ -128,7 +145,7 @@ impl Site {
 
     /// A proxy to the server.
     pub fn proxy(&self, scripts: &Arc<Scripts>) -> Proxy {
-        Proxy::start(self.port(), &self.password, Arc::clone(scripts))
+        Proxy::start(self.port(), &self.secret.password(), Arc::clone(scripts))
     }
 
     /// The port of the primary.
@@ -140,16 +157,42 @@ impl Site {
     pub fn url(&self) -> String {
         match &self.sentinel {
             Some(sentinel) => format!(
-                "redis+sentinel://:{}@127.0.0.1:{}/leads/0",
-                self.password,
+                "redis+sentinel://{}127.0.0.1:{}/leads/0",
+                older().map_or(String::new(), |_| format!(":{}@", self.secret.password())),
                 sentinel.port()
             ),
-            None => url(self.port(), &self.password),
+            None => self.url_of(self.port()),
         }
     }
 
+    /// The URL of the server, or of a proxy before it. An older worker may know no password file.
+    pub fn url_of(&self, port: u16) -> String {
+        url(
+            port,
+            &older().map_or(String::new(), |_| self.secret.password()),
+        )
+    }
+
+    /// The file with the password, if no URL has it.
+    pub fn password_file(&self) -> Option<PathBuf> {
+        older().is_none().then(|| self.secret.file())
+    }
+
+    /// The names of the lists, and where they are.
+    pub fn args(&self, url: String) -> RedisArgs {
+        let names = ["leads_to_enrich", "failed_leads", "enriched_leads"];
+        let mut args = RedisArgs::of(url, names);
+        args.access.redis_password_file = self.password_file();
+        args
+    }
+
     pub fn connect(&self) -> RedisResult<Connection> {
-        connect(self.port(), &self.password)
+        self.connect_to(self.port())
+    }
+
+    /// A connection with the password in force.
+    pub fn connect_to(&self, port: u16) -> RedisResult<Connection> {
+        connect(port, &self.secret.password())
     }
 
     /// Sends marks until the end of the run.
@@ -227,7 +270,8 @@ impl Site {
             .take()
             .expect("there is one failover in a run");
         eventually("the replica is the primary", || {
-            let info = connect(replica.port(), &self.password)
+            let info = self
+                .connect_to(replica.port())
                 .and_then(|mut at| run::<String>(&mut at, "INFO replication"));
             info.is_ok_and(|info| info.contains("role:master"))
         });
@@ -280,6 +324,16 @@ impl Site {
         let _: usize = self.ask("CLIENT KILL TYPE normal SKIPME yes");
     }
 
+    /// Moves the server's clock so many seconds forward, or back.
+    pub fn step_clock(&self, seconds: i64) {
+        self.clock.step(seconds);
+    }
+
+    /// Deletes the register of workers, as people do to be rid of a lost one.
+    pub fn deregister(&self) {
+        let _: usize = self.ask("DEL leads_to_enrich:workers leads_to_enrich:workers:info");
+    }
+
     pub fn flush_scripts(&self) {
         let _: String = self.ask("SCRIPT FLUSH");
     }
@@ -289,6 +343,40 @@ impl Site {
         let _: String = self.ask(&format!("CONFIG SET {name} {bad}"));
         std::thread::sleep(time);
         let _: String = self.ask(&format!("CONFIG SET {name} {good}"));
+    }
+
+    /// Ends each connection whose replies wait for more than 2 MB, for a while.
+    pub fn limit_replies(&self, time: Duration) {
+        const LIMITED: &str = "normal\u{a0}2mb\u{a0}2mb\u{a0}0";
+        const UNLIMITED: &str = "normal\u{a0}0\u{a0}0\u{a0}0";
+        self.set(time, "client-output-buffer-limit", LIMITED, UNLIMITED);
+    }
+
+    /// Gives the servers another password, the clients so much later, and cuts all connections.
+    pub fn rotate_password(&self, late: Duration) {
+        let servers = self.servers.lock().expect("nobody panics with it");
+        let password = token();
+        // A server that starts again begins with it.
+        self.secret.tell_server(&password);
+        let replica = servers.replica.as_ref().map(Sandbox::port);
+        for port in replica.into_iter().chain([self.port()]) {
+            eventually("the server takes a password", || {
+                let set = ["masterauth", "requirepass"].map(|name| {
+                    let set = format!("CONFIG SET {name} {password}");
+                    self.connect_to(port)
+                        .and_then(|mut at| run::<String>(&mut at, &set))
+                });
+                set.iter().all(Result::is_ok) || connect(port, &password).is_ok()
+            });
+        }
+        self.secret.change(password);
+        if let Some(sentinel) = &self.sentinel {
+            tell(sentinel, &format!("auth-pass {}", self.secret.password()));
+        }
+        drop(servers);
+        std::thread::sleep(late);
+        self.secret.tell_clients();
+        self.kill_clients();
     }
 
     /// Makes it a replica of nobody who is there, for a while.
@@ -373,11 +461,6 @@ impl Site {
         });
         answer.expect("just seen")
     }
-}
-
-/// The names of the lists, and where they are.
-pub fn args(url: String) -> RedisArgs {
-    RedisArgs::of(url, ["leads_to_enrich", "failed_leads", "enriched_leads"])
 }
 
 fn connect(port: u16, password: &str) -> RedisResult<Connection> {

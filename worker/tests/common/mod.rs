@@ -50,7 +50,11 @@ impl Bridge {
     }
 
     pub fn with_redis(settings: &[&str]) -> Self {
-        let redis = Sandbox::start(settings).expect("a private Redis");
+        Self::on(Sandbox::start(settings).expect("a private Redis"))
+    }
+
+    /// A bridge in a Redis that was started in another way.
+    pub fn on(redis: Sandbox) -> Self {
         let connection = Mutex::new(connect(&redis));
         let folder = TempDir::with_prefix("bridge-test-").expect("a folder");
         Self {
@@ -323,6 +327,8 @@ pub fn command_of(program: &Path, flags: &[&str]) -> Command {
         "BRIDGE_API_INSECURE",
         "BRIDGE_API_HOSTS",
         "BRIDGE_API_MAX_WAITING",
+        "BRIDGE_API_WAIT_REPLICAS",
+        "BRIDGE_API_WAIT_FSYNC",
         "BRIDGE_API_HEARTBEAT",
         "LOG_FORMAT",
         "RUST_LOG",

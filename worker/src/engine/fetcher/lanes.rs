@@ -204,7 +204,7 @@ impl Fetcher {
             match self.settle(&over, turn, next).await {
                 Ok(Some(Fetched::Taken(deliveries))) => {
                     let (asked, taken) = (next.map_or(0, |(count, _)| count), deliveries.len());
-                    if Fetched::is_last(&deliveries, asked) {
+                    if Fetched::is_last(&deliveries, asked, self.context.store.bytes_at_once()) {
                         last = Some(Last::Lead);
                     }
                     self.lanes.pause = REST;
@@ -267,7 +267,8 @@ impl Fetcher {
 
     /// Sends a lane on its way with what came of its batch, for the next one where more are wanted.
     async fn send(&mut self, lane: Lane, over: Over, more: bool) -> BoxFuture<'static, Back> {
-        let next = more.then_some((self.appetite.batch(), self.next));
+        let count = self.context.store.leads_at_once(self.appetite.batch());
+        let next = more.then_some((count, self.next));
         self.next += next.map_or(0, |(count, _)| count as u64);
         set_out(lane, over, next).await
     }

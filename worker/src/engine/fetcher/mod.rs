@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::appetite::{Appetite, BATCH};
 use super::saver::Outcomes;
 use super::{Backoff, Context, committer, runner};
+use crate::health::Task;
 use lanes::Lanes;
 
 /// How long one wait for a lead lasts.
@@ -85,8 +86,9 @@ pub(super) async fn run(
     while !stop.is_cancelled() {
         fetcher.step().await;
     }
-    // What an unheard answer may have brought is given back with the rest.
-    fetcher.adopt().await;
+    // What an unheard answer may have brought is given back with the rest; what cannot be read now
+    // goes to other workers with the lease.
+    let _ = fetcher.adopt().await;
 }
 
 impl Fetcher {
@@ -97,8 +99,11 @@ impl Fetcher {
             let _ = context.stop.run_until_cancelled(pulse.changed()).await;
             return;
         }
-        if self.doubtful.is_due() {
-            self.adopt().await;
+        if self.doubtful.is_due()
+            && let Err(error) = self.adopt().await
+        {
+            // What a lost fetch brought may fill every slot: no more is taken before that is known.
+            return self.trouble(&error).await;
         }
         let broken = context.store.interruptions();
         if let Some(before) = self.strays.due(broken, self.next, SETTLED, ROUND) {
@@ -133,10 +138,12 @@ impl Fetcher {
             match fetch.answer().await {
                 Ok(Fetched::Taken(deliveries)) => {
                     self.backoff.reset("fetch");
+                    context.health.succeeded(Task::Fetch);
                     // All of them before the first is started: one must know of the others.
                     context.in_hand.add(&deliveries, false);
                     let is_full = deliveries.len() == fetch.count;
-                    let is_last = Fetched::is_last(&deliveries, fetch.count);
+                    let is_last =
+                        Fetched::is_last(&deliveries, fetch.count, context.store.bytes_at_once());
                     if is_full && self.may_go_by_lanes() {
                         self.start(deliveries, slots.take()).await;
                         return self.go_by_lanes().await;
@@ -188,9 +195,13 @@ impl Fetcher {
             }
         };
         match error {
-            None => self.wait_backoff.reset("waiting for leads"),
+            None => {
+                self.wait_backoff.reset("waiting for leads");
+                self.context.health.succeeded(Task::Fetch);
+            }
             Some(error) => {
                 self.wait_backoff.tell(&error, "waiting for leads");
+                self.context.health.failed(Task::Fetch, &error);
                 if fetched.as_ref().is_none_or(Fetched::is_empty) {
                     stop.run_until_cancelled(self.wait_backoff.wait()).await;
                     return None;
@@ -206,7 +217,8 @@ impl Fetcher {
 
     /// How many leads to ask for, with so many free slots, and the number of the first.
     fn numbers(&mut self, free_slots: usize) -> (u64, usize) {
-        let (first, count) = (self.next, self.appetite.leads(free_slots));
+        let count = self.appetite.leads(free_slots);
+        let (first, count) = (self.next, self.context.store.leads_at_once(count));
         self.next += count as u64;
         (first, count)
     }
@@ -341,24 +353,24 @@ impl Fetcher {
 
     async fn trouble(&mut self, error: &StoreError) {
         self.backoff.tell(error, "fetch");
+        self.context.health.failed(Task::Fetch, error);
         let stop = self.context.stop.clone();
         stop.run_until_cancelled(self.backoff.wait()).await;
     }
 
     /// Takes over what fetches brought whose answers were lost.
-    async fn adopt(&mut self) {
+    ///
+    /// # Errors
+    /// Every [`StoreError`] a call can meet. It is then not known what else they brought.
+    async fn adopt(&mut self) -> Result<(), StoreError> {
         let (context, numbers) = (Arc::clone(&self.context), self.doubtful.numbers());
         let mut hands = in_hand(&context, &numbers);
-        loop {
-            match hands.next().await {
-                Ok(Some(found)) => {
-                    self.doubtful.found(&found);
-                    self.start_found(found, !hands.is_over()).await;
-                }
-                Ok(None) => return self.doubtful.looked(),
-                Err(_) => return,
-            }
+        while let Some(found) = hands.next().await? {
+            self.doubtful.found(&found);
+            self.start_found(found, !hands.is_over()).await;
         }
+        self.doubtful.looked();
+        Ok(())
     }
 
     /// Works again on deliveries from before a number that are still, or again, in this worker's

@@ -7,11 +7,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bridge_shared::json::push_text;
+use bridge_shared::json::{on_one_line, push_text};
 use futures::future::{BoxFuture, FutureExt as _};
 
 use super::super::keys::Keys;
@@ -81,16 +81,8 @@ fn lines(leads: &[Enriched]) -> Vec<u8> {
         lines.extend_from_slice(b"{\"id\":");
         push_text(&mut lines, id);
         lines.extend_from_slice(b",\"lead\":");
-        // A lead's fields keep the text they came in, line breaks between values included; within
-        // a JSON text they stand for nothing else.
-        let flat = |byte: &u8| {
-            if matches!(byte, b'\n' | b'\r') {
-                b' '
-            } else {
-                *byte
-            }
-        };
-        lines.extend(lead.iter().map(flat));
+        // A lead's fields keep the text they came in, line breaks between values included.
+        lines.extend(lead.iter().copied().map(on_one_line));
         lines.extend_from_slice(b"}\n");
     }
     lines
@@ -121,6 +113,8 @@ fn opened(path: &Path) -> io::Result<File> {
         .read(true)
         .append(true)
         .create(true)
+        // Leads are personal data; if others are to read them, let the operator change the mode.
+        .mode(0o600)
         .open(path)?;
     // So that a file that was just made is still there after a power cut.
     let folder = path
@@ -209,6 +203,15 @@ mod tests {
                 .count()
         };
         assert_eq!((count(&old), count(&sink.path)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn only_its_owner_may_read_a_new_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sink = sink(&folder);
+        assert_eq!(sink.write(&lead("x")).await, [Verdict::Durable]);
+        let mode = std::fs::metadata(&sink.path).expect("there").mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[tokio::test]

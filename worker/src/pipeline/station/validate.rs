@@ -4,11 +4,12 @@
 //! leads into the schema itself.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bridge_shared::envelope::ErrorKind;
 use bridge_shared::lead::Lead;
 use futures::future::{BoxFuture, FutureExt as _, ready};
-use jsonschema::Validator;
+use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use super::answer::excerpt;
@@ -19,10 +20,15 @@ use super::{Call, Failure, Keys, Outcome, Station};
 const NAMED: usize = 3;
 /// Characters of each.
 const EXCERPT: usize = 200;
+/// Bytes of a lead that is checked at once; the check of a larger one may take long, and is made aside.
+const ASIDE_BYTES: usize = 16 << 10;
+/// Steps that a pattern with look-around or back-references may take for one text; any other takes a time
+/// in proportion to the text.
+const BACKTRACK_MAX: usize = 100_000;
 
 #[derive(Debug)]
 struct Validate {
-    schema: Schema,
+    schema: Arc<Schema>,
     then: Then,
 }
 
@@ -62,6 +68,7 @@ impl Schema {
             let validator = jsonschema::options()
                 .should_validate_formats(true)
                 .should_ignore_unknown_formats(false)
+                .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_MAX))
                 .offline()
                 .build(&source)
                 .map_err(|error| {
@@ -127,20 +134,27 @@ pub(super) fn make(keys: &mut Keys<'_>) -> Option<Box<dyn Station>> {
     }
     let then = keys.one_of("then", THEN).unwrap_or(Then::Fail);
     Some(Box::new(Validate {
-        schema: schema?,
+        schema: Arc::new(schema?),
         then,
     }))
 }
 
-impl Validate {
-    fn judge(&self, lead: &Lead) -> Result<Outcome, Failure> {
-        let lead: Value = serde_json::from_slice(&lead.to_json()).map_err(|error| {
+impl Schema {
+    /// What is wrong with a lead.
+    fn check(&self, lead: &[u8]) -> Result<Option<String>, Failure> {
+        let lead: Value = serde_json::from_slice(lead).map_err(|error| {
             Failure::new(
                 ErrorKind::Invalid,
                 format!("the lead cannot be checked: {error}"),
             )
         })?;
-        match self.schema.violations(&lead) {
+        Ok(self.violations(&lead))
+    }
+}
+
+impl Validate {
+    fn judge(&self, violations: Option<String>) -> Result<Outcome, Failure> {
+        match violations {
             None => Ok(Outcome::Continue),
             Some(text) => self.then.end(&format!("the lead is not valid: {text}")),
         }
@@ -153,7 +167,22 @@ impl Station for Validate {
         _call: &'a Call<'a>,
         lead: &'a mut Lead,
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
-        ready(self.judge(lead)).boxed()
+        let lead = lead.to_json();
+        if lead.len() <= ASIDE_BYTES {
+            let checked = self.schema.check(&lead);
+            return ready(checked.and_then(|found| self.judge(found))).boxed();
+        }
+        // On a thread that no other lead waits for. It ends by itself if the lead's time is up before.
+        let schema = Arc::clone(&self.schema);
+        let check = tokio::task::spawn_blocking(move || schema.check(&lead));
+        async move {
+            let checked = check.await.map_err(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Failure::new(ErrorKind::Transient, error.to_string()),
+            })?;
+            self.judge(checked?)
+        }
+        .boxed()
     }
 }
 

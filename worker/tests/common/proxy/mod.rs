@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use scripts::Scripts;
 
+/// Bytes that one connection sends through a narrow link before it is another one's turn.
+const NARROW_PIECE: usize = 4 * 1024;
+
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
@@ -61,6 +64,10 @@ struct Weather {
     slow: Option<(Duration, Instant)>,
     /// Answers come a few bytes at a time until then.
     dribble_until: Option<Instant>,
+    /// Bytes a second that fit through, each way, for all connections together.
+    rate: Option<u64>,
+    /// When the next byte fits through: commands, and answers.
+    next: [Option<Instant>; 2],
     /// The next command that runs this script meets this.
     trap: Option<(&'static str, Cut)>,
     /// A command that waits for the next one like it.
@@ -90,6 +97,10 @@ impl Proxy {
             }
         });
         Self { port, net }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The URL of what is behind it.
@@ -123,6 +134,16 @@ impl Proxy {
     /// Lets answers through a few bytes at a time for a while.
     pub fn dribble(&self, time: Duration) {
         self.net.weather().dribble_until = Some(Instant::now() + time);
+    }
+
+    /// Lets only so many bytes a second through, each way, for all connections together.
+    pub fn narrow(&self, bytes_a_second: u64) {
+        self.net.weather().rate = Some(bytes_a_second);
+    }
+
+    /// Lets everything through as it comes again.
+    pub fn widen(&self) {
+        self.net.weather().rate = None;
     }
 
     /// Cuts the connection of the next command that runs a script.
@@ -185,6 +206,21 @@ impl Net {
         }
     }
 
+    /// Waits until so many bytes have passed a narrow link, one way (0 commands, 1 answers).
+    fn squeeze(&self, way: usize, bytes: usize) {
+        let until = {
+            let mut weather = self.weather();
+            let Some(rate) = weather.rate else { return };
+            let now = Instant::now();
+            let free = weather.next[way].map_or(now, |next| next.max(now));
+            let micros = bytes as u64 * 1_000_000 / rate;
+            let until = free + Duration::from_micros(micros);
+            weather.next[way] = Some(until);
+            until
+        };
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+
     fn commands(
         &self,
         number: u64,
@@ -196,6 +232,7 @@ impl Net {
         while let Ok(n @ 1..) = client.read(&mut chunk) {
             waiting.extend_from_slice(&chunk[..n]);
             self.travel(number);
+            self.squeeze(0, n);
             let mut done = 0;
             while let Some((length, words)) = resp::command(&waiting[done..]) {
                 let whole = &waiting[done..done + length];
@@ -308,17 +345,23 @@ impl Net {
             if lost.load(Ordering::SeqCst) {
                 continue;
             }
-            let dribble = self.weather().dribble_until;
-            let piece = if dribble.is_some_and(|until| Instant::now() < until) {
-                (n / 20).max(3)
-            } else {
-                n
+            let (dribble, is_narrow) = {
+                let weather = self.weather();
+                (weather.dribble_until, weather.rate.is_some())
+            };
+            let dribbles = dribble.is_some_and(|until| Instant::now() < until);
+            let piece = match (dribbles, is_narrow) {
+                (true, _) => (n / 20).max(3),
+                // Connections take turns.
+                (false, true) => NARROW_PIECE,
+                (false, false) => n,
             };
             for piece in chunk[..n].chunks(piece) {
+                self.squeeze(1, piece.len());
                 if client.write_all(piece).is_err() {
                     return;
                 }
-                if piece.len() < n {
+                if dribbles {
                     std::thread::sleep(Duration::from_millis(3));
                 }
             }

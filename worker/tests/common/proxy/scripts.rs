@@ -31,7 +31,8 @@ pub enum Bug {
     CommitWithoutLease,
     /// A lead that is due again stays in its worker's hands.
     RetryWithoutRemoving,
-    /// A dead worker's lead is given out by everybody who found the worker dead.
+    /// A dead worker's lead stays in its hands after it was given out, so that it is given out with
+    /// every look at that worker.
     RecoverTwice,
     /// A dead letter is named by its place alone.
     RetryByIndex,
@@ -58,8 +59,8 @@ impl Bug {
             ),
             Self::RecoverTwice => (
                 "recover",
-                "redis.call('HEXISTS', KEYS[3], ARGV[i + 1]) == 1",
-                "true",
+                "    redis.call('HDEL', KEYS[3], ARGV[i + 1])\n    if ARGV[i] ~= 'rubbish'",
+                "    if ARGV[i] ~= 'rubbish'",
             ),
             Self::RetryByIndex => ("take", "if there and same(there) then", "if there then"),
             Self::LostHandOff | Self::BatchWithoutWatch => return None,

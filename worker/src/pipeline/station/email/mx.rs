@@ -96,10 +96,15 @@ impl Mx {
             {
                 Ok(false)
             }
-            Err(error) => Err(Failure::new(
-                ErrorKind::Transient,
-                format!("the mail servers of {domain} cannot be looked up: {error}"),
-            )),
+            Err(error) => {
+                let what = format!("the mail servers of {domain} cannot be looked up: {error}");
+                Err(match &error {
+                    NetError::Io(io) => {
+                        Failure::because_of(ErrorKind::Transient, what, io.as_ref())
+                    }
+                    error => Failure::because_of(ErrorKind::Transient, what, error),
+                })
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_shared::envelope::ErrorKind;
+use bridge_shared::json::on_one_line;
 use bridge_shared::lead::Lead;
 use futures::future::{BoxFuture, FutureExt as _, join4};
 use tokio::io::AsyncWriteExt as _;
@@ -366,9 +367,10 @@ fn check(program: &Program, number: u64, answer: &[u8]) -> Result<Vec<u8>, Failu
 }
 
 fn cannot_start(program: &Program, error: &std::io::Error) -> Failure {
-    Failure::new(
+    Failure::because_of(
         ErrorKind::Transient,
         format!("cannot start {}: {error}", program.name()),
+        error,
     )
 }
 
@@ -387,9 +389,7 @@ fn too_long(program: &Program) -> Failure {
 fn line(lead: &Lead) -> Vec<u8> {
     let mut line = lead.to_json();
     for byte in &mut line {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+        *byte = on_one_line(*byte);
     }
     line.push(b'\n');
     line

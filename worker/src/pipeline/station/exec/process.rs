@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 
 use super::super::answer::excerpt;
+use crate::{guardian, limits};
 
 /// Lines of a program's standard error that go into the log for each lead.
 const LINES: u32 = 20;
@@ -61,8 +63,11 @@ pub(super) struct Process {
 /// dropped.
 #[derive(Debug)]
 pub(super) struct Group {
-    child: Child,
-    pid: Option<Pid>,
+    /// Until it was waited for.
+    child: Option<Child>,
+    number: Option<u32>,
+    /// Until it was killed.
+    pid: Option<u32>,
 }
 
 impl Program {
@@ -80,7 +85,7 @@ impl Program {
         })
     }
 
-    /// Starts it, in a process group of its own: a ctrl-C in the terminal is for the worker, which
+    /// Starts it, in a process group of its own, which ends with the worker: a ctrl-C in the terminal is for the worker, which
     /// finishes its leads first.
     pub(super) fn start(&self, lead: Option<&str>) -> io::Result<Process> {
         let (program, arguments) = self.command.split_first().expect("checked at load");
@@ -92,20 +97,21 @@ impl Program {
             .envs(lead.map(|id| ("LEAD_ID", id)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+            .stderr(Stdio::piped());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
-        let mut child = command.spawn()?;
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
+        let mut child = guardian::spawn(&mut command)?;
+        let pid = child.id();
+        limits::restore(pid);
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         Ok(Process {
-            group: Group { child, pid },
+            group: Group {
+                child: Some(child),
+                number: pid,
+                pid,
+            },
             stdin: stdin.expect("it is piped"),
             stdout: BufReader::new(stdout.expect("it is piped")),
             stderr: stderr.expect("it is piped"),
@@ -116,21 +122,37 @@ impl Program {
 impl Group {
     /// Waits for the end of the program, and then ends what it left behind.
     pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait().await;
+        let Some(child) = &mut self.child else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let status = child.wait().await;
         self.kill();
+        self.reaped();
         status
     }
 
     /// How it ended, where it has.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.kill();
+        self.reaped();
+        Some(status)
+    }
+
+    fn reaped(&mut self) {
+        self.child = None;
+        if let Some(number) = self.number.take() {
+            guardian::reaped(number);
+        }
     }
 
     fn kill(&mut self) {
         // Fails where nobody is left in the group. The number is taken: once that is so, it may
         // become another's.
         if let Some(pid) = self.pid.take() {
-            let _ = kill_process_group(pid, Signal::KILL);
+            let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+            guardian::killed(pid);
         }
     }
 }
@@ -138,6 +160,15 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+        let (child, number) = (self.child.take(), self.number.take());
+        if let (Some(mut child), Ok(runtime)) = (child, Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = child.wait().await;
+                if let Some(number) = number {
+                    guardian::reaped(number);
+                }
+            });
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Refusal {
     fn is_outage(&self) -> bool {
         match self.status {
             Some(status) => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
-            None => self.failure.kind.is_transient(),
+            None => self.failure.kind.is_transient() && !self.failure.is_shortage,
         }
     }
 }
@@ -210,9 +210,10 @@ impl Refusal {
         }
         let failure = match cause.downcast_ref::<NotPublic>() {
             Some(refused) => Failure::new(ErrorKind::Invalid, refused.to_string()),
-            None => Failure::new(
+            None => Failure::because_of(
                 ErrorKind::Transient,
                 format!("cannot reach {shown}: {cause}"),
+                error,
             ),
         };
         Self::new(None, failure)

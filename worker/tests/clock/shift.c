@@ -1,13 +1,29 @@
-/* Shifts the time of day by CHECKER_SHIFT seconds. */
+/* Shifts the time of day by the seconds that stand, as eight bytes, at the beginning of the file that
+   CHECKER_SHIFT names. Whoever writes there moves the clock of a running program. */
+#include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
+static const volatile int64_t *seconds;
+
+__attribute__((constructor)) static void find(void) {
+    const char *file = getenv("CHECKER_SHIFT");
+    int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    void *page = mmap(NULL, sizeof *seconds, PROT_READ, MAP_SHARED, fd, 0);
+    if (page != MAP_FAILED)
+        seconds = page;
+    close(fd);
+}
+
 static time_t shift(void) {
-    const char *text = getenv("CHECKER_SHIFT");
-    return text ? atol(text) : 0;
+    return seconds ? (time_t)*seconds : 0;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -4,7 +4,10 @@
 //! up afterwards is known. Some of it needs the console's program beside the worker's, which
 //! `make test` builds first.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod cluster;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -69,7 +72,10 @@ impl Site {
         std::fs::write(&route, text).expect("a route file");
         let names = names(&self.args);
         let mut flags = vec!["--pipeline", route.to_str().expect("a plain path")];
-        flags.extend(["--concurrency", "10"].into_iter().chain(LEASE));
+        flags.extend(["--concurrency", "10"]);
+        if !more.contains(&LEASE[0]) {
+            flags.extend(LEASE);
+        }
         flags.extend(names.iter().flat_map(|(flag, name)| [*flag, *name]));
         flags.extend(more);
         Worker::start(&url(&self.args), &self.folder.path().join("log"), &flags)
@@ -135,11 +141,12 @@ fn url(args: &RedisArgs) -> String {
     args.redis_url.clone().expect("given")
 }
 
-fn names(args: &RedisArgs) -> [(&'static str, &str); 3] {
+fn names<'a>(args: &'a RedisArgs) -> [(&'static str, &'a str); 3] {
+    let given = |name: &'a Option<String>| name.as_deref().expect("given");
     [
         ("--queue-name", &args.queue_name),
-        ("--failed-queue-name", &args.failed_queue_name),
-        ("--enriched-stream", &args.enriched_stream),
+        ("--failed-queue-name", given(&args.failed_queue_name)),
+        ("--enriched-stream", given(&args.enriched_stream)),
     ]
 }
 
@@ -342,7 +349,7 @@ fn a_primary_that_hangs_is_left_by_calls_the_waiter_and_a_subscription() {
     let heard = site.runtime.block_on(async {
         let heard = events
             .by_ref()
-            .filter_map(async |message| EventBatch::decode(&message).ok())
+            .filter_map(async |message| message.ok())
             .any(async |batch: EventBatch| {
                 let done = |event: &Event| event.event == EventKind::Succeeded;
                 batch.events.iter().any(done)
@@ -351,6 +358,32 @@ fn a_primary_that_hangs_is_left_by_calls_the_waiter_and_a_subscription() {
     });
     assert_eq!(heard, Ok(true), "the worker's events are heard");
     site.assert_each_once(1);
+}
+
+#[test]
+fn a_hung_primary_is_left_by_every_connection_as_soon_as_one_finds_out() {
+    let redis = Watched::start(&[]);
+    let site = Site::new(&redis.url(), PLAIN);
+    let lead = bytes::Bytes::from_static(b"{}");
+    // Both connections are up: the one that large calls share, and the one of short calls.
+    site.push("a", 0..1);
+    let keeper = {
+        let _inside = site.runtime.enter();
+        site.store.beside().expect("a store")
+    };
+    let interruptions = site.store.interruptions();
+    site.eventually("figures", |now| now.waiting == 1);
+    redis.prepare_failover();
+    signal(&redis.primary, "STOP");
+    // One finds out. The others are idle meanwhile.
+    eventually("a lead is pushed to the new primary", || {
+        let push = keeper.push("b", 1, std::slice::from_ref(&lead));
+        site.runtime.block_on(push).is_ok()
+    });
+    assert_eq!(site.store.interruptions(), interruptions);
+    let news = EventBatch::decode(br#"{"v":1,"events":[]}"#).expect("a message");
+    let told = site.runtime.block_on(site.store.publish(&news));
+    assert_eq!(told.map_err(|error| error.to_string()), Ok(0));
 }
 
 #[test]
@@ -419,178 +452,4 @@ fn a_url_that_does_not_lead_to_the_primary_says_why() {
         )))
         .expect_err("it is none");
     assert!(matches!(error, StoreError::NotACluster(_)), "{error}");
-}
-
-/// Three primaries, and a replica of the one that holds the bridge's keys.
-struct Cluster {
-    nodes: Vec<Sandbox>,
-    /// The slot of the keys.
-    slot: u16,
-    /// The number of the node that holds it.
-    holder: usize,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let patient = PATIENT.as_millis().to_string();
-        let settings = [&AT_ONCE[..], &["--cluster-node-timeout", &patient]].concat();
-        let node = |_| Sandbox::cluster_node(&settings).expect("a node");
-        let nodes: Vec<Sandbox> = (0..4).map(node).collect();
-        let slot: u16 = Node::of(&nodes[0]).run("CLUSTER KEYSLOT {leads}");
-        let slots = [(0, 5_000), (5_001, 10_000), (10_001, 16_383)];
-        let holds = |(first, last): &(u16, u16)| (*first..=*last).contains(&slot);
-        let holder = slots.iter().position(holds).expect("each slot has a node");
-        for (i, node) in nodes.iter().enumerate() {
-            let mut at = Node::of(node);
-            let _: String = at.run(&format!("CLUSTER SET-CONFIG-EPOCH {}", i + 1));
-            if let Some((first, last)) = slots.get(i) {
-                let _: String = at.run(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
-            }
-            let _: String = at.run(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[0].port()));
-        }
-        let cluster = Self {
-            nodes,
-            slot,
-            holder,
-        };
-        for node in &cluster.nodes {
-            let mut at = Node::of(node);
-            eventually("the nodes know each other", || {
-                let known: String = at.run("CLUSTER NODES");
-                known.lines().count() == 4 && !known.contains("handshake")
-            });
-        }
-        let id = cluster.id(holder);
-        let _: String = Node::of(&cluster.nodes[3]).run(&format!("CLUSTER REPLICATE {id}"));
-        eventually("the replica follows", || is_following(&cluster.nodes[3]));
-        for node in &cluster.nodes {
-            let mut at = Node::of(node);
-            eventually("the cluster is whole", || {
-                let info: String = at.run("CLUSTER INFO");
-                info.contains("cluster_state:ok")
-            });
-        }
-        cluster
-    }
-
-    fn id(&self, node: usize) -> String {
-        Node::of(&self.nodes[node]).run("CLUSTER MYID")
-    }
-
-    fn url(&self) -> String {
-        // One that is not there, and one that does not hold the keys.
-        let port = self.nodes[self.another()].port();
-        format!("redis+cluster://127.0.0.1:1,127.0.0.1:{port}")
-    }
-
-    /// A primary that does not hold the keys.
-    fn another(&self) -> usize {
-        (self.holder + 1) % 3
-    }
-
-    /// Makes the replica of the node that holds the keys ready to take over with nothing lost.
-    fn prepare_failover(&self) {
-        Node::of(&self.nodes[self.holder]).wait_for_the_replica("{leads}_mark");
-        for node in &self.nodes {
-            let _: String = Node::of(node).run("CONFIG SET cluster-node-timeout 1000");
-        }
-    }
-
-    /// Moves the bridge's slot to another node, as `redis-cli --cluster reshard` does.
-    fn move_slot(&mut self, to: usize) {
-        let (slot, from) = (self.slot, self.holder);
-        let (source, target) = (self.id(from), self.id(to));
-        let (mut at, mut there) = (Node::of(&self.nodes[from]), Node::of(&self.nodes[to]));
-        let _: String = there.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}"));
-        let _: String = at.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}"));
-        loop {
-            let keys: Vec<String> = at.run(&format!("CLUSTER GETKEYSINSLOT {slot} 5"));
-            if keys.is_empty() {
-                break;
-            }
-            let (port, keys) = (self.nodes[to].port(), keys.join(" "));
-            let _: String = at.run(&format!("MIGRATE 127.0.0.1 {port}  0 60000 KEYS {keys}"));
-        }
-        for node in [&mut there, &mut at] {
-            let _: String = node.run(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
-        }
-        self.holder = to;
-    }
-}
-
-#[test]
-fn a_worker_and_the_console_follow_the_keys_through_a_cluster() {
-    let mut cluster = Cluster::start();
-    let site = Site::new(&cluster.url(), TAGGED);
-    let gate = Gate::start();
-    let file = site.folder.path().join("leads.jsonl");
-    let lines = (0..300).map(|n| format!("{{\"name\":\"Lead {n}\",\"n\":{n}}}\n"));
-    std::fs::write(&file, lines.collect::<String>()).expect("a file");
-    site.json(&["push", file.to_str().expect("a plain path")]);
-    assert_eq!(site.json(&["status"])["waiting"], 300);
-    let worker = site.worker(&gate.service);
-
-    site.eventually("it is at work", |now| now.totals.done > 50);
-    let (home, away) = (cluster.holder, cluster.another());
-    cluster.move_slot(away);
-    let before = site.outcomes().len();
-    site.eventually("it goes on where the slot is now", |_| {
-        site.outcomes().len() > before + 20
-    });
-    cluster.move_slot(home);
-    site.eventually("and back again", |now| {
-        now.totals.done > 0 && now.waiting > 0
-    });
-
-    gate.close(&site);
-    cluster.prepare_failover();
-    cluster.nodes[home].kill();
-    gate.open();
-    site.eventually("all are done", |now| now.waiting + now.in_flight == 0);
-    site.assert_each_once(300);
-    let now = site.snapshot().expect("Redis answers");
-    assert_eq!((now.retry, now.dead, now.totals.lease_lost), (0, 0, 0));
-
-    // The console, against what was a replica.
-    let mut node = Node::of(&cluster.nodes[3]);
-    let _: u64 = node.run("LPUSH {leads}_failed {\"n\":300} {\"n\":301}");
-    let letters = site.json(&["dlq", "list"]);
-    assert_eq!(letters["total"], 2);
-    let id = letters["items"][0]["id"].as_str().expect("an id");
-    site.json(&["dlq", "drop", id]);
-    site.json(&["dlq", "retry", "--all"]);
-    site.eventually("the other one is done", |now| {
-        now.dead == 0 && now.waiting + now.in_flight == 0
-    });
-    site.assert_each_once(301);
-    site.json(&["pause"]);
-    assert_eq!(site.json(&["status"])["paused"], true);
-    site.json(&["resume"]);
-    drop(worker);
-}
-
-#[test]
-fn names_that_a_cluster_would_scatter_are_refused_in_one_line() {
-    let scattered = ["{leads}_to_enrich", "failed_leads", "{leads}_enriched"];
-    let args = RedisArgs::of("redis+cluster://127.0.0.1:1", scattered);
-    let flags: Vec<&str> = (names(&args).into_iter())
-        .flat_map(|(flag, name)| [flag, name])
-        .collect();
-    let worker = common::command(&flags)
-        .env("REDIS_URL", url(&args))
-        .stderr(Stdio::piped())
-        .output()
-        .expect("the worker runs");
-    let console = bridge(&args, &["status"]);
-    for output in [worker, console] {
-        let said = String::from_utf8(output.stderr).expect("UTF-8");
-        assert!(
-            !output.status.success() && said.lines().count() == 1,
-            "{said}"
-        );
-        assert!(
-            said.contains("failed_leads") && said.contains("QUEUE_NAME='{leads}_to_enrich'"),
-            "{said}"
-        );
-    }
 }
