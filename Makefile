@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test bench peers faults soak fuzz e2e check deny redis postgres screenshots
+.PHONY: help demo build test test-fast prose alerts bench peers faults soak fuzz e2e check deny redis postgres screenshots
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: redis ## See the whole bridge at work on made-up leads, in the console
 	$(CARGO) build --workspace --bins
@@ -17,6 +17,15 @@ build: ## Build both programs
 test: redis postgres ## Run every test against a real Redis and a real PostgreSQL
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+test-fast: ## Run the unit tests
+	$(CARGO) test --workspace --lib --bins
+
+prose: ## Count the words that make comments and documents hard to read
+	@assets/prose.sh
+
+alerts: ## Evaluate the alert rules against figures; needs promtool (apt install prometheus)
+	promtool test rules assets/observability/alerts.test.yml
 
 faults: redis ## Put the bridge through ten minutes of everything that can happen to it
 	$(CARGO) build --workspace --bins
